@@ -1,0 +1,1 @@
+"""Protocols between the programs and the world. Each docstring states the obligations."""

@@ -1,0 +1,1 @@
+"""Verified fakes: they pass the same contract tests as the real parts."""

@@ -1,0 +1,1 @@
+"""Topics and JSON formats: what travels over the bus, and nothing about how."""

@@ -1,0 +1,60 @@
+# Packages of the system, installed without starting a service.
+
+is_root() { [ "$(id -u)" -eq 0 ]; }
+
+can_apt() { is_root && command -v apt-get >/dev/null 2>&1; }
+
+policy=/usr/sbin/policy-rc.d
+policy_saved=$policy.before-workrs
+
+# Debian asks policy-rc.d before a package starts its service; 101 means "must not".
+deny_starts() {
+    allow_starts # what a killed set-up may have left
+    if [ -e "$policy" ] || [ -L "$policy" ]; then
+        mv -f "$policy" "$policy_saved"
+    fi
+    printf '#!/bin/sh\n# Temporary, written by the set-up of workrs.\nexit 101\n' >"$policy"
+    chmod 755 "$policy"
+}
+
+allow_starts() {
+    if [ -f "$policy" ] && grep -q 'set-up of workrs' "$policy"; then
+        rm -f "$policy"
+    fi
+    if [ -e "$policy_saved" ] || [ -L "$policy_saved" ]; then
+        mv -f "$policy_saved" "$policy"
+    fi
+}
+
+apt_quiet() {
+    DEBIAN_FRONTEND=noninteractive NEEDRESTART_MODE=l apt-get -qq -o DPkg::Lock::Timeout=300 "$@"
+}
+
+# A machine made from an image often has no package lists yet.
+apt_refresh() {
+    quietly 'apt-get update' apt_quiet update
+}
+
+apt_knows() {
+    apt-cache --quiet=0 show "$1" >/dev/null 2>&1
+}
+
+# apt_install PACKAGE...: without recommended packages, starts denied.
+apt_install() {
+    deny_starts
+    trap 'allow_starts; exit 130' INT TERM HUP
+    apt_install_code=0
+    quietly 'apt-get install' apt_quiet install -y --no-install-recommends "$@" || apt_install_code=$?
+    allow_starts
+    trap - INT TERM HUP
+    return "$apt_install_code"
+}
+
+# leave_disabled SERVICE...: a package enables its service for the next boot; the
+# project runs its own processes, so services that came with it stay off.
+leave_disabled() {
+    command -v systemctl >/dev/null 2>&1 || return 0
+    for leave_disabled_unit in "$@"; do
+        systemctl -q disable "$leave_disabled_unit" >/dev/null 2>&1 || :
+    done
+}

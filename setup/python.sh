@@ -1,0 +1,48 @@
+# The virtual environment, with the versions of constraints.txt.
+
+# find_python: print a Python that is new enough, the machine's default one first.
+find_python() {
+    for candidate in ${WORKRS_PYTHON-} python3 python3.13 python3.12 python3.11 python3.14; do
+        if "$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; then
+            command -v "$candidate"
+            return 0
+        fi
+    done
+    return 1
+}
+
+make_venv() {
+    python=$(find_python) || {
+        can_apt || fail "needs Python 3.11 or newer; type: sudo apt-get install python3 python3-venv"
+        did "installing python3 and python3-venv, because no Python 3.11 or newer is here"
+        apt_install python3 python3-venv || { apt_refresh && apt_install python3 python3-venv; } ||
+            fail "could not install Python; set WORKRS_PYTHON to a Python 3.11 or newer"
+        python=$(find_python) || fail "the system's Python is older than 3.11; set WORKRS_PYTHON to a newer one"
+    }
+    # Debian ships Python without ensurepip, which `venv` needs.
+    if ! "$python" -c 'import ensurepip' 2>/dev/null; then
+        can_apt || fail "$python cannot make virtual environments; type: sudo apt-get install python3-venv"
+        did "installing python3-venv, which $python needs to make a virtual environment"
+        apt_install python3-venv || { apt_refresh && apt_install python3-venv; } || fail "could not install python3-venv"
+    fi
+    did "making .venv with $("$python" --version)"
+    rm -rf "$root/.venv"
+    quietly 'python -m venv' "$python" -m venv "$root/.venv" || fail "no virtual environment"
+}
+
+step_python() {
+    stamp=$root/.venv/workrs.stamp
+    want=$(cat "$root/constraints.txt" "$root/pyproject.toml" | cksum)
+    if [ -x "$root/.venv/bin/workrs" ] && [ "$(cat "$stamp" 2>/dev/null)" = "$want" ] &&
+        "$root/.venv/bin/python" -c '' 2>/dev/null; then
+        ok "virtual environment"
+        return 0
+    fi
+    "$root/.venv/bin/python" -m pip --version >/dev/null 2>&1 || make_venv
+    did "installing Python packages into .venv, versions from constraints.txt"
+    rm -f "$stamp"
+    quietly 'pip install' "$root/.venv/bin/python" -m pip install --quiet --disable-pip-version-check \
+        --constraint "$root/constraints.txt" --editable "$root[agent,node,dev]" ||
+        fail "pip could not install the packages; a mirror can be set with PIP_INDEX_URL"
+    printf '%s\n' "$want" >"$stamp"
+}

@@ -43,7 +43,8 @@ def local_job_id(text: str) -> LocalJobId:
     """Return *text* as a device's own job id, or raise IdError saying what is wrong."""
     if not _LOCAL_JOB.fullmatch(text):
         raise IdError(
-            f"job id {text[:80]!r} is not allowed: 1 to 63 of a-z 0-9 . _ - , first a letter or digit"
+            f"job id {text[:80]!r} is not allowed: "
+            "1 to 63 of a-z 0-9 . _ - , first a letter or digit"
         )
     return LocalJobId(text)
 

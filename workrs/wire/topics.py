@@ -74,9 +74,9 @@ def _parse_up(parts: list[str], via: str) -> Up | None:
                 return Up(client, verb, "", "", via)
             case "run", [function, job]:
                 return Up(client, verb, local_job_id(job), client_id(function), via)
-            case ("submit" | "cancel" | "order"), [name]:
+            case (("submit" | "cancel" | "order"), [name]):
                 return Up(client, verb, local_job_id(name), "", via)
-            case ("claim" | "outcome" | "checkpoint" | "release" | "progress" | "log"), [job]:
+            case (("claim" | "outcome" | "checkpoint" | "release" | "progress" | "log"), [job]):
                 split_job_id(job)
                 return Up(client, verb, job, "", via)
     except IdError:

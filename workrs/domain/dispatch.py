@@ -1,0 +1,91 @@
+"""Which node offers a job, and to which agent.
+
+1. Dispatch may be wrong or doubled without harm: the votes decide who runs a job.
+2. Every node computes the same ranks from the same names; the first live one offers first.
+3. A job is offered only to an agent that meets all of its constraints.
+"""
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from workrs.domain.ids import ClientId, JobId
+from workrs.domain.job import CheckpointMode, JobSpec
+
+OFFER_S = 1.0
+"""How long one offer stands before the job goes to the next agent, jitter not included."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AgentProfile:
+    """What an agent can do, as its heartbeat says."""
+
+    slots: int
+    """Jobs it runs at once."""
+    arch: str
+    memory_mb: int
+    cpus: float
+    labels: tuple[str, ...] = ()
+    rung: str = "none"
+    """The best checkpoint it can make and restore: memory, files or none."""
+    images: tuple[str, ...] = ()
+    """Images already present; empty when it cannot tell."""
+    runtime: str = "process"
+    blobs: str = ""
+    load: float = 0.0
+    draining: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidate:
+    """An agent as the dispatcher sees it now."""
+
+    client: ClientId
+    profile: AgentProfile
+    busy: int
+    """Leases it holds plus offers that stand."""
+
+
+def rank_nodes(job: JobId, nodes: Iterable[ClientId]) -> list[ClientId]:
+    """Return *nodes* by descending rendezvous hash for *job*."""
+    return sorted(
+        nodes, key=lambda n: hashlib.blake2b(f"{n}\0{job}".encode()).digest(), reverse=True
+    )
+
+
+def fits(spec: JobSpec, profile: AgentProfile) -> bool:
+    """Return whether the agent may get the job at all."""
+    wanted = spec.constraints
+    return (
+        not profile.draining
+        and (wanted.arch is None or wanted.arch == profile.arch)
+        and set(wanted.labels) <= set(profile.labels)
+        and spec.memory_mb <= profile.memory_mb
+        and (spec.checkpoint.mode is not CheckpointMode.MEMORY or profile.rung == "memory")
+    )
+
+
+def choose(
+    spec: JobSpec, candidates: Sequence[Candidate], avoid: frozenset[ClientId]
+) -> ClientId | None:
+    """Return the best agent with a free slot, or None.
+
+    *avoid* are agents that let an offer of this job lapse; they come last, not never, since
+    they may be the only ones. Image present, then share of free slots, then load; ties by
+    name so that all nodes agree.
+    """
+    free = [c for c in candidates if c.busy < c.profile.slots and fits(spec, c.profile)]
+    if not free:
+        return None
+
+    def preference(c: Candidate) -> tuple[bool, bool, float, float, str]:
+        has_image = spec.image in c.profile.images
+        return (
+            c.client in avoid,
+            not has_image,
+            c.busy / c.profile.slots,
+            c.profile.load,
+            c.client,
+        )
+
+    return min(free, key=preference).client

@@ -1,0 +1,135 @@
+"""What a majority of nodes says of one job, read from their records.
+
+1. Nodes are counted once each, and only records of one generation together.
+2. An acceptance is a fact about an epoch: a record that has moved on does not undo it.
+   Whoever counts keeps what it has seen (`Tally`).
+3. The same value at different epochs does not count together.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from workrs.domain.ids import ClientId, Digest, Epoch
+from workrs.domain.job import Outcome
+from workrs.domain.record import Accepted, CheckpointRef, Holder, Record
+
+
+def majority(nodes: int) -> int:
+    """Return how many of *nodes* are more than half."""
+    return nodes // 2 + 1
+
+
+def _has_majority(generations: Iterable[int], nodes: int) -> bool:
+    counts: dict[int, int] = {}
+    for generation in generations:
+        counts[generation] = counts.get(generation, 0) + 1
+    return max(counts.values(), default=0) >= majority(nodes)
+
+
+def is_stored(records: Mapping[ClientId, Record], digest: Digest, nodes: int) -> bool:
+    """Return whether a majority has the spec of this digest on disk."""
+    return _has_majority((r.generation for r in records.values() if r.digest == digest), nodes)
+
+
+def holds(
+    records: Mapping[ClientId, Record], holder: Holder, epoch: Epoch, digest: Digest, nodes: int
+) -> bool:
+    """Return whether *holder* has the lease: a majority shows it at this epoch and digest."""
+    return _has_majority(
+        (
+            r.generation
+            for r in records.values()
+            if r.epoch == epoch and r.holder == holder and r.digest == digest
+        ),
+        nodes,
+    )
+
+
+def leader(records: Mapping[ClientId, Record], nodes: int) -> tuple[Epoch, Holder] | None:
+    """Return the lease that a majority shows, whoever has it."""
+    counts: dict[tuple[int, Epoch, Holder], int] = {}
+    for record in records.values():
+        if record.holder is not None:
+            key = (record.generation, record.epoch, record.holder)
+            counts[key] = counts.get(key, 0) + 1
+            if counts[key] >= majority(nodes):
+                return record.epoch, record.holder
+    return None
+
+
+def is_fenced(records: Mapping[ClientId, Record], epoch: Epoch, nodes: int) -> bool:
+    """Return whether so many nodes are past *epoch* that no majority can still show it."""
+    higher = sum(1 for r in records.values() if r.epoch > epoch)
+    return higher > nodes - majority(nodes)
+
+
+def highest_epoch(records: Mapping[ClientId, Record]) -> Epoch:
+    """Return the highest epoch any record shows, 0 without records."""
+    return max((r.epoch for r in records.values()), default=Epoch(0))
+
+
+def must_adopt(records: Mapping[ClientId, Record], epoch: Epoch) -> Accepted | None:
+    """Return the accepted outcome that the winner of *epoch* has to propose, if any.
+
+    *records* are those that granted the epoch. The highest lower epoch's wins.
+    """
+    found = [r.accepted for r in records.values() if r.accepted and r.accepted.epoch < epoch]
+    return max(found, key=lambda a: a.epoch, default=None)
+
+
+def is_cancelled(records: Mapping[ClientId, Record]) -> bool:
+    """Return whether any of the records that gave the lease asks for cancellation."""
+    return any(r.cancel for r in records.values())
+
+
+def newest_checkpoints(records: Mapping[ClientId, Record]) -> list[CheckpointRef]:
+    """Return every checkpoint the records name, newest first, each once."""
+    refs = {ref for record in records.values() for ref in record.checkpoints}
+    return sorted(refs, key=lambda ref: (*ref.order, ref.manifest), reverse=True)
+
+
+def next_attempt(records: Mapping[ClientId, Record]) -> int:
+    """Return the number of the next start of the program, from 1."""
+    return 1 + max((r.attempt for r in records.values()), default=0)
+
+
+@dataclass(slots=True)
+class Tally:
+    """Which nodes were ever seen to accept what. Only grows."""
+
+    seen: dict[tuple[int, Epoch, Digest], set[ClientId]] = field(default_factory=dict)
+
+    def add(self, node: ClientId, record: Record) -> None:
+        """Count the acceptance this record shows, if any."""
+        if record.accepted is not None:
+            key = (record.generation, record.accepted.epoch, record.accepted.digest)
+            self.seen.setdefault(key, set()).add(node)
+
+    def decided(self, nodes: int) -> Digest | None:
+        """Return the digest that a majority accepted at one epoch and generation."""
+        for (_, _, digest), voters in self.seen.items():
+            if len(voters) >= majority(nodes):
+                return digest
+        return None
+
+    def conflict(self) -> Epoch | None:
+        """Return an epoch at which two values were accepted: a broken proposer, or None."""
+        first: dict[tuple[int, Epoch], Digest] = {}
+        for generation, epoch, digest in self.seen:
+            if first.setdefault((generation, epoch), digest) != digest:
+                return epoch
+        return None
+
+
+def decision(records: Mapping[ClientId, Record], tally: Tally, nodes: int) -> Outcome | None:
+    """Return the job's decided outcome if the records show one."""
+    for record in records.values():
+        if record.decided is not None:
+            return record.decided
+    digest = tally.decided(nodes)
+    if digest is None:
+        return None
+    for record in records.values():
+        if record.accepted is not None and record.accepted.digest == digest:
+            return record.accepted.outcome
+    return None

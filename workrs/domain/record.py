@@ -1,0 +1,99 @@
+"""A node's whole vote on one job, as it stands on disk and on the bus.
+
+1. Merging records is idempotent and free of order: a version only replaces a lower one.
+2. A record never carries an instant. When a lease ends is each node's own knowledge.
+3. `accepted` survives later grants and releases; `decided` survives everything.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from workrs.domain.ids import ClientId, Digest, Epoch, JobId
+from workrs.domain.job import Outcome
+
+
+class Incarnation(NamedTuple):
+    """One start of a program. Two are the same only if both parts are."""
+
+    number: int
+    """Above any on the program's disk and in any node's view of it."""
+    nonce: str
+    """64 random bits in hex: a copied or restored disk cannot repeat an incarnation."""
+
+
+class Version(NamedTuple):
+    """Orders the records of one node on one job."""
+
+    boot: int
+    """Starts of the daemon on this database."""
+    step: int
+
+
+NEVER = Epoch(0)
+_FIRST = Version(0, 0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Holder:
+    """Who was granted a lease: an agent, or a node that cancels or expires the job."""
+
+    client: ClientId
+    incarnation: Incarnation
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckpointRef:
+    """Where a checkpoint's manifest lies, and what a reader must know before fetching it."""
+
+    epoch: Epoch
+    seq: int
+    """Counts the checkpoints of one epoch from 1."""
+    manifest: Digest
+    location: tuple[str, ...]
+    """Base URLs of the stores that hold it, at least one."""
+    rung: str
+    """`memory` or `files`."""
+    bytes: int
+    progress: float | None = None
+
+    @property
+    def order(self) -> tuple[int, int]:
+        """Return what makes one checkpoint newer than another."""
+        return (self.epoch, self.seq)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Accepted:
+    """A node's vote for an outcome at an epoch."""
+
+    epoch: Epoch
+    outcome: Outcome
+    digest: Digest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """One node's vote on one job."""
+
+    job: JobId
+    version: Version = _FIRST
+    digest: Digest | None = None
+    """Of the stored spec; None while this node has none."""
+    generation: int = 0
+    """Rises when a node is re-admitted. Votes of different generations never count together."""
+    epoch: Epoch = NEVER
+    """The highest granted."""
+    holder: Holder | None = None
+    checkpoints: tuple[CheckpointRef, ...] = ()
+    """The two newest accepted, newest first."""
+    attempt: int = 0
+    """Starts of the program so far."""
+    cancel: bool = False
+    accepted: Accepted | None = None
+    decided: Outcome | None = None
+    decided_digest: Digest | None = None
+    progress: float | None = None
+    """What the holder last said. Not durable, never voted on."""
+    note: str = ""
+    reason: str = ""
+    """Why the last attempt ended, for humans."""

@@ -1,0 +1,242 @@
+"""What travels over the bus besides specs and records. Field names are the wire's.
+
+1. Requests (from clients) refuse unknown fields; states (from nodes) ignore them, so a
+   newer node can say more to an older reader.
+2. Every request of an agent names its incarnation and an epoch: that is what is fenced.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import NamedTuple
+
+from workrs.domain.dispatch import AgentProfile
+from workrs.domain.ids import Digest, Epoch, JobId
+from workrs.domain.job import Outcome, StoredSpec
+from workrs.domain.lease import LeaseTiming
+from workrs.domain.record import CheckpointRef, Incarnation
+
+_CLOSED = {"extra": "forbid"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """`up/{agent}/claim/{job}`: a bid for the job's lease at an epoch."""
+
+    __pydantic_config__ = _CLOSED
+
+    incarnation: Incarnation
+    epoch: Epoch
+    digest: Digest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutcomeProposal:
+    """`up/{agent}/outcome/{job}`."""
+
+    __pydantic_config__ = _CLOSED
+
+    incarnation: Incarnation
+    epoch: Epoch
+    outcome: Outcome
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckpointReport:
+    """`up/{agent}/checkpoint/{job}`: the blobs are stored, the manifest asks for votes."""
+
+    __pydantic_config__ = _CLOSED
+
+    incarnation: Incarnation
+    checkpoint: CheckpointRef
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Release:
+    """`up/{agent}/release/{job}`: give the lease back before its end."""
+
+    __pydantic_config__ = _CLOSED
+
+    incarnation: Incarnation
+    epoch: Epoch
+    retry_after_s: float = 0.0
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """`up/{agent}/progress/{job}`."""
+
+    __pydantic_config__ = _CLOSED
+
+    incarnation: Incarnation
+    epoch: Epoch
+    progress: float
+    """0 to 1."""
+    note: str = ""
+
+
+class Held(NamedTuple):
+    """A lease an agent believes it holds."""
+
+    job: JobId
+    epoch: Epoch
+    attempt: int
+    """The start of the program it is at or about to make; 0 before it knows."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Beat:
+    """`up/{agent}/beat`: heartbeat; with `gone`, the agent's last will."""
+
+    __pydantic_config__ = _CLOSED
+
+    incarnation: Incarnation
+    connection: int
+    """Counts the agent's connections of this incarnation."""
+    counter: int = 0
+    """Counts its heartbeats; a will has 0."""
+    held: tuple[Held, ...] = ()
+    profile: AgentProfile | None = None
+    """None in a will."""
+    gone: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AgentView:
+    """`node/{n}/agent/{agent}`: a node's view of an agent, and its receipt for a heartbeat."""
+
+    incarnation: Incarnation
+    connection: int
+    counter: int
+    refused: tuple[tuple[JobId, Epoch], ...] = ()
+    """Leases of that heartbeat which the node did not extend."""
+    profile: AgentProfile | None = None
+    held: int = 0
+    gone: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeState:
+    """`node/{n}/state`: retained, repeated every second, and the daemon's last will."""
+
+    boot: int
+    nonce: str
+    nodes: tuple[str, ...]
+    """Names of all nodes of the cluster."""
+    live: bool = True
+    ready: bool = True
+    """False while it may not vote; `health` says why."""
+    health: str = "ok"
+    software: str = ""
+    blobs_url: str = ""
+    timing: LeaseTiming = field(default_factory=LeaseTiming)
+    beat: int = 0
+    """Counts the repetitions: a reader without a clock in common sees it live."""
+    jobs_open: int = 0
+    jobs_decided: int = 0
+    agents: int = 0
+    dropped: int = 0
+    """Messages refused since the start."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Offer:
+    """`node/{n}/offer/{agent}`: the job fits you, its next epoch is this."""
+
+    job: JobId
+    epoch: Epoch
+    digest: Digest
+    stored: StoredSpec
+
+
+class OrderKind(StrEnum):
+    """What an operator can ask for."""
+
+    CANCEL = "cancel"
+    DRAIN = "drain"
+    UNDRAIN = "undrain"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """`up/{operator}/order/{id}`, and `node/{n}/order/{agent}` when it concerns an agent."""
+
+    __pydantic_config__ = _CLOSED
+
+    order: OrderKind
+    agent: str = ""
+    job: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OrderReply:
+    """`down/{operator}/{id}`: what became of an order."""
+
+    ok: bool
+    text: str
+
+
+class State(StrEnum):
+    """Where a job stands, as its device sees it."""
+
+    ACCEPTED = "accepted"
+    QUEUED = "queued"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    EXPIRED = "expired"
+    REJECTED = "rejected"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckpointState:
+    """The newest checkpoint, as its device sees it."""
+
+    epoch: int
+    seq: int
+    location: tuple[str, ...]
+    bytes: int
+    progress: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobState:
+    """`down/{device}/{job}`."""
+
+    v: int
+    """Always 1. Required here so that it is never left out as a default."""
+    job: str
+    state: State
+    epoch: int | None = None
+    attempt: int | None = None
+    agent: str | None = None
+    progress: float | None = None
+    note: str | None = None
+    checkpoint: CheckpointState | None = None
+    exit_code: int | None = None
+    result: str | None = None
+    result_b64: str | None = None
+    result_url: str | None = None
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Function:
+    """A registered function: what `run/{function}/…` starts with the message as input."""
+
+    __pydantic_config__ = _CLOSED
+
+    image: str
+    command: tuple[str, ...]
+    description: str = ""
+    env: Mapping[str, str] = field(default_factory=dict)
+    files: Mapping[str, str] = field(default_factory=dict)
+    callers: tuple[str, ...] = ()
+    """Devices that may call it; empty: all."""
+    forecast_s: float | None = None
+    timeout_s: float = 3600.0
+    attempts_max: int = 3
+    memory_mb: int = 256
+    cpus: float = 1.0

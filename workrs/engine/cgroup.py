@@ -1,0 +1,78 @@
+"""Cgroups of version 1 and 2: who is in one, and ending all that are.
+
+A subtree is named by its path below the hierarchies' roots, as in `/workrs-engine-1`. On version
+1 it exists once per hierarchy, on version 2 once.
+"""
+
+import contextlib
+import os
+import select
+import signal
+import time
+from collections.abc import Collection
+from pathlib import Path
+
+from workrs.engine.mount import read_mounts
+
+
+def hierarchies() -> list[Path]:
+    """Return the mount points of all hierarchies, those of version 2 first."""
+    mounts = [mount for mount in read_mounts() if mount.kind in {"cgroup", "cgroup2"}]
+    return [mount.point for mount in sorted(mounts, key=lambda mount: mount.kind != "cgroup2")]
+
+
+def subtrees(cgroup: str) -> list[Path]:
+    """Return the folders of *cgroup* that exist."""
+    folders = [hierarchy / cgroup.lstrip("/") for hierarchy in hierarchies()]
+    return [folder for folder in folders if folder.is_dir()]
+
+
+def create(cgroup: str) -> Path:
+    """Create *cgroup* in one hierarchy and return its folder; enough to find processes again."""
+    folder = hierarchies()[0] / cgroup.lstrip("/")
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def members(cgroup: str) -> set[int]:
+    """Return the ids of the processes in *cgroup* and everything below it."""
+    pids: set[int] = set()
+    for subtree in subtrees(cgroup):
+        for folder, _, _ in os.walk(subtree):
+            with contextlib.suppress(OSError):
+                pids |= {int(pid) for pid in Path(folder, "cgroup.procs").read_text().split()}
+    # Processes of another pid namespace show as 0, which to kill(2) means the caller's own group.
+    return pids - {0}
+
+
+def kill(cgroup: str, *, spare: Collection[int] = (), within_s: float = 5.0) -> bool:
+    """Kill everything in *cgroup* except *spare*; return whether it is empty in time.
+
+    Frozen processes of version 1 do not die before they are thawed, so they are.
+    """
+    deadline = time.monotonic() + within_s
+    while left := members(cgroup) - set(spare):
+        _thaw(cgroup)
+        for pid in left:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        if time.monotonic() > deadline:
+            return False
+        select.select([], [], [], 0.005)
+    return True
+
+
+def remove(cgroup: str) -> None:
+    """Remove the folders of an empty *cgroup*."""
+    for subtree in subtrees(cgroup):
+        for folder, _, _ in os.walk(subtree, topdown=False):
+            with contextlib.suppress(OSError):
+                Path(folder).rmdir()
+
+
+def _thaw(cgroup: str) -> None:
+    for subtree in subtrees(cgroup):
+        for folder, _, _ in os.walk(subtree):
+            for file, word in (("freezer.state", "THAWED"), ("cgroup.freeze", "0")):
+                with contextlib.suppress(OSError):
+                    Path(folder, file).write_text(word)

@@ -19,6 +19,8 @@ from workrs.adapters.mqtt_link import FAREWELL_WITH_WILL, GOODBYE, Link
 from workrs.adapters.mqtt_outbox import REQUEST_ID_MIN, Outbox
 from workrs.adapters.mqtt_packet import PACKET_MAX_BYTES
 from workrs.ports.bus import (
+    LAGGING_MAX_BYTES,
+    RECEIVE_MAX,
     BusClosedError,
     BusDeniedError,
     BusMessageError,
@@ -36,11 +38,6 @@ if TYPE_CHECKING:
     from workrs.ports.bus import Address, Bus, Subscription
 
 _log = logging.getLogger(__name__)
-
-RECEIVE_MAX: Final = 1_000
-"""QoS 1 messages the broker may send before we acknowledge any: the size of a batch."""
-LAGGING_MAX_BYTES: Final = 64 * 1024 * 1024
-"""Beyond this much unread, QoS 0 messages are dropped (QoS 1 is bounded by RECEIVE_MAX)."""
 
 _FAILURE: Final = 0x80
 """Reason codes from here on are refusals."""
@@ -72,6 +69,9 @@ class MqttBus:
 
     async def subscribe(self, *subscriptions: Subscription) -> None:
         """See `Bus.subscribe`."""
+        for wanted in subscriptions:
+            if not wanted.pattern or "\0" in wanted.pattern:  # the codec lets these through
+                raise BusMessageError(wanted.pattern, "not a topic filter")
         packet_id = self._next_request_id()
         try:
             filters = [

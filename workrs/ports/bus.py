@@ -30,6 +30,10 @@ if TYPE_CHECKING:
 
 PAYLOAD_MAX_BYTES: Final = 256 * 1024
 """Largest payload this port carries, either way. A larger one is refused by `publish`."""
+RECEIVE_MAX: Final = 1_000
+"""QoS 1 messages a broker sends before any is acknowledged: the largest batch of them."""
+LAGGING_MAX_BYTES: Final = 64 * 1024 * 1024
+"""Beyond this much unread, QoS 0 messages are dropped (RECEIVE_MAX bounds QoS 1)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,7 +1,7 @@
 """Cgroups of version 1 and 2: who is in one, and ending all that are.
 
-A subtree is named by its path below the hierarchies' roots, as in `/workrs-engine-1`. On version
-1 it exists once per hierarchy, on version 2 once.
+A cgroup is named by its path below the hierarchies' roots, as in `/workrs-engine-1`. On version 1
+it has a folder in each hierarchy, on version 2 one.
 """
 
 import contextlib
@@ -9,7 +9,7 @@ import os
 import select
 import signal
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
 from workrs.engine.mount import read_mounts
@@ -21,7 +21,7 @@ def hierarchies() -> list[Path]:
     return [mount.point for mount in sorted(mounts, key=lambda mount: mount.kind != "cgroup2")]
 
 
-def subtrees(cgroup: str) -> list[Path]:
+def folders_of(cgroup: str) -> list[Path]:
     """Return the folders of *cgroup* that exist."""
     folders = [hierarchy / cgroup.lstrip("/") for hierarchy in hierarchies()]
     return [folder for folder in folders if folder.is_dir()]
@@ -34,25 +34,24 @@ def create(cgroup: str) -> Path:
     return folder
 
 
-def members(cgroup: str) -> set[int]:
-    """Return the ids of the processes in *cgroup* and everything below it."""
+def members(folders: Iterable[Path]) -> set[int]:
+    """Return the ids of the processes in *folders* and everything below them."""
     pids: set[int] = set()
-    for subtree in subtrees(cgroup):
-        for folder, _, _ in os.walk(subtree):
-            with contextlib.suppress(OSError):
-                pids |= {int(pid) for pid in Path(folder, "cgroup.procs").read_text().split()}
+    for folder in _tree(folders):
+        with contextlib.suppress(OSError):
+            pids |= {int(pid) for pid in (folder / "cgroup.procs").read_text().split()}
     # Processes of another pid namespace show as 0, which to kill(2) means the caller's own group.
     return pids - {0}
 
 
-def kill(cgroup: str, *, spare: Collection[int] = (), within_s: float = 5.0) -> bool:
-    """Kill everything in *cgroup* except *spare*; return whether it is empty in time.
+def kill(folders: Collection[Path], *, spare: Collection[int] = (), within_s: float = 5.0) -> bool:
+    """Kill everything in *folders* except *spare*; return whether they are empty in time.
 
     Frozen processes of version 1 do not die before they are thawed, so they are.
     """
     deadline = time.monotonic() + within_s
-    while left := members(cgroup) - set(spare):
-        _thaw(cgroup)
+    while left := members(folders) - set(spare):
+        _thaw(folders)
         for pid in left:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
@@ -62,17 +61,22 @@ def kill(cgroup: str, *, spare: Collection[int] = (), within_s: float = 5.0) -> 
     return True
 
 
-def remove(cgroup: str) -> None:
-    """Remove the folders of an empty *cgroup*."""
-    for subtree in subtrees(cgroup):
-        for folder, _, _ in os.walk(subtree, topdown=False):
+def remove(folders: Collection[Path]) -> None:
+    """Remove *folders*, which are empty, and those below them."""
+    for folder in reversed(list(_tree(folders))):
+        with contextlib.suppress(OSError):
+            folder.rmdir()
+
+
+def _thaw(folders: Collection[Path]) -> None:
+    for folder in _tree(folders):
+        for file, word in (("freezer.state", "THAWED"), ("cgroup.freeze", "0")):
             with contextlib.suppress(OSError):
-                Path(folder).rmdir()
+                (folder / file).write_text(word)
 
 
-def _thaw(cgroup: str) -> None:
-    for subtree in subtrees(cgroup):
-        for folder, _, _ in os.walk(subtree):
-            for file, word in (("freezer.state", "THAWED"), ("cgroup.freeze", "0")):
-                with contextlib.suppress(OSError):
-                    Path(folder, file).write_text(word)
+def _tree(folders: Iterable[Path]) -> Iterator[Path]:
+    """Yield *folders* and all below them, each after the one it is in."""
+    for top in folders:
+        for folder, _, _ in os.walk(top):
+            yield Path(folder)

@@ -9,6 +9,7 @@ If it is itself killed, the engine runs on without an owner until the next start
 """
 
 import contextlib
+import ctypes
 import os
 import select
 import signal
@@ -22,12 +23,19 @@ from types import FrameType
 from workrs.engine import api, cgroup
 from workrs.engine.layout import EngineLayout, containerd_config, dockerd_config
 from workrs.engine.mount import make_shared
-from workrs.engine.sweep import remove_run_folder, sweep, sweep_dead, take_lock
+from workrs.engine.sweep import (
+    container_cgroups,
+    remove_run_folder,
+    sweep,
+    sweep_dead,
+    take_lock,
+)
 
 _START_TIMEOUT_S = 30.0
 _STOP_TIMEOUT_S = 5.0
 _LOCK_TIMEOUT_S = 15.0
 _POLL_S = 0.005
+_PR_SET_CHILD_SUBREAPER = 36
 
 _Daemon = subprocess.Popen[bytes]
 
@@ -40,6 +48,8 @@ def main(arguments: list[str]) -> int:
     """Own an engine until stdin ends; return 0 if it was asked to stop."""
     data, run, storage_driver = arguments
     layout = EngineLayout(data=Path(data), run=Path(run))
+    # Orphans come to this process: process 1 of some machines takes a second to note their end.
+    ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     signal.signal(signal.SIGTERM, _on_terminate)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
@@ -50,6 +60,9 @@ def main(arguments: list[str]) -> int:
     daemons: list[_Daemon] = []
     try:
         _start(layout, daemons, storage_driver=storage_driver)
+        # From here on the kernel removes ended children, daemons and adopted shims alike. Not
+        # earlier, because the daemons would inherit it.
+        signal.signal(signal.SIGCHLD, signal.SIG_IGN)
         _say("ready")
         _watch(daemons)
     except _EndedError as error:
@@ -111,7 +124,7 @@ def _start(layout: EngineLayout, daemons: list[_Daemon], *, storage_driver: str)
     layout.data.mkdir(mode=0o700, parents=True, exist_ok=True)
     (layout.run / "data").symlink_to(layout.data)
     make_shared(layout.run)
-    folder = cgroup.create(f"{layout.cgroup}/daemons")
+    folder = cgroup.create(_daemons_cgroup(layout))
 
     containerd = layout.run / "containerd.toml"
     containerd.write_text(containerd_config(layout))
@@ -168,9 +181,8 @@ def _watch(daemons: list[_Daemon]) -> None:
 
 def _stop(layout: EngineLayout, daemons: list[_Daemon]) -> None:
     """Kill the containers, then let the daemons put their databases in order."""
-    own = {daemon.pid for daemon in daemons}
-    shims = cgroup.members(f"{layout.cgroup}/daemons") - own
-    cgroup.kill(layout.cgroup, spare=own | shims)
+    keep = cgroup.members(cgroup.folders_of(_daemons_cgroup(layout)))
+    cgroup.kill(cgroup.folders_of(layout.cgroup) + container_cgroups(layout), spare=keep)
     for daemon in reversed(daemons):
         daemon.terminate()
         with contextlib.suppress(subprocess.TimeoutExpired):
@@ -178,6 +190,10 @@ def _stop(layout: EngineLayout, daemons: list[_Daemon]) -> None:
     sweep(layout)
     for daemon in daemons:
         daemon.wait()
+
+
+def _daemons_cgroup(layout: EngineLayout) -> str:
+    return f"{layout.cgroup}/daemons"
 
 
 if __name__ == "__main__":

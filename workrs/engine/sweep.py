@@ -3,10 +3,11 @@
 Works without the engine's help, so it also serves after a crash of everything involved.
 """
 
+import contextlib
 import fcntl
+import json
 import os
 import shutil
-from collections.abc import Collection
 from pathlib import Path
 
 from workrs.engine import cgroup
@@ -26,13 +27,14 @@ def take_lock(layout: EngineLayout) -> int | None:
     return lock
 
 
-def sweep(layout: EngineLayout, *, spare: Collection[int] = ()) -> None:
+def sweep(layout: EngineLayout) -> None:
     """Remove what an engine leaves, except its data and the lock, which the caller holds."""
-    cgroup.kill(layout.cgroup, spare=spare)
+    folders = cgroup.folders_of(layout.cgroup) + container_cgroups(layout)
+    cgroup.kill(folders)
     _unlink_shim_sockets(layout)
     unmount_below(layout.run)
     unmount_below(layout.data)
-    cgroup.remove(layout.cgroup)
+    cgroup.remove(folders)
     for entry in layout.run.iterdir():
         if entry == layout.lock:
             continue
@@ -56,6 +58,15 @@ def sweep_dead(run_root: Path, *, but: EngineLayout) -> None:
         sweep(layout)
         remove_run_folder(layout)
         os.close(lock)
+
+
+def container_cgroups(layout: EngineLayout) -> list[Path]:
+    """Return the cgroups of the engine's containers, wherever they were asked to be."""
+    folders: set[str] = set()
+    for state in layout.runc_root.glob("*/state.json"):
+        with contextlib.suppress(OSError, ValueError):
+            folders.update(json.loads(state.read_text())["cgroup_paths"].values())
+    return [Path(folder) for folder in sorted(folders) if folder]
 
 
 def _data_of(run: Path) -> Path:

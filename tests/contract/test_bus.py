@@ -264,21 +264,48 @@ async def test_what_had_arrived_is_handed_out_after_the_end(world: World) -> Non
 
 
 @within_20_s
-async def test_a_slow_reader_gets_bounded_batches_and_loses_nothing(world: World) -> None:
+async def test_a_slow_reader_loses_nothing(world: World) -> None:
     count = 3 * RECEIVE_MAX
     async with world.reader() as reader, world.bus("writer") as writer:
         for n in range(count):
             writer.publish(Message(world.topic("a"), f"{n}".encode()))
             if n % 1_000 == 0:
                 await writer.flush()
-        await writer.flush()
         got: list[Message] = []
         while len(got) < count:
-            batch = await reader.receive()
-            assert 0 < len(batch) <= RECEIVE_MAX
-            got += batch
+            got += await reader.receive()
             await writer.flush()
         assert [message.payload for message in got] == [f"{n}".encode() for n in range(count)]
+
+
+@within_20_s
+async def test_a_lagging_reader_takes_bounded_batches_and_loses_nothing(world: World) -> None:
+    payload = b"x" * PAYLOAD_MAX_BYTES
+    count = 4 * LAGGING_MAX_BYTES // PAYLOAD_MAX_BYTES
+    async with world.reader() as reader, world.bus("writer") as writer:
+        for _ in range(count):
+            writer.publish(Message(world.topic("bulk"), payload))
+            await writer.flush()
+        received = 0
+        while received < count:
+            batch = await reader.receive()
+            assert len(batch) * PAYLOAD_MAX_BYTES <= 2 * LAGGING_MAX_BYTES + PAYLOAD_MAX_BYTES
+            received += len(batch)
+            await writer.flush()
+
+
+@within_20_s
+async def test_a_lagging_reader_still_gets_answers(world: World) -> None:
+    payload = b"x" * PAYLOAD_MAX_BYTES
+    count = 3 * LAGGING_MAX_BYTES // PAYLOAD_MAX_BYTES
+    async with world.reader() as reader, world.bus("writer") as writer:
+        for _ in range(count):
+            writer.publish(Message(world.topic("bulk"), payload))
+            await writer.flush()
+        reader.publish(Message("another/topic", b""))
+        await reader.flush()
+        await reader.subscribe(Subscription(pattern="another/topic"))
+        assert len(await take(reader, count)) == count
 
 
 @within_20_s

@@ -112,6 +112,7 @@ class MqttBus:
                 raise BusClosedError(self._closed)
             settled = self._loop.create_future()
             self._flushes.append((fence, settled))
+            self.link.resume()
             await settled
         if self._refusal is not None:
             refusal, self._refusal = self._refusal, None
@@ -133,6 +134,7 @@ class MqttBus:
         self._arrived_bytes = 0
         if self._closed is None:
             self._arrival.clear()
+            self.link.resume()
         return batch
 
     def abort(self) -> None:
@@ -147,18 +149,16 @@ class MqttBus:
                 self._keep(packet)
             elif isinstance(packet, mqtt5.PubAckPacket):
                 self._acknowledged(packet)
-            elif isinstance(packet, mqtt5.SubAckPacket | mqtt5.UnsubAckPacket):
-                reply = self._requests.pop(packet.packet_id, None)
-                if reply is not None and not reply.done():
-                    reply.set_result(packet.reason_codes)
-            elif isinstance(packet, mqtt5.DisconnectPacket):
-                self.link.explain(_words(packet.reason_code))
-            elif isinstance(packet, mqtt5.ConnAckPacket) and not self.welcome.done():
-                self.welcome.set_result(packet)
-        if self._arrived:
-            self._arrival.set()
+            else:
+                self._control_arrived(packet)
         if self._flushes:
             self._wake_flushes()
+        if self._arrived:
+            self._arrival.set()
+        # Answers come through the same socket, so nobody may be waiting for one.
+        is_waiting = self._flushes or self._requests
+        if self._arrived_bytes > 2 * LAGGING_MAX_BYTES and not is_waiting:
+            self.link.pause()
         self.link.plan_write()
 
     def unsent(self, *, socket_backlog_bytes: int) -> bytes:
@@ -188,9 +188,18 @@ class MqttBus:
             keepalive_s if connack.server_keep_alive is None else connack.server_keep_alive
         )
 
+    def _control_arrived(self, packet: Packet) -> None:
+        if isinstance(packet, mqtt5.SubAckPacket | mqtt5.UnsubAckPacket):
+            reply = self._requests.pop(packet.packet_id, None)
+            if reply is not None and not reply.done():
+                reply.set_result(packet.reason_codes)
+        elif isinstance(packet, mqtt5.DisconnectPacket):
+            self.link.explain(_words(packet.reason_code))
+        elif isinstance(packet, mqtt5.ConnAckPacket) and not self.welcome.done():
+            self.welcome.set_result(packet)
+
     def _keep(self, packet: mqtt5.PublishPacket) -> None:
         topic, payload, packet_id = packet.topic, packet.payload, packet.packet_id
-        self._arrived_bytes += len(payload) + len(topic)
         if packet_id is not None:
             self._arrived_ids.append(packet_id)
         elif self._arrived_bytes > LAGGING_MAX_BYTES:
@@ -198,6 +207,7 @@ class MqttBus:
                 _log.warning("bus_lagging client_id=%s topic=%s", self.client_id, topic)
             self.dropped += 1
             return
+        self._arrived_bytes += len(payload) + len(topic)
         self._arrived.append(
             Message(
                 topic,
@@ -237,6 +247,7 @@ class MqttBus:
         self._requests[packet_id] = reply
         self._outbox.add_raw(packet)
         self.link.plan_write()
+        self.link.resume()
         try:
             return await reply
         finally:

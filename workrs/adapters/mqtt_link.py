@@ -47,6 +47,7 @@ class Link(asyncio.BufferedProtocol):
         self._buffer = PacketBuffer()
         self._transport: asyncio.Transport | None = None
         self._write_planned = False
+        self._paused = False
         self._reason: str | None = None
         self._tick_s = 0.0
         self._timer: asyncio.TimerHandle | None = None
@@ -105,6 +106,19 @@ class Link(asyncio.BufferedProtocol):
             self._write_planned = True
             self._loop.call_soon(self._write)
 
+    def pause(self) -> None:
+        """Stop reading; the peer's packets then wait at the peer."""
+        if not self._paused and self._transport is not None:
+            self._paused = True
+            self._transport.pause_reading()
+
+    def resume(self) -> None:
+        """Read again, if reading is paused."""
+        if self._paused and self._transport is not None:
+            self._paused = False
+            self._heard = True  # the silence until now was ours
+            self._transport.resume_reading()
+
     def explain(self, reason: str) -> None:
         """Remember why the connection is about to end, unless that is known already."""
         self._reason = self._reason or reason
@@ -141,7 +155,7 @@ class Link(asyncio.BufferedProtocol):
         """
         if self._transport is None:
             return
-        if self._heard:
+        if self._heard or self._paused:
             self._pinged = False
         elif self._pinged:
             self.cut("the broker does not answer")

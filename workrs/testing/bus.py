@@ -241,12 +241,13 @@ class MemoryBus:
             self._arrival.clear()
             await self._arrival.wait()
         batch: list[Message] = []
-        room = RECEIVE_MAX
-        while self._queue and (room or not self._queue[0].qos):
+        room, size_bytes = RECEIVE_MAX, 0
+        while self._queue and room and size_bytes <= 2 * LAGGING_MAX_BYTES:
             message = self._queue.popleft()
-            self._queued_bytes -= len(message.payload)
+            size_bytes += len(message.payload) + len(message.topic)
             room -= message.qos
             batch.append(message)
+        self._queued_bytes -= size_bytes
         return batch
 
     def abort(self) -> None:
@@ -272,7 +273,7 @@ class MemoryBus:
         if not qos and self._queued_bytes > LAGGING_MAX_BYTES:
             self.dropped += 1
             return
-        self._queued_bytes += len(message.payload)
+        self._queued_bytes += len(message.payload) + len(message.topic)
         self._queue.append(message if message.qos == qos else replace(message, qos=qos))
         self._arrival.set()
 

@@ -1,0 +1,95 @@
+"""Where blobs are kept: inputs and results over 32 KiB, and the parts of checkpoints.
+
+1. A blob's name is the SHA-256 of its bytes; it is written once and never changed.
+2. Blobs lie in *spaces*. The parts of a checkpoint lie in the space of its job and epoch, so a
+   stale agent cannot touch those of its successor; other blobs lie in the common space.
+3. `get` and `fetch` return verified bytes or raise. They never return wrong ones.
+4. BlobLostError means that the store answered and has not the right bytes; any other
+   StoreError means that it did not answer, and says nothing about the blob.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from workrs.domain.errors import StoreError
+from workrs.domain.ids import Digest, Epoch, JobId
+
+BLOB_MAX_BYTES = 8 << 20
+"""Largest blob that `get` takes into memory. A part of a checkpoint is smaller."""
+
+
+class BlobLostError(StoreError):
+    """A store answered, but has not the blob, or has other bytes under its name."""
+
+
+class StoreRefusedError(StoreError):
+    """A store understood and refused: stale epoch, no permission, over quota."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Space:
+    """The checkpoints that one holder makes of one job."""
+
+    job: JobId
+    epoch: Epoch
+
+
+class BlobStore(Protocol):
+    """One place that keeps blobs: a node's, or a folder."""
+
+    @property
+    def location(self) -> str:
+        """Its base URL: what a CheckpointRef names and an OpenStore opens."""
+        ...
+
+    async def put(self, digest: Digest, data: bytes | Path, space: Space | None = None) -> None:
+        """Store *data*, whose SHA-256 is *digest*; return once the store confirmed it.
+
+        Idempotent: a blob that is there already is confirmed. A cancelled call may have
+        stored it. There is never half a blob.
+
+        Raises:
+            StoreRefusedError: it will not take the blob.
+            StoreError: no answer.
+        """
+        ...
+
+    async def get(
+        self, digest: Digest, space: Space | None = None, *, limit_bytes: int = BLOB_MAX_BYTES
+    ) -> bytes:
+        """Return a blob of at most *limit_bytes*, verified.
+
+        Raises:
+            BlobLostError: missing, too large or not what its name says.
+            StoreError: no answer.
+        """
+        ...
+
+    async def fetch(
+        self, digest: Digest, path: Path, space: Space | None = None, *, limit_bytes: int
+    ) -> None:
+        """Write a blob to the new file *path*, verified; on an error there is no file.
+
+        Raises: as `get`.
+        """
+        ...
+
+    async def delete(self, digest: Digest, space: Space | None = None) -> None:
+        """Remove a blob; one that is not there is fine.
+
+        Raises:
+            StoreRefusedError: not allowed.
+            StoreError: no answer.
+        """
+        ...
+
+    async def delete_space(self, space: Space) -> None:
+        """Remove all blobs of a space. Raises as `delete`."""
+        ...
+
+
+OpenStore = Callable[[str], BlobStore]
+"""Returns the store at a base URL. Cheap: no connection is made before the first call.
+Raises StoreError for a URL that is not understood."""

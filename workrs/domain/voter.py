@@ -17,6 +17,7 @@ from workrs.domain.job import Outcome
 from workrs.domain.record import Accepted, CheckpointRef, Holder, Record
 
 CHECKPOINTS_KEPT = 2
+NOTE_MAX = 200
 _PAST = Instant(0.0)
 
 
@@ -130,6 +131,19 @@ def release(
         return None
     freed = replace(vote.record, holder=None, progress=None, note="", reason=reason)
     return Vote(record=freed, lease_until=Instant(now + retry_after_s))
+
+
+def progress(vote: Vote, holder: Holder, epoch: Epoch, done: float, note: str) -> Vote | None:
+    """Take what the holder says of its progress, 0 to 1. Shown, never voted on."""
+    if not _is_held_by(vote.record, holder, epoch):
+        return None
+    done = min(1.0, max(0.0, done))
+    return replace(vote, record=replace(vote.record, progress=done, note=note[:NOTE_MAX]))
+
+
+def disown(vote: Vote) -> Vote:
+    """End the lease of a job whose spec was replaced; the epoch stays granted."""
+    return Vote(record=replace(vote.record, holder=None), lease_until=vote.lease_until)
 
 
 def cancel(vote: Vote) -> Vote | None:

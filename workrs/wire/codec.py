@@ -6,7 +6,7 @@
 """
 
 import json
-from functools import cache
+from collections.abc import Mapping
 from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
@@ -15,13 +15,15 @@ from workrs.domain.errors import WireError
 
 T = TypeVar("T")
 
-DEPTH_MAX = 16
-"""Nesting of JSON that a request may have. The formats need five."""
+
+_adapters: dict[object, TypeAdapter[Any]] = {}
 
 
-@cache
 def _adapter(kind: Any) -> TypeAdapter[Any]:
-    return TypeAdapter(kind)
+    found = _adapters.get(kind)
+    if found is None:
+        found = _adapters[kind] = TypeAdapter(kind)
+    return found
 
 
 def encode(value: object) -> bytes:
@@ -44,28 +46,19 @@ def _explain(error: ValidationError) -> str:
     text = first["msg"].removeprefix("Value error, ")
     if first["type"] == "json_invalid":
         return f"not valid JSON: {text.removeprefix('Invalid JSON: ')}"
-    if first["type"] == "unexpected_keyword_argument" or first["type"] == "extra_forbidden":
+    if first["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
         return f"unknown field {where!r}"
     return f"{where}: {text}" if where else text
 
 
+def from_plain(kind: type[T], fields: Mapping[str, object]) -> T:
+    """Return the *kind* made of plain JSON values, or raise WireError."""
+    return decode(kind, json.dumps(fields).encode())
+
+
 def parse_json(payload: bytes) -> Any:
     """Return *payload* as plain JSON values, or raise WireError."""
-    if _depth(payload) > DEPTH_MAX:
-        raise WireError(f"not accepted: JSON nested deeper than {DEPTH_MAX}")
     try:
         return json.loads(payload)
     except (ValueError, RecursionError) as error:
         raise WireError(f"not valid JSON: {error}") from None
-
-
-def _depth(payload: bytes) -> int:
-    """Return an upper bound of the nesting, cheap and blind to strings."""
-    depth = deepest = 0
-    for byte in payload:
-        if byte in b"[{":
-            depth += 1
-            deepest = max(deepest, depth)
-        elif byte in b"]}":
-            depth -= 1
-    return deepest

@@ -1,0 +1,115 @@
+"""What a node knows of the agents: who lives, what each can do, how much each has to do.
+
+1. A heartbeat counts only if (incarnation, counter) is newer than the last one seen,
+   through whichever node it came.
+2. A will is void once a heartbeat of a later connection or incarnation was seen.
+3. `busy` counts what this node granted and what it has on offer; other nodes' offers are
+   unknown here, and dispatch may be wrong without harm.
+"""
+
+from dataclasses import dataclass, field
+
+from workrs.domain.dispatch import AgentProfile, Candidate
+from workrs.domain.ids import ClientId, Epoch, Instant, JobId
+from workrs.domain.record import Incarnation
+from workrs.wire.message import AgentView, Beat
+
+
+@dataclass(slots=True)
+class AgentEntry:
+    """One agent as this node sees it."""
+
+    client: ClientId
+    incarnation: Incarnation
+    connection: int = 0
+    counter: int = 0
+    profile: AgentProfile | None = None
+    seen_at: Instant = Instant(0.0)  # noqa: RUF009 (a NewType of an immutable float)
+    gone: bool = False
+    local: bool = False
+    """Connected to this node's own broker when last heard."""
+    refused: tuple[tuple[JobId, Epoch], ...] = ()
+    holding: set[JobId] = field(default_factory=set)
+    offered: set[JobId] = field(default_factory=set)
+
+    @property
+    def busy(self) -> int:
+        """Return the slots that are taken or promised."""
+        return len(self.holding) + len(self.offered)
+
+    def view(self) -> AgentView:
+        """Return what this node says of the agent, which is also its receipt."""
+        return AgentView(
+            incarnation=self.incarnation,
+            connection=self.connection,
+            counter=self.counter,
+            refused=self.refused,
+            profile=self.profile,
+            held=len(self.holding),
+            gone=self.gone,
+        )
+
+
+@dataclass(slots=True)
+class AgentTable:
+    """All agents this node has heard of."""
+
+    ttl_s: float
+    entries: dict[ClientId, AgentEntry] = field(default_factory=dict)
+    _free: set[ClientId] = field(default_factory=set)
+
+    def get(self, client: ClientId) -> AgentEntry | None:
+        """Return the agent's entry, if it was ever heard."""
+        return self.entries.get(client)
+
+    def admit(self, client: ClientId, beat: Beat) -> AgentEntry | None:
+        """Return the entry to update with *beat*, or None when the beat is stale."""
+        entry = self.entries.get(client)
+        if entry is None:
+            entry = AgentEntry(client, beat.incarnation)
+            self.entries[client] = entry
+            return entry
+        if beat.incarnation.number < entry.incarnation.number:
+            return None
+        same = beat.incarnation == entry.incarnation
+        if beat.incarnation.number == entry.incarnation.number and not same:
+            return None
+        if same and beat.gone:
+            return None if beat.connection < entry.connection or entry.gone else entry
+        if same and beat.counter <= entry.counter:
+            return None
+        return entry
+
+    def refresh(self, entry: AgentEntry) -> None:
+        """Note whether the agent has a free slot now."""
+        profile = entry.profile
+        if (
+            profile is not None
+            and not entry.gone
+            and not profile.draining
+            and entry.busy < profile.slots
+        ):
+            self._free.add(entry.client)
+        else:
+            self._free.discard(entry.client)
+
+    def candidates(self) -> list[Candidate]:
+        """Return the agents with a free slot."""
+        found = []
+        for client in self._free:
+            entry = self.entries[client]
+            if entry.profile is not None:
+                found.append(Candidate(client=client, profile=entry.profile, busy=entry.busy))
+        return found
+
+    def has_free(self) -> bool:
+        """Return whether any agent has a free slot."""
+        return bool(self._free)
+
+    def silent(self, now: Instant) -> list[AgentEntry]:
+        """Return agents not heard for a ttl and not yet known to be gone."""
+        return [e for e in self.entries.values() if not e.gone and now - e.seen_at > self.ttl_s]
+
+    def count_live(self) -> int:
+        """Return how many agents are there."""
+        return sum(1 for e in self.entries.values() if not e.gone)

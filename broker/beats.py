@@ -1,0 +1,107 @@
+"""Heartbeats and wills: one message of an agent renews all of its leases.
+
+1. A lease is extended only if the heartbeat lists it at the epoch and for the incarnation
+   that was granted here; every other one it lists is named as refused in the receipt.
+2. An attempt that a heartbeat lists is on disk before the receipt is published.
+3. A higher incarnation ends all leases of the lower ones.
+"""
+
+from broker.agents import AgentEntry
+from broker.effect import Publish
+from broker.event import BeatHeard
+from broker.node import Node
+from broker.settle import settle
+from workrs.domain import voter
+from workrs.domain.ids import Epoch, Instant, JobId
+from workrs.domain.job import Takeover
+from workrs.domain.record import Holder
+from workrs.wire import topics
+
+
+def on_beat(node: Node, event: BeatHeard, now: Instant) -> None:
+    """Renew what is listed and answer with a receipt, or apply the will."""
+    beat = event.beat
+    entry = node.agents.admit(event.agent, beat)
+    if entry is None:
+        return
+    if beat.gone:
+        _lose(node, entry, now, why="connection broke")
+        return
+    if entry.profile is None or entry.incarnation != beat.incarnation or entry.gone:
+        node.fact("agent_up", agent=event.agent, incarnation=beat.incarnation.number)
+    if entry.incarnation != beat.incarnation:
+        entry.incarnation = beat.incarnation
+        _end_former(node, entry, now)
+    entry.connection, entry.counter = beat.connection, beat.counter
+    entry.profile = beat.profile or entry.profile
+    entry.gone = False
+    entry.seen_at = now
+    entry.local = not event.via
+    entry.refused = _renew(
+        node, Holder(client=event.agent, incarnation=beat.incarnation), event, now
+    )
+    node.agents.refresh(entry)
+    _receipt(node, entry)
+
+
+def _receipt(node: Node, entry: AgentEntry) -> None:
+    topic = topics.node(node.name, "agent", entry.client)
+    node.say(Publish(topic, entry.view(), qos=0))
+
+
+def _renew(
+    node: Node, holder: Holder, event: BeatHeard, now: Instant
+) -> tuple[tuple[JobId, Epoch], ...]:
+    refused = []
+    ttl_s = node.settings.timing.ttl_s
+    for job, epoch, attempt in event.beat.held:
+        entry = node.entries.get(job)
+        vote = (
+            voter.renew(entry.vote, holder, epoch, attempt, now=now, ttl_s=ttl_s)
+            if entry is not None
+            else None
+        )
+        if entry is None or vote is None:
+            refused.append((job, epoch))
+        elif vote.record is entry.vote.record:
+            entry.vote = vote
+        else:
+            # The receipt says it is on disk; the record itself travels with its next change.
+            node.change(entry, vote, publish=False)
+    return tuple(refused)
+
+
+def _end_former(node: Node, agent: AgentEntry, now: Instant) -> None:
+    holder = Holder(client=agent.client, incarnation=agent.incarnation)
+    for job in sorted(agent.holding):
+        entry = node.entries[job]
+        vote = voter.end_former(entry.vote, holder, now=now)
+        if vote is not None:
+            node.change(entry, vote)
+            settle(node, entry, now)
+
+
+def _lose(node: Node, agent: AgentEntry, now: Instant, *, why: str) -> None:
+    """Bring the ends of a lost agent's leases forward."""
+    agent.gone = True
+    node.agents.refresh(agent)
+    holder = Holder(client=agent.client, incarnation=agent.incarnation)
+    node.note("agent_lost", None, agent=agent.client, jobs=len(agent.holding), why=why)
+    grace_s = node.settings.timing.reconnect_grace_s
+    for job in sorted(agent.holding | agent.offered):
+        entry = node.entries.get(job)
+        if entry is None:
+            continue
+        strict = entry.stored is not None and entry.stored.spec.takeover is Takeover.STRICT
+        if not strict:
+            vote = voter.shorten(entry.vote, holder, now=now, grace_s=grace_s)
+            if vote is not None:
+                node.change(entry, vote)
+        settle(node, entry, now)
+    _receipt(node, agent)
+
+
+def check_silent(node: Node, now: Instant) -> None:
+    """Note agents that fell silent without a will; their leases end by themselves."""
+    for agent in node.agents.silent(now):
+        _lose(node, agent, now, why="silent for a ttl")

@@ -1,0 +1,177 @@
+"""The node's brain: a batch of events and the time in, effects out. No I/O, no clock.
+
+1. Whatever arrives, in whatever order and how often, votes change only by the rules of
+   `workrs.domain.voter`.
+2. A request that changes nothing is answered by repeating the record, so that its sender
+   sees why.
+3. A decision is adopted wherever it is seen and told to whoever does not know it.
+"""
+
+from collections.abc import Iterable
+from typing import assert_never
+
+from broker import beats, dispatcher, front, intake, orders, peers, teller
+from broker.effect import Effects, Publish
+from broker.entry import JobEntry
+from broker.event import (
+    AgentHeard,
+    BeatHeard,
+    BrokerEmptied,
+    CancelHeard,
+    Event,
+    OrderHeard,
+    PeerRecordSeen,
+    PeerSpecSeen,
+    PeerStateSeen,
+    Refused,
+    SubmitHeard,
+    Ticked,
+)
+from broker.node import PEER_BEAT_S, Node
+from broker.settle import settle
+from workrs.domain import voter
+from workrs.domain.ids import Instant
+from workrs.domain.record import Holder, Record
+from workrs.domain.voter import Vote
+from workrs.wire import message, topics
+
+
+def handle(node: Node, events: Iterable[Event], now: Instant) -> Effects:
+    """Let a batch of events happen at *now* and return what is to be done, in order."""
+    for event in events:
+        _handle(node, event, now)
+    for entry in node.due(now):
+        settle(node, entry, now)
+    if now >= node.next_beat_at:
+        _tick(node, now)
+    dispatcher.pump(node, now)
+    return node.finish(now)
+
+
+def restore(
+    node: Node, record: Record, payload: bytes | None, now: Instant, decided_ago_s: float
+) -> None:
+    """Take a job from the ledger at the start. Every lease counts as live for one ttl."""
+    entry = node.entry(record.job)
+    held = record.holder is not None and record.decided is None
+    until = Instant(now + node.settings.timing.ttl_s) if held else now
+    entry.set_vote(node.name, Vote(record=record, lease_until=until))
+    if payload is not None:
+        entry.payload = payload
+        entry.stored = front.read_stored(record.job, payload)
+        entry.origin = node.name
+    if record.decided is not None:
+        node.jobs_decided += 1
+        entry.decided_at = Instant(now - decided_ago_s)
+    node.poke(record.job, until)
+
+
+def _handle(node: Node, event: Event, now: Instant) -> None:  # noqa: C901 (a table)
+    match event:
+        case PeerRecordSeen():
+            peers.on_record(node, event, now)
+        case AgentHeard():
+            _on_agent(node, event, now)
+        case SubmitHeard():
+            intake.on_submit(node, event, now)
+        case PeerSpecSeen():
+            peers.on_spec(node, event, now)
+        case BeatHeard():
+            beats.on_beat(node, event, now)
+        case PeerStateSeen():
+            peers.on_state(node, event, now)
+        case CancelHeard():
+            intake.on_cancel(node, event, now)
+        case OrderHeard():
+            orders.on_order(node, event, now)
+        case Refused():
+            teller.reject(node, event.device, event.name, event.reason, plain=event.plain)
+        case BrokerEmptied():
+            _refill(node, now)
+        case Ticked():
+            pass
+        case _:
+            assert_never(event)
+
+
+def _on_agent(node: Node, event: AgentHeard, now: Instant) -> None:
+    entry = node.entries.get(event.job)
+    if entry is None:
+        return
+    vote = _apply(node, entry, event, now) if entry.is_open else None
+    if vote is None:
+        node.repeat(entry)
+        return
+    before = entry.record
+    is_progress = isinstance(event.request, message.Progress)
+    # Progress is no vote: it is not saved, and only the agent's own node shows it.
+    node.change(entry, vote, save=not is_progress, publish=not is_progress or not event.via)
+    _note(node, before, event)
+    settle(node, entry, now)
+
+
+def _apply(node: Node, entry: JobEntry, event: AgentHeard, now: Instant) -> Vote | None:
+    request = event.request
+    holder = Holder(client=event.agent, incarnation=request.incarnation)
+    timing = node.settings.timing
+    match request:
+        case message.Claim():
+            bid = voter.ClaimRequest(epoch=request.epoch, holder=holder, digest=request.digest)
+            return voter.claim(entry.vote, bid, now=now, ttl_s=timing.ttl_s)
+        case message.OutcomeProposal():
+            vote = voter.outcome(entry.vote, holder, request.epoch, request.outcome)
+            return None if vote is entry.vote else vote
+        case message.CheckpointReport():
+            return voter.checkpoint(entry.vote, holder, request.checkpoint)
+        case message.Release():
+            return voter.release(
+                entry.vote,
+                holder,
+                request.epoch,
+                now=now,
+                retry_after_s=max(0.0, request.retry_after_s),
+                reason=request.reason,
+            )
+        case message.Progress():
+            return voter.progress(entry.vote, holder, request.epoch, request.progress, request.note)
+        case _:
+            assert_never(request)
+
+
+def _note(node: Node, before: Record, event: AgentHeard) -> None:
+    job, agent, request = event.job, event.agent, event.request
+    match request:
+        case message.Claim(epoch=epoch):
+            former = before.holder.client if before.holder else None
+            kind = "taken_over" if former not in (None, agent) else "granted"
+            node.note(kind, job, agent=agent, epoch=epoch, former=former)
+        case message.CheckpointReport(checkpoint=ref):
+            node.note(
+                "checkpointed", job, agent=agent, epoch=ref.epoch, seq=ref.seq, bytes=ref.bytes
+            )
+        case message.Release(epoch=epoch, reason=reason):
+            node.note("released", job, agent=agent, epoch=epoch, reason=reason)
+        case _:
+            pass
+
+
+def _tick(node: Node, now: Instant) -> None:
+    """Give the periodic sign of life and look for the silent."""
+    node.next_beat_at = Instant(now + PEER_BEAT_S)
+    node.beat += 1
+    node.say(Publish(topics.node(node.name, "state"), node.state()))
+    peers.check_silent(node, now)
+    beats.check_silent(node, now)
+
+
+def _refill(node: Node, now: Instant) -> None:
+    """Publish everything this node has to say, on a broker that knows nothing."""
+    node.say(Publish(topics.node(node.name, "state"), node.state()))
+    for agent in node.agents.entries.values():
+        node.say(Publish(topics.node(node.name, "agent", agent.client), agent.view(), qos=0))
+    for entry in node.entries.values():
+        peer = node.peers.get(entry.origin) if entry.origin else None
+        if entry.origin == node.name or peer is None or not peer.live:
+            intake.show_spec(node, entry)
+        node.repeat(entry)
+        teller.tell(node, entry, now, again=True)

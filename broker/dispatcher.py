@@ -1,0 +1,125 @@
+"""Offering jobs to agents, one agent at a time.
+
+1. Only a job that a majority has on disk, that is undecided, not cancelled and not leased,
+   is offered.
+2. The node that ranks first for a job offers it at once; the others only if it was still
+   free after their wait. Doubled offers do no harm, the votes decide.
+3. With no free agent nothing is scanned: the queue waits for a slot.
+"""
+
+import heapq
+from zlib import crc32
+
+from broker.effect import Publish
+from broker.entry import JobEntry
+from broker.node import Node
+from workrs.domain import quorum
+from workrs.domain.dispatch import OFFER_S, choose, rank_nodes
+from workrs.domain.ids import ClientId, Epoch, Instant, JobId
+from workrs.wire import topics
+from workrs.wire.message import Offer
+
+TURN_S = 1.5 * OFFER_S
+"""How long each rank waits for the one before it."""
+SCAN_MAX = 64
+"""Jobs that fit no free agent which one pass may step over. The rest waits for the next."""
+
+
+def _is_ready(node: Node, entry: JobEntry, now: Instant) -> bool:
+    record = entry.record
+    return (
+        record.decided is None
+        and not record.cancel
+        and now >= entry.vote.lease_until
+        and entry.offered_to is None
+        and entry.stored is not None
+        and entry.check_stored(node.size)
+    )
+
+
+def consider(node: Node, entry: JobEntry, now: Instant) -> None:
+    """Queue the job if it may be offered; note when to look again if not yet."""
+    if entry.offered_to is not None:
+        _watch_offer(node, entry, now)
+    if _is_ready(node, entry, now):
+        if entry.turn_at is not None and now < entry.turn_at:
+            node.poke(entry.job, entry.turn_at)
+        elif not entry.queued:
+            assert entry.stored is not None
+            entry.queued = True
+            heapq.heappush(node.queue, (-entry.stored.spec.priority, entry.arrived, entry.job))
+    elif entry.is_open and now < entry.vote.lease_until:
+        node.poke(entry.job, entry.vote.lease_until)
+
+
+def _watch_offer(node: Node, entry: JobEntry, now: Instant) -> None:
+    """End an offer that was taken, that lapsed, or whose agent is gone."""
+    assert entry.offered_to is not None
+    agent = node.agents.get(entry.offered_to)
+    taken = now < entry.vote.lease_until or not entry.is_open
+    lapsed = now >= entry.offer_until or agent is None or agent.gone
+    if not taken and not lapsed:
+        node.poke(entry.job, entry.offer_until)
+        return
+    if taken:
+        entry.avoid = frozenset()
+        entry.turn_at = None
+    else:
+        entry.avoid |= {entry.offered_to}
+    entry.offered_to = None
+    if agent is not None:
+        agent.offered.discard(entry.job)
+        node.agents.refresh(agent)
+
+
+def pump(node: Node, now: Instant) -> None:
+    """Offer queued jobs while agents have free slots."""
+    stepped_over: list[tuple[int, int, JobId]] = []
+    while node.queue and node.agents.has_free() and len(stepped_over) < SCAN_MAX:
+        item = heapq.heappop(node.queue)
+        entry = node.entries.get(item[2])
+        if entry is None:
+            continue
+        entry.queued = False
+        if not _is_ready(node, entry, now) or _must_wait(node, entry, now):
+            continue
+        assert entry.stored is not None
+        agent = choose(entry.stored.spec, node.agents.candidates(), entry.avoid)
+        if agent is None:
+            entry.queued = True
+            stepped_over.append(item)
+        else:
+            _offer(node, entry, agent, now)
+    for item in stepped_over:
+        heapq.heappush(node.queue, item)
+
+
+def _must_wait(node: Node, entry: JobEntry, now: Instant) -> bool:
+    """Return whether nodes before this one should have their chance first."""
+    if entry.turn_at is None:
+        rank = rank_nodes(entry.job, node.live_nodes()).index(node.name)
+        entry.turn_at = Instant(now + rank * TURN_S)
+    if now >= entry.turn_at:
+        return False
+    node.poke(entry.job, entry.turn_at)
+    return True
+
+
+def _offer(node: Node, entry: JobEntry, client: ClientId, now: Instant) -> None:
+    assert entry.stored is not None
+    assert entry.record.digest is not None
+    jitter = crc32(f"{node.name}{entry.job}{entry.record.epoch}".encode()) % 256 / 1024
+    entry.offered_to = client
+    entry.offer_until = Instant(now + OFFER_S * (1 + jitter))
+    node.poke(entry.job, entry.offer_until)
+    agent = node.agents.get(client)
+    assert agent is not None
+    agent.offered.add(entry.job)
+    node.agents.refresh(agent)
+    offer = Offer(
+        job=entry.job,
+        epoch=Epoch(1 + quorum.highest_epoch(entry.records)),
+        digest=entry.record.digest,
+        stored=entry.stored,
+    )
+    node.say(Publish(topics.node(node.name, "offer", client), offer, retain=False))

@@ -1,0 +1,85 @@
+"""All that a node knows about one job: its own vote, its peers' and what it said of them.
+
+1. `records` always holds this node's own record under its own name.
+2. Peers' records only ever move to higher versions.
+3. The tally never forgets an acceptance it has seen, though records move on.
+"""
+
+from dataclasses import dataclass, field
+
+from workrs.domain import quorum
+from workrs.domain.ids import ClientId, Digest, Instant, JobId
+from workrs.domain.job import StoredSpec
+from workrs.domain.quorum import Tally
+from workrs.domain.record import Record
+from workrs.domain.voter import Vote
+from workrs.wire.message import JobState
+
+RIVALS_MAX = 4
+
+
+@dataclass(slots=True)
+class JobEntry:
+    """One job at one node."""
+
+    job: JobId
+    vote: Vote
+    records: dict[ClientId, Record]
+    stored: StoredSpec | None = None
+    payload: bytes | None = None
+    """The StoredSpec as it travels."""
+    origin: ClientId | None = None
+    """The node that took it in, or showed it first."""
+    rivals: dict[Digest, bytes] = field(default_factory=dict)
+    """Other specs under the same id, at most RIVALS_MAX."""
+    tally: Tally = field(default_factory=Tally)
+    is_stored: bool = False
+    """A majority has the spec on disk. Once true it stays so."""
+    told: JobState | None = None
+    """What the device was last told."""
+    arrived: int = 0
+    """Order of arrival at this node."""
+    queued: bool = False
+    """It stands in the node's queue."""
+    offered_to: ClientId | None = None
+    offer_until: Instant = Instant(0.0)  # noqa: RUF009 (a NewType of an immutable float)
+    avoid: frozenset[ClientId] = frozenset()
+    """Agents that let an offer lapse since the job was last held."""
+    turn_at: Instant | None = None
+    """When this node may offer though others rank before it."""
+    propose_at: Instant | None = None
+    """When this node may claim in order to cancel or expire the job."""
+    published_at: Instant = Instant(0.0)  # noqa: RUF009
+    decided_at: Instant = Instant(0.0)  # noqa: RUF009
+
+    @property
+    def record(self) -> Record:
+        """Return this node's own record."""
+        return self.vote.record
+
+    @property
+    def is_open(self) -> bool:
+        """Return whether the job is undecided."""
+        return self.vote.record.decided is None
+
+    def set_vote(self, node: ClientId, vote: Vote) -> None:
+        """Replace the own vote and everything derived from it."""
+        self.vote = vote
+        self.records[node] = vote.record
+        self.tally.add(node, vote.record)
+
+    def see(self, node: ClientId, record: Record) -> bool:
+        """Take in a peer's record; False when it is not news."""
+        known = self.records.get(node)
+        if known is not None and record.version <= known.version:
+            return False
+        self.records[node] = record
+        self.tally.add(node, record)
+        return True
+
+    def check_stored(self, nodes: int) -> bool:
+        """Return whether a majority has the own spec, remembering a yes."""
+        digest = self.record.digest
+        if not self.is_stored and digest is not None:
+            self.is_stored = quorum.is_stored(self.records, digest, nodes)
+        return self.is_stored

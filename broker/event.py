@@ -1,0 +1,126 @@
+"""What the brain of a node is told, already parsed. Junk never gets this far."""
+
+from dataclasses import dataclass
+
+from workrs.domain.ids import ClientId, JobId, LocalJobId
+from workrs.domain.record import Record
+from workrs.wire import message
+
+
+@dataclass(frozen=True, slots=True)
+class SubmitHeard:
+    """A device of this node wants a job done. The payload is still raw: the front judges it."""
+
+    device: ClientId
+    local: LocalJobId
+    payload: bytes
+    function: str = ""
+    """Set when it came through `run/`, and the payload is the input itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class CancelHeard:
+    """The owner of a job wants it cancelled."""
+
+    device: ClientId
+    local: LocalJobId
+    via: str
+
+
+AgentRequest = (
+    message.Claim
+    | message.OutcomeProposal
+    | message.CheckpointReport
+    | message.Release
+    | message.Progress
+)
+
+
+@dataclass(frozen=True, slots=True)
+class AgentHeard:
+    """An agent's request about one job, here or through a bridge."""
+
+    agent: ClientId
+    job: JobId
+    request: AgentRequest
+    via: str
+    """The node that relayed it; empty when the agent is connected here."""
+
+
+@dataclass(frozen=True, slots=True)
+class BeatHeard:
+    """An agent's heartbeat or last will."""
+
+    agent: ClientId
+    beat: message.Beat
+    via: str
+
+
+@dataclass(frozen=True, slots=True)
+class OrderHeard:
+    """An operator's order."""
+
+    operator: ClientId
+    order_id: LocalJobId
+    order: message.Order
+    via: str
+
+
+@dataclass(frozen=True, slots=True)
+class PeerRecordSeen:
+    """Another node's vote."""
+
+    node: ClientId
+    record: Record
+
+
+@dataclass(frozen=True, slots=True)
+class PeerSpecSeen:
+    """Another node shows a job it stored."""
+
+    node: ClientId
+    job: JobId
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class PeerStateSeen:
+    """Another node's sign of life."""
+
+    node: ClientId
+    state: message.NodeState
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A device's message was malformed before it had a job: tell it why."""
+
+    device: ClientId
+    name: str
+    reason: str
+    plain: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Ticked:
+    """Time has passed."""
+
+
+@dataclass(frozen=True, slots=True)
+class BrokerEmptied:
+    """This node's broker (re)started with nothing retained: publish everything again."""
+
+
+Event = (
+    SubmitHeard
+    | CancelHeard
+    | AgentHeard
+    | BeatHeard
+    | OrderHeard
+    | PeerRecordSeen
+    | PeerSpecSeen
+    | PeerStateSeen
+    | Refused
+    | Ticked
+    | BrokerEmptied
+)

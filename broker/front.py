@@ -1,0 +1,181 @@
+"""The device's front: from what a device sent to a spec, and from records to what it sees.
+
+1. Device and job id come from the topic, never from the payload.
+2. A refusal has a reason that tells its reader what to change.
+3. What a device is told is computed from records alone, so every node says the same.
+"""
+
+import base64
+from collections.abc import Mapping
+from dataclasses import asdict
+
+from workrs.domain import quorum
+from workrs.domain.errors import SpecError, WireError
+from workrs.domain.ids import ClientId, Digest, JobId, LocalJobId, job_id
+from workrs.domain.job import (
+    INLINE_MAX_BYTES,
+    SPEC_MAX_BYTES,
+    JobSpec,
+    Outcome,
+    StoredSpec,
+    run_request_digest,
+    submit_request_digest,
+)
+from workrs.domain.record import Record
+from workrs.wire import codec
+from workrs.wire.message import CheckpointState, Function, JobState, State
+
+Functions = Mapping[str, Function]
+
+
+def _function(functions: Functions, name: str, device: ClientId) -> Function:
+    found = functions.get(name)
+    if found is None:
+        known = ", ".join(sorted(functions)[:10]) or "none is registered"
+        raise SpecError(f"function {name!r} is not known here; known: {known}")
+    if found.callers and device not in found.callers:
+        raise SpecError(f"function {name!r} may not be called by {device}")
+    return found
+
+
+def _expanded(function: Function) -> dict[str, object]:
+    fields = asdict(function)
+    for name in ("description", "callers"):
+        del fields[name]
+    return {**fields, "command": list(function.command)}
+
+
+def take_run(
+    device: ClientId, local: LocalJobId, function: str, data: bytes, functions: Functions
+) -> StoredSpec:
+    """Return the job that a raw `run` stands for, or raise WireError."""
+    definition = _function(functions, function, device)
+    if len(data) > INLINE_MAX_BYTES:
+        raise SpecError(
+            f"input has {len(data)} bytes, run/ takes at most {INLINE_MAX_BYTES}: "
+            "upload it to a node's blob store and submit a JSON spec with input_url"
+        )
+    fields = _expanded(definition)
+    fields["input_b64"] = base64.b64encode(data).decode()
+    return StoredSpec(
+        job=job_id(device, local),
+        request=run_request_digest(function, data),
+        plain=True,
+        function=function,
+        spec=_spec_of(fields),
+    )
+
+
+def take_submit(
+    device: ClientId, local: LocalJobId, payload: bytes, functions: Functions
+) -> StoredSpec:
+    """Return the job that a JSON spec describes, or raise WireError."""
+    if len(payload) > SPEC_MAX_BYTES:
+        raise SpecError(
+            f"the spec has {len(payload)} bytes, at most {SPEC_MAX_BYTES} are taken: "
+            "upload large input to a node's blob store and send input_url"
+        )
+    spec = codec.decode(JobSpec, payload)
+    document = codec.parse_json(payload)
+    request = submit_request_digest(document)
+    name = spec.function
+    if name is not None:
+        base = _expanded(_function(functions, name, device))
+        own = {k: v for k, v in document.items() if k != "function" and v is not None}
+        for part in ("env", "files"):
+            inherited = base[part]
+            assert isinstance(inherited, Mapping)
+            own[part] = {**inherited, **own.get(part, {})}
+        spec = _spec_of({**base, **own})
+    return StoredSpec(job=job_id(device, local), request=request, function=name, spec=spec)
+
+
+def _spec_of(fields: Mapping[str, object]) -> JobSpec:
+    return codec.from_plain(JobSpec, fields)
+
+
+def read_stored(job: JobId, payload: bytes) -> StoredSpec:
+    """Return the spec a peer shows, or raise WireError when it is not of this job."""
+    stored = codec.decode(StoredSpec, payload)
+    if stored.job != job:
+        raise WireError(f"spec of {stored.job} shown as {job}")
+    return stored
+
+
+def final_state(local: str, record: Record, outcome: Outcome) -> JobState:
+    """Return what a device sees of a decided job."""
+    return JobState(
+        v=1,
+        job=local,
+        state=State(outcome.verdict.value),
+        epoch=record.epoch,
+        attempt=record.attempt or None,
+        exit_code=outcome.exit_code,
+        result=outcome.result,
+        result_b64=outcome.result_b64,
+        result_url=outcome.result_url,
+        reason=outcome.reason or None,
+    )
+
+
+def open_state(local: str, records: Mapping[ClientId, Record], own: Record, nodes: int) -> JobState:
+    """Return what a device sees of an accepted, undecided job."""
+    led = quorum.leader(records, nodes)
+    if led is None:
+        return JobState(
+            v=1, job=local, state=State.QUEUED, attempt=own.attempt or None, note=own.reason or None
+        )
+    epoch, holder = led
+    refs = quorum.newest_checkpoints(records)
+    newest = refs[0] if refs else None
+    shown = max((r for r in records.values() if r.epoch == epoch), key=lambda r: r.progress or 0.0)
+    return JobState(
+        v=1,
+        job=local,
+        state=State.RUNNING,
+        epoch=epoch,
+        attempt=max(r.attempt for r in records.values()) or None,
+        agent=holder.client,
+        progress=shown.progress,
+        note=shown.note or None,
+        checkpoint=None
+        if newest is None
+        else CheckpointState(
+            epoch=newest.epoch,
+            seq=newest.seq,
+            location=newest.location,
+            bytes=newest.bytes,
+            progress=newest.progress,
+        ),
+    )
+
+
+def plain_word(state: JobState) -> bytes:
+    """Return the state as the ASCII line that a device without a JSON parser reads."""
+    detail: object = None
+    match state.state:
+        case State.RUNNING:
+            detail = state.progress
+        case State.SUCCEEDED:
+            detail = state.result_url
+        case State.REJECTED | State.FAILED | State.EXPIRED | State.CANCELLED:
+            detail = state.reason
+        case _:
+            pass
+    text = state.state.value if detail is None else f"{state.state.value} {detail}"
+    return text.encode("ascii", "replace")
+
+
+def rejected(name: str, reason: str) -> JobState:
+    """Return the answer to a request that cannot become a job."""
+    return JobState(v=1, job=name[:80], state=State.REJECTED, reason=reason)
+
+
+def differs(request: Digest, known: StoredSpec) -> str | None:
+    """Return why a request may not reuse the id of *known*, or None when it is the same."""
+    if request == known.request:
+        return None
+    return (
+        "this job id was used before for another spec; its job goes on unchanged. "
+        "Use a new id for a new job"
+    )

@@ -1,0 +1,211 @@
+"""The state that a node's rules share, and how it becomes effects at the end of a batch.
+
+1. A record that changed is saved and published once a batch, in its last version: what it
+   went through in between, nobody needs.
+2. A record that is only repeated keeps its version.
+3. `now` comes from outside; waiting is a heap of instants at which a job is looked at again.
+"""
+
+import heapq
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+
+from broker.agents import AgentTable
+from broker.effect import Effects, Fact, Publish
+from broker.entry import JobEntry
+from workrs.domain.ids import ClientId, Digest, Instant, JobId
+from workrs.domain.lease import LeaseTiming
+from workrs.domain.record import Holder, Incarnation, Record, Version
+from workrs.domain.voter import Vote
+from workrs.ports.ledger import NoteHistory, SaveRecord
+from workrs.wire import topics
+from workrs.wire.message import Function, NodeState
+
+PEER_BEAT_S = 1.0
+"""How often a node repeats its state."""
+PEER_SILENT_S = 3.0
+"""After how long without it a peer ranks as dead. Only dispatch and proposing care."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeSettings:
+    """What a node is told at its start and never changes."""
+
+    name: ClientId
+    nodes: tuple[ClientId, ...]
+    """All nodes of the cluster, this one included."""
+    timing: LeaseTiming = field(default_factory=LeaseTiming)
+    functions: Mapping[str, Function] = field(default_factory=dict)
+    blobs_url: str = ""
+    software: str = ""
+    incarnation: Incarnation
+    """The boot number of the ledger and a nonce."""
+
+
+@dataclass(slots=True)
+class Peer:
+    """Another node, as far as liveness goes."""
+
+    seen_at: Instant
+    live: bool
+    blobs_url: str = ""
+
+
+@dataclass(slots=True)
+class Node:
+    """One node's whole memory."""
+
+    settings: NodeSettings
+    retired: Callable[[JobId], tuple[Digest, Digest] | None]
+    """Looks a retired job up: its request's and its outcome's digest."""
+    agents: AgentTable
+    entries: dict[JobId, JobEntry] = field(default_factory=dict)
+    peers: dict[ClientId, Peer] = field(default_factory=dict)
+    local_devices: set[ClientId] = field(default_factory=set)
+    effects: Effects = field(default_factory=Effects)
+    queue: list[tuple[int, int, JobId]] = field(default_factory=list)
+    """Heap of jobs to offer: highest priority first, then oldest."""
+    arrivals: int = 0
+    step: int = 0
+    beat: int = 0
+    next_beat_at: Instant = Instant(0.0)  # noqa: RUF009 (a NewType of an immutable float)
+    dropped: int = 0
+    jobs_decided: int = 0
+    _timers: list[tuple[Instant, JobId]] = field(default_factory=list)
+    _due: dict[JobId, Instant] = field(default_factory=dict)
+    _unsaved: dict[JobId, None] = field(default_factory=dict)
+    _unpublished: dict[JobId, bool] = field(default_factory=dict)
+    """True: in a new version; False: only repeated."""
+
+    @property
+    def name(self) -> ClientId:
+        """Return this node's name."""
+        return self.settings.name
+
+    @property
+    def size(self) -> int:
+        """Return the number of nodes of the cluster."""
+        return len(self.settings.nodes)
+
+    @property
+    def holder(self) -> Holder:
+        """Return this node as a proposer."""
+        return Holder(client=self.name, incarnation=self.settings.incarnation)
+
+    def live_nodes(self) -> list[ClientId]:
+        """Return this node and the peers that give a sign of life."""
+        return [self.name, *(name for name, peer in self.peers.items() if peer.live)]
+
+    def entry(self, job: JobId) -> JobEntry:
+        """Return the job's entry, made empty when it is new."""
+        found = self.entries.get(job)
+        if found is None:
+            self.arrivals += 1
+            vote = Vote(record=Record(job=job))
+            found = JobEntry(job, vote, {self.name: vote.record}, arrived=self.arrivals)
+            self.entries[job] = found
+        return found
+
+    def change(
+        self, entry: JobEntry, vote: Vote, *, save: bool = True, publish: bool = True
+    ) -> None:
+        """Replace the node's vote on a job, to be saved and published with the batch."""
+        before = entry.record
+        entry.set_vote(self.name, vote)
+        if before.holder != vote.record.holder or not entry.is_open:
+            self._move(entry, before, vote.record)
+        if save and before is not vote.record:
+            self._unsaved[entry.job] = None
+        if publish and before is not vote.record:
+            self._unpublished[entry.job] = True
+
+    def _move(self, entry: JobEntry, before: Record, after: Record) -> None:
+        """Keep the count of what each agent holds."""
+        if before.holder and (agent := self.agents.get(before.holder.client)):
+            agent.holding.discard(entry.job)
+            self.agents.refresh(agent)
+        if entry.is_open and after.holder and (agent := self.agents.get(after.holder.client)):
+            agent.holding.add(entry.job)
+            self.agents.refresh(agent)
+
+    def repeat(self, entry: JobEntry) -> None:
+        """Publish the record once more, as it is."""
+        self._unpublished.setdefault(entry.job, False)
+
+    def poke(self, job: JobId, at: Instant) -> None:
+        """Look at the job again at *at*, unless that happens earlier anyway."""
+        due = self._due.get(job)
+        if due is None or at < due:
+            self._due[job] = at
+            heapq.heappush(self._timers, (at, job))
+
+    def due(self, now: Instant) -> list[JobEntry]:
+        """Return the jobs whose time has come, each once."""
+        found = []
+        while self._timers and self._timers[0][0] <= now:
+            at, job = heapq.heappop(self._timers)
+            if self._due.get(job) == at:
+                del self._due[job]
+                if job in self.entries:
+                    found.append(self.entries[job])
+        return found
+
+    def wake_at(self) -> Instant:
+        """Return the next instant at which something is due."""
+        return min(self.next_beat_at, self._timers[0][0]) if self._timers else self.next_beat_at
+
+    def say(self, publish: Publish) -> None:
+        """Publish with this batch."""
+        self.effects.publishes.append(publish)
+
+    def fact(self, event: str, **fields: object) -> None:
+        """Log with this batch."""
+        self.effects.facts.append(Fact(event, fields))
+
+    def note(self, event: str, job: JobId | None, **facts: str | float | None) -> None:
+        """Write a line of history with this batch, and log it."""
+        self.effects.changes.append(NoteHistory(event=event, job=job, facts=facts))
+        self.effects.facts.append(Fact(event, {"job": job, **facts} if job else facts))
+
+    def state(self) -> NodeState:
+        """Return what this node says of itself."""
+        settings = self.settings
+        return NodeState(
+            boot=settings.incarnation.number,
+            nonce=settings.incarnation.nonce,
+            nodes=settings.nodes,
+            software=settings.software,
+            blobs_url=settings.blobs_url,
+            timing=settings.timing,
+            beat=self.beat,
+            jobs_open=len(self.entries) - self.jobs_decided,
+            jobs_decided=self.jobs_decided,
+            agents=self.agents.count_live(),
+            dropped=self.dropped,
+        )
+
+    def finish(self, now: Instant) -> Effects:
+        """Return the batch's effects and begin a new batch."""
+        records = []
+        for job, is_new in self._unpublished.items():
+            entry = self.entries.get(job)
+            if entry is None:
+                continue
+            if is_new:
+                self.step += 1
+                version = Version(self.settings.incarnation.number, self.step)
+                record = replace(entry.record, version=version)
+                entry.set_vote(self.name, replace(entry.vote, record=record))
+            entry.published_at = now
+            records.append(Publish(topics.record(self.name, job), entry.record))
+        effects, self.effects = self.effects, Effects()
+        effects.changes.extend(
+            SaveRecord(record=self.entries[job].record)
+            for job in self._unsaved
+            if job in self.entries
+        )
+        # Records first: whoever waits for a vote should not wait for what devices are told.
+        effects.publishes[:0] = records
+        self._unsaved.clear()
+        self._unpublished.clear()
+        return effects

@@ -1,0 +1,127 @@
+"""What other nodes show, and what this node makes of it.
+
+1. A peer's record never changes this node's vote by itself: only a decision, a wish to
+   cancel and a node's own claim are followed, by the voter's rules.
+2. A spec is taken from the peer that shows it; a different one under the same id replaces
+   the own only when a majority names it.
+"""
+
+from broker import intake, proposer, teller
+from broker.entry import RIVALS_MAX, JobEntry
+from broker.event import PeerRecordSeen, PeerSpecSeen, PeerStateSeen
+from broker.front import read_stored
+from broker.node import PEER_SILENT_S, Node, Peer
+from broker.settle import settle
+from workrs.domain import quorum, voter
+from workrs.domain.errors import WireError
+from workrs.domain.ids import ClientId, Instant
+from workrs.domain.job import digest_of, owner
+
+REPEAT_S = 1.0
+"""Least time between repetitions of a decision: most peers know it a moment later anyway."""
+
+
+def on_record(node: Node, event: PeerRecordSeen, now: Instant) -> None:
+    """Take in another node's vote."""
+    record, peer = event.record, event.node
+    if record.job not in node.entries and node.retired(record.job) is not None:
+        return
+    entry = node.entry(record.job)
+    is_news = entry.see(peer, record)
+    if not entry.is_open:
+        if record.decided is None:
+            _tell_decision(node, entry, now)
+        return
+    if not is_news:
+        return
+    if record.cancel and (vote := voter.cancel(entry.vote)) is not None:
+        node.change(entry, vote)
+    proposer.follow(node, entry, peer, record, now)
+    if record.digest is not None and record.digest != entry.record.digest:
+        _adopt_majority(node, entry)
+    settle(node, entry, now)
+
+
+def _tell_decision(node: Node, entry: JobEntry, now: Instant) -> None:
+    ready = Instant(entry.published_at + REPEAT_S)
+    if now >= ready:
+        node.repeat(entry)
+    else:
+        node.poke(entry.job, ready)
+
+
+def on_spec(node: Node, event: PeerSpecSeen, now: Instant) -> None:
+    """Take in a job that another node stored."""
+    if not event.payload:
+        return
+    digest = digest_of(event.payload)
+    entry = node.entries.get(event.job)
+    if entry is None:
+        if node.retired(event.job) is not None:
+            return
+        entry = node.entry(event.job)
+    if entry.record.digest == digest or not entry.is_open:
+        return
+    try:
+        stored = read_stored(event.job, event.payload)
+    except WireError as error:
+        node.dropped += 1
+        node.fact("peer_spec_dropped", job=event.job, node=event.node, reason=str(error))
+        return
+    if entry.stored is not None:
+        if len(entry.rivals) < RIVALS_MAX:
+            entry.rivals[digest] = event.payload
+        _adopt_majority(node, entry)
+    else:
+        # The device spoke to that node, so that node answers it.
+        node.local_devices.discard(owner(event.job))
+        intake.store(node, entry, stored, event.payload, digest, origin=event.node)
+    settle(node, entry, now)
+
+
+def _adopt_majority(node: Node, entry: JobEntry) -> None:
+    """Replace a losing spec by the one a majority names."""
+    for digest, payload in entry.rivals.items():
+        if not quorum.is_stored(entry.records, digest, node.size):
+            continue
+        lost = entry.stored
+        stored = read_stored(entry.job, payload)
+        intake.store(node, entry, stored, payload, digest, origin=node.name)
+        node.change(entry, voter.disown(entry.vote))
+        entry.rivals = {}
+        if lost is not None and lost.request != stored.request:
+            reason = "another spec of this id, submitted at the same time, was taken"
+            _, local = entry.job.split("_", 1)
+            teller.reject(node, owner(entry.job), local, reason, plain=lost.plain)
+        return
+
+
+def on_state(node: Node, event: PeerStateSeen, now: Instant) -> None:
+    """Take in a peer's sign of life, or its will."""
+    if event.node == node.name or event.node not in node.settings.nodes:
+        return
+    if event.state.timing != node.settings.timing:
+        node.fact("timing_differs", node=event.node, theirs=str(event.state.timing))
+    was = node.peers.get(event.node)
+    node.peers[event.node] = Peer(now, event.state.live, event.state.blobs_url)
+    if event.state.live and (was is None or not was.live):
+        node.fact("peer_up", node=event.node)
+    if not event.state.live:
+        _lose(node, event.node, now)
+
+
+def check_silent(node: Node, now: Instant) -> None:
+    """Count peers that stopped giving signs of life as dead."""
+    for name, peer in node.peers.items():
+        if peer.live and now - peer.seen_at > PEER_SILENT_S:
+            peer.live = False
+            _lose(node, name, now)
+
+
+def _lose(node: Node, name: ClientId, now: Instant) -> None:
+    """Show the undecided jobs of a dead peer, for whoever missed them."""
+    node.fact("peer_down", node=name)
+    for entry in node.entries.values():
+        if entry.is_open and entry.origin == name:
+            intake.show_spec(node, entry)
+            settle(node, entry, now)

@@ -1,0 +1,108 @@
+"""Nodes as proposers: how a job is cancelled, or expires because no spec can win.
+
+1. A node proposes under the agents' rules: a majority's grant first, adoption of what was
+   accepted before, one value per epoch.
+2. Its record is its claim, and an outcome accepted there at its own epoch its proposal.
+3. The first live node in rendezvous order claims, the next ranks wait one ttl each: all at
+   once would preempt each other for ever.
+"""
+
+from broker.entry import JobEntry
+from broker.node import Node
+from workrs.domain import quorum, voter
+from workrs.domain.dispatch import rank_nodes
+from workrs.domain.ids import ClientId, Digest, Epoch, Instant
+from workrs.domain.job import Outcome, Verdict
+from workrs.domain.record import Record
+
+
+def is_unwinnable(entry: JobEntry, nodes: int) -> bool:
+    """Return whether so many specs share the id that none can reach a majority."""
+    counts: dict[Digest, int] = {}
+    for record in entry.records.values():
+        if record.digest is not None:
+            counts[record.digest] = counts.get(record.digest, 0) + 1
+    if len(counts) < 2:
+        return False
+    silent = nodes - sum(counts.values())
+    return max(counts.values()) + silent < quorum.majority(nodes)
+
+
+def propose(node: Node, entry: JobEntry, now: Instant) -> None:
+    """Take the next step towards ending a job that should not run."""
+    if not entry.record.cancel and not is_unwinnable(entry, node.size):
+        return
+    if entry.propose_at is None:
+        rank = rank_nodes(entry.job, node.live_nodes()).index(node.name)
+        entry.propose_at = Instant(now + rank * node.settings.timing.ttl_s)
+    won = _has_majority(node, entry)
+    if not won and now >= entry.propose_at:
+        _claim(node, entry, now)
+        won = _has_majority(node, entry)
+    if won:
+        _propose_value(node, entry, entry.record.epoch)
+    node.poke(entry.job, entry.propose_at)
+
+
+def _granting(node: Node, entry: JobEntry, epoch: Epoch) -> dict[ClientId, Record]:
+    return {
+        name: record
+        for name, record in entry.records.items()
+        if record.epoch == epoch and record.holder == node.holder
+    }
+
+
+def _has_majority(node: Node, entry: JobEntry) -> bool:
+    return quorum.leader(entry.records, node.size) == (entry.record.epoch, node.holder)
+
+
+def _propose_value(node: Node, entry: JobEntry, epoch: Epoch) -> None:
+    own = entry.record.accepted
+    if own is not None and own.epoch == epoch:
+        return
+    adopted = quorum.must_adopt(_granting(node, entry, epoch), epoch)
+    if adopted is not None:
+        value = adopted.outcome
+    elif entry.record.cancel:
+        value = Outcome(verdict=Verdict.CANCELLED, reason="cancelled on request")
+    else:
+        value = Outcome(
+            verdict=Verdict.EXPIRED,
+            reason="different specs were submitted under this id at the same time, "
+            "and none of them reached a majority: submit again under a new id",
+        )
+    accepted = voter.outcome(entry.vote, node.holder, epoch, value)
+    if accepted is not None:
+        node.change(entry, accepted)
+
+
+def _claim(node: Node, entry: JobEntry, now: Instant) -> None:
+    timing = node.settings.timing
+    request = voter.ClaimRequest(
+        epoch=Epoch(1 + quorum.highest_epoch(entry.records)),
+        holder=node.holder,
+        digest=entry.record.digest,
+        by_node=True,
+    )
+    granted = voter.claim(entry.vote, request, now=now, ttl_s=timing.ttl_s)
+    if granted is not None:
+        node.change(entry, granted)
+        node.note("claimed_by_node", entry.job, epoch=request.epoch)
+    # Longer than any other node's wait, so that a preempted proposer leaves it the field.
+    entry.propose_at = Instant(now + timing.ttl_s * (1 + node.size))
+
+
+def follow(node: Node, entry: JobEntry, peer: ClientId, record: Record, now: Instant) -> None:
+    """Vote on the claim and the proposal that a peer's own record stands for."""
+    if record.holder is None or record.holder.client != peer:
+        return
+    request = voter.ClaimRequest(
+        epoch=record.epoch, holder=record.holder, digest=record.digest, by_node=True
+    )
+    granted = voter.claim(entry.vote, request, now=now, ttl_s=node.settings.timing.ttl_s)
+    if granted is not None:
+        node.change(entry, granted)
+    if record.accepted is not None and record.accepted.epoch == record.epoch:
+        accepted = voter.outcome(entry.vote, record.holder, record.epoch, record.accepted.outcome)
+        if accepted is not None:
+            node.change(entry, accepted)

@@ -1,0 +1,231 @@
+"""The ledger's file: made on purpose once, checked at every opening, used by one process.
+
+1. `create` never touches a file that is there, and a crash in it leaves none behind.
+2. The schema itself refuses what no vote may do: an epoch that goes back, a decision that
+   changes, an undecided job that is dropped, a retired job that comes back. So neither a
+   bug nor a hand at the database can do it unnoticed.
+
+Not promised: that a file replaced by an older copy of itself is noticed here. The peers
+notice, because they have seen newer versions of its records.
+"""
+
+import fcntl
+import os
+import sqlite3
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+from workrs.domain.errors import ConfigError, LedgerError
+
+APPLICATION_ID: Final = 0x574B5253
+"""ASCII `WKRS`, in the file's header: `file ledger.db` shows it."""
+SCHEMA_VERSION: Final = 1
+
+_SCHEMA: Final = """
+CREATE TABLE meta (
+    key TEXT PRIMARY KEY,
+    value INTEGER NOT NULL
+) STRICT;
+INSERT INTO meta VALUES ('boot', 0);
+
+CREATE TABLE specs (
+    job TEXT PRIMARY KEY,
+    digest TEXT NOT NULL,
+    payload BLOB NOT NULL -- JSON, exactly the bytes that travel
+) STRICT;
+
+CREATE TABLE records (
+    job TEXT PRIMARY KEY,
+    state TEXT NOT NULL, -- queued, running, cancelling, or the verdict; for queries
+    epoch INTEGER NOT NULL,
+    holder TEXT,
+    decided TEXT, -- digest of the decided outcome
+    decided_wall REAL, -- unix time at which this node noted the decision
+    body TEXT NOT NULL -- the record as JSON; the columns before repeat parts of it
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE history (
+    id INTEGER PRIMARY KEY,
+    wall REAL NOT NULL,
+    event TEXT NOT NULL,
+    job TEXT,
+    facts TEXT NOT NULL -- JSON
+) STRICT;
+
+CREATE TABLE retired (
+    job TEXT PRIMARY KEY,
+    request TEXT NOT NULL, -- digest of what the device sent; '' when the spec never came
+    outcome TEXT NOT NULL,
+    wall REAL NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE TRIGGER records_retired BEFORE INSERT ON records
+WHEN EXISTS (SELECT 1 FROM retired WHERE job = NEW.job)
+BEGIN SELECT RAISE(ABORT, 'a retired job would come back'); END;
+
+CREATE TRIGGER records_fence BEFORE UPDATE ON records
+WHEN NEW.epoch < OLD.epoch
+BEGIN SELECT RAISE(ABORT, 'the epoch of a record would go back'); END;
+
+CREATE TRIGGER records_decided BEFORE UPDATE ON records
+WHEN OLD.decided IS NOT NULL AND NEW.decided IS NOT OLD.decided
+BEGIN SELECT RAISE(ABORT, 'a decision would change'); END;
+
+CREATE TRIGGER records_kept BEFORE DELETE ON records
+WHEN OLD.decided IS NULL
+BEGIN SELECT RAISE(ABORT, 'an undecided job would be forgotten'); END;
+
+CREATE TRIGGER specs_retired BEFORE INSERT ON specs
+WHEN EXISTS (SELECT 1 FROM retired WHERE job = NEW.job)
+BEGIN SELECT RAISE(ABORT, 'a retired job would come back'); END;
+
+CREATE TRIGGER specs_kept BEFORE DELETE ON specs
+WHEN NOT EXISTS (SELECT 1 FROM retired WHERE job = OLD.job)
+BEGIN SELECT RAISE(ABORT, 'an undecided job would be forgotten'); END;
+"""
+
+
+def create(path: Path) -> None:
+    """Make an empty ledger at *path*, readable by its owner alone.
+
+    Raises:
+        ConfigError: there is something at *path* already.
+        LedgerError: the file cannot be written.
+    """
+    if path.exists():
+        raise ConfigError(
+            f"there is a ledger at {path} already: start without --init; to begin anew as a "
+            "node that lost its disk, move the file away first"
+        )
+    draft = path.with_name(path.name + ".new")
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        draft.unlink(missing_ok=True)
+        os.close(os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+        _write_schema(draft)
+        # A link instead of a rename: it fails when somebody else was faster.
+        path.hardlink_to(draft)
+        draft.unlink()
+        _sync_directory(path.parent)
+    except (OSError, sqlite3.Error) as error:
+        raise LedgerError(f"cannot make a ledger at {path}: {error}") from error
+
+
+def _write_schema(path: Path) -> None:
+    database = sqlite3.connect(path, isolation_level=None)
+    try:
+        # WAL stays set in the file; it is switched on while the schema is still in memory,
+        # so the closing checkpoint leaves one complete, synced file and no journal.
+        database.execute("PRAGMA journal_mode = WAL")
+        database.execute("PRAGMA synchronous = FULL")
+        database.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        database.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+        database.executescript(f"BEGIN; {_SCHEMA} COMMIT;")
+    finally:
+        database.close()
+
+
+def _sync_directory(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def require(path: Path) -> None:
+    """Refuse to go on without a file at *path*. It is never made silently.
+
+    Raises:
+        ConfigError: there is no file; the text says what to type.
+    """
+    if not path.exists():
+        raise ConfigError(
+            f"no ledger at {path}. If this node is new, make one on purpose: "
+            "workrs node --init … . If its disk was lost, read docs/ledger.md first: "
+            "a node that forgot its votes must be re-admitted"
+        )
+
+
+def connect(path: Path) -> sqlite3.Connection:
+    """Open the ledger at *path* for writing and check it as a whole.
+
+    Raises:
+        LedgerError: it is damaged, or no ledger, or of another version of the software.
+    """
+    try:
+        database = sqlite3.connect(
+            f"{path.absolute().as_uri()}?mode=rw",
+            uri=True,
+            isolation_level=None,
+            check_same_thread=False,
+        )
+    except sqlite3.Error as error:
+        raise LedgerError(f"cannot open the ledger {path}: {error}") from error
+    try:
+        _check(database, path)
+        database.execute("PRAGMA synchronous = FULL")
+        # 16 MB of log before it is folded in: one checkpoint every few thousand rows.
+        database.execute("PRAGMA wal_autocheckpoint = 4000")
+        database.execute("PRAGMA journal_size_limit = 67108864")
+        database.execute("PRAGMA cache_size = -32768")
+    except sqlite3.Error as error:
+        database.close()
+        raise damaged(path, error) from error
+    except LedgerError:
+        database.close()
+        raise
+    return database
+
+
+def damaged(path: Path, error: object) -> LedgerError:
+    """Return the error that says what to do with a damaged file."""
+    return LedgerError(
+        f"the ledger {path} cannot be read ({error}). Nothing was changed. Do not delete it: a "
+        "node without its votes must be re-admitted by the others (docs/ledger.md)"
+    )
+
+
+def _check(database: sqlite3.Connection, path: Path) -> None:
+    (application,) = database.execute("PRAGMA application_id").fetchone()
+    if application != APPLICATION_ID:
+        raise damaged(path, "it is not a Workrs ledger, or its beginning is gone")
+    (version,) = database.execute("PRAGMA user_version").fetchone()
+    if version != SCHEMA_VERSION:
+        raise LedgerError(
+            f"the ledger {path} has format {version}, this software writes {SCHEMA_VERSION}: "
+            "run the version that made it"
+        )
+    (verdict,) = database.execute("PRAGMA quick_check(1)").fetchone()
+    if verdict != "ok":
+        raise damaged(path, verdict)
+
+
+def lock(path: Path) -> int:
+    """Take the ledger for this process; return the handle that keeps it until closed.
+
+    The lock lies beside the database: closing any other handle of the database file
+    itself would drop SQLite's own locks.
+
+    Raises:
+        LedgerError: another process has it, or the lock's file cannot be made.
+    """
+    place = path.with_name(path.name + ".lock")
+    try:
+        handle = os.open(place, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise LedgerError(f"cannot lock the ledger {path}: {error}") from error
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        owner = os.pread(handle, 20, 0).decode(errors="replace").strip() or "unknown"
+        os.close(handle)
+        raise LedgerError(
+            f"the ledger {path} is in use by process {owner}: one daemon per ledger"
+        ) from None
+    # The number is only there to be named above; a full disk must not keep it from us.
+    with suppress(OSError):
+        os.ftruncate(handle, 0)
+        os.pwrite(handle, f"{os.getpid()}\n".encode(), 0)
+    return handle

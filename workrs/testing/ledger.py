@@ -1,0 +1,145 @@
+"""A ledger in memory with the rules of the real one, and a disk that outlives it.
+
+1. It passes the same contract suite as the SQLite ledger.
+2. What `commit` returned for is on the `MemoryDisk`; a new `MemoryLedger` on the same disk
+   is the daemon after a crash.
+3. `MemoryDisk.broken` makes every write fail, as a full disk does, until it is cleared.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from copy import copy
+from dataclasses import dataclass, field
+from typing import assert_never
+
+from workrs.domain.errors import LedgerError, WireError
+from workrs.domain.ids import Digest, JobId
+from workrs.domain.job import StoredSpec
+from workrs.domain.record import Record
+from workrs.ports.ledger import Change, NoteHistory, RetireJob, SavedJob, SaveRecord, SaveSpec
+from workrs.wire import codec
+
+
+@dataclass(slots=True)
+class MemoryDisk:
+    """What a crash leaves behind."""
+
+    boot: int = 0
+    jobs: dict[JobId, SavedJob] = field(default_factory=dict)
+    retired: dict[JobId, tuple[Digest, Digest]] = field(default_factory=dict)
+    history: list[NoteHistory] = field(default_factory=list)
+    broken: str = ""
+    """Why writes fail; empty while they do not."""
+
+
+def _request(saved: SavedJob) -> Digest:
+    if saved.payload is None:
+        return Digest("")
+    try:
+        return codec.decode(StoredSpec, saved.payload).request
+    except WireError as error:
+        raise LedgerError(f"job {saved.record.job}: {error}") from error
+
+
+class MemoryLedger:
+    """A `Ledger` on a `MemoryDisk`."""
+
+    def __init__(
+        self, disk: MemoryDisk | None = None, *, wall: Callable[[], float] = lambda: 0.0
+    ) -> None:
+        """Begin the next boot on *disk*; *wall* stamps decisions."""
+        self.disk = MemoryDisk() if disk is None else disk
+        self._wall = wall
+        self._open = True
+        self._require_working()
+        self.disk.boot += 1
+        self._boot = self.disk.boot
+
+    @property
+    def boot(self) -> int:
+        """Starts on this disk, this one included. From 1."""
+        return self._boot
+
+    def _require_working(self) -> None:
+        if not self._open:
+            raise LedgerError("the ledger is closed")
+        if self.disk.broken:
+            raise LedgerError(f"cannot write to the ledger: {self.disk.broken}")
+
+    def load(self) -> Iterable[SavedJob]:
+        """Return every job that is not retired."""
+        return list(self.disk.jobs.values())
+
+    def commit(self, changes: Sequence[Change]) -> None:
+        """Make all changes, or raise LedgerError and make none."""
+        if not changes:
+            return
+        self._require_working()
+        disk = self.disk
+        old = (copy(disk.jobs), copy(disk.retired), copy(disk.history))
+        try:
+            for change in changes:
+                self._apply(change)
+        except LedgerError:
+            disk.jobs, disk.retired, disk.history = old
+            raise
+
+    def _apply(self, change: Change) -> None:
+        match change:
+            case SaveRecord(record=record):
+                self._save_record(record)
+            case SaveSpec(job=job, digest=digest, payload=payload):
+                self._refuse_retired(job)
+                saved = self.disk.jobs.get(job)
+                self.disk.jobs[job] = SavedJob(
+                    record=Record(job=job) if saved is None else saved.record,
+                    digest=digest,
+                    payload=payload,
+                    decided_wall_s=None if saved is None else saved.decided_wall_s,
+                )
+            case NoteHistory():
+                self.disk.history.append(change)
+            case RetireJob(job=job):
+                self._retire(job)
+            case _:
+                assert_never(change)
+
+    def _save_record(self, record: Record) -> None:
+        self._refuse_retired(record.job)
+        saved = self.disk.jobs.get(record.job)
+        decided_wall_s = None if record.decided is None else self._wall()
+        if saved is not None:
+            if record.epoch < saved.record.epoch:
+                raise LedgerError(f"job {record.job}: the epoch of a record would go back")
+            before = saved.record.decided_digest
+            if before is not None and before != record.decided_digest:
+                raise LedgerError(f"job {record.job}: a decision would change")
+            if saved.decided_wall_s is not None:
+                decided_wall_s = saved.decided_wall_s
+        self.disk.jobs[record.job] = SavedJob(
+            record=record,
+            digest=None if saved is None else saved.digest,
+            payload=None if saved is None else saved.payload,
+            decided_wall_s=decided_wall_s,
+        )
+
+    def _refuse_retired(self, job: JobId) -> None:
+        if job in self.disk.retired:
+            raise LedgerError(f"job {job}: a retired job would come back")
+
+    def _retire(self, job: JobId) -> None:
+        saved = self.disk.jobs.get(job)
+        if saved is None:
+            return
+        outcome = saved.record.decided_digest
+        if outcome is None:
+            raise LedgerError(f"job {job}: an undecided job would be forgotten")
+        self.disk.retired[job] = (_request(saved), outcome)
+        del self.disk.jobs[job]
+
+    def retired(self, job: JobId) -> tuple[Digest, Digest] | None:
+        """Return (request digest, outcome digest) of a retired job, or None."""
+        return self.disk.retired.get(job)
+
+    def close(self) -> None:
+        """Refuse further commits. Idempotent."""
+        self._open = False

@@ -1,0 +1,119 @@
+"""The node daemon's composition root: builds the parts from the configuration and runs them.
+
+Order matters: the ledger first (without it nobody may vote), then the blob store, then the
+broker, and last the brain that fills it.
+"""
+
+import asyncio
+import secrets
+import signal
+import socket
+import time
+
+import uvloop
+from workrs.wire.function_file import load_functions
+
+from broker import brain
+from broker.agents import AgentTable
+from broker.blob_server import BlobServer
+from broker.config import NodeConfig
+from broker.ledger import create_ledger, open_ledger
+from broker.mosquitto import MosquittoProcess, Peer, mosquitto, render
+from broker.node import Node, NodeSettings
+from broker.supervisor import NodeSupervisor
+from workrs import __version__
+from workrs.adapters import log
+from workrs.adapters.mqtt import connect
+from workrs.domain.ids import Instant, client_id
+from workrs.domain.record import Incarnation
+from workrs.ports.ledger import Ledger
+
+LOG = log.get("node")
+
+
+def run_node(config: NodeConfig) -> int:
+    """Run a node until SIGTERM or SIGINT; return the exit code.
+
+    Raises:
+        ConfigError: something in the configuration or on the machine has to be changed.
+        LedgerError: the database is damaged or in use.
+    """
+    uvloop.run(_run(config))
+    return 0
+
+
+async def _run(config: NodeConfig) -> None:
+    config.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if config.init and not config.ledger_path.exists():
+        create_ledger(config.ledger_path)
+        LOG.event("ledger_created", path=config.ledger_path)
+    ledger = open_ledger(config.ledger_path)
+    try:
+        await _serve(config, ledger)
+    finally:
+        ledger.close()
+
+
+def _restore(config: NodeConfig, ledger: Ledger, now: Instant) -> Node:
+    """Return the node's memory as its ledger has it."""
+    functions = load_functions(config.functions) if config.functions else {}
+    settings = NodeSettings(
+        name=client_id(config.name),
+        nodes=config.nodes,
+        timing=config.timing,
+        functions=functions,
+        blobs_url=config.public_blobs_url,
+        software=f"{__version__} on {socket.gethostname()}",
+        incarnation=Incarnation(ledger.boot, secrets.token_hex(8)),
+    )
+    node = Node(settings, ledger.retired, AgentTable(config.timing.ttl_s))
+    wall_s = time.time()  # noqa: TID251 (only how long a result is kept hangs on it)
+    for saved in ledger.load():
+        ago_s = max(0.0, wall_s - (saved.decided_wall_s or wall_s))
+        brain.restore(node, saved.record, saved.payload, now, ago_s)
+    LOG.event("ledger_loaded", boot=ledger.boot, jobs=len(node.entries), nodes=len(config.nodes))
+    return node
+
+
+async def _serve(config: NodeConfig, ledger: Ledger) -> None:
+    loop = asyncio.get_running_loop()
+    node = _restore(config, ledger, Instant(loop.time()))
+    async with BlobServer(
+        config.state_dir / "blobs", host=config.blobs.host, port=config.blobs.port
+    ) as blobs:
+        supervisor = NodeSupervisor(
+            node,
+            ledger=ledger,
+            blobs=blobs,
+            connect=connect,
+            address=config.listen,
+            clock=loop.time,
+        )
+        if config.given_broker:
+            await _until_told(config, supervisor, None)
+            return
+        peers = [Peer(name=name, address=at) for name, at in sorted(config.peers.items())]
+        text = render(node=config.name, listener=config.listen, peers=peers)
+        folder = config.state_dir / "mosquitto"
+        async with mosquitto(name=config.name, config=text, folder=folder) as process:
+            await _until_told(config, supervisor, process)
+
+
+async def _until_told(
+    config: NodeConfig, supervisor: NodeSupervisor, process: MosquittoProcess | None
+) -> None:
+    """Run until a signal says to stop; an error in any part ends all."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    async with asyncio.TaskGroup() as tasks:
+        name = f"node[{config.name}]"
+        running = [tasks.create_task(supervisor.run(), name=f"{name}.supervisor")]
+        if process is not None:
+            running.append(tasks.create_task(process.keep(), name=f"{name}.mosquitto"))
+        LOG.event("node_running", node=config.name, listen=config.listen, blobs=config.blobs)
+        await stop.wait()
+        LOG.event("node_stopping", node=config.name)
+        for task in running:
+            task.cancel()

@@ -1,0 +1,63 @@
+"""What a node needs to know to start. Every field has the option of `workrs node` it is."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from workrs.domain.errors import ConfigError
+from workrs.domain.ids import ClientId, client_id
+from workrs.domain.lease import LeaseTiming
+from workrs.ports.bus import Address
+
+SIZES = (1, 3, 5)
+"""Nodes a cluster may have: an even number adds a machine that can fail and no majority."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeConfig:
+    """One node's configuration."""
+
+    name: str
+    listen: Address
+    """Where its Mosquitto listens."""
+    peers: Mapping[str, Address] = field(default_factory=dict)
+    """The brokers of the other nodes, by name. Empty: a cluster of one."""
+    state_dir: Path
+    """Ledger, blobs and the broker's files."""
+    blobs: Address
+    """Where its blob store listens."""
+    blobs_url: str = ""
+    """How others reach the blob store; empty: http://{blobs}."""
+    given_broker: bool = False
+    """A Mosquitto already runs at `listen`: do not start one."""
+    functions: Path | None = None
+    """functions.toml, the same on all nodes."""
+    init: bool = False
+    """Make the database if there is none."""
+    timing: LeaseTiming = field(default_factory=LeaseTiming)
+
+    def __post_init__(self) -> None:
+        """Refuse names and cluster sizes that cannot work."""
+        for name in (self.name, *self.peers):
+            client_id(name)
+        if self.name in self.peers:
+            raise ConfigError(f"node {self.name} is named as its own peer: leave it out of --peer")
+        if len(self.peers) + 1 not in SIZES:
+            raise ConfigError(
+                f"a cluster has 1, 3 or 5 nodes, this one would have {len(self.peers) + 1}"
+            )
+
+    @property
+    def nodes(self) -> tuple[ClientId, ...]:
+        """Return the names of all nodes, in the same order everywhere."""
+        return tuple(sorted(ClientId(name) for name in (self.name, *self.peers)))
+
+    @property
+    def ledger_path(self) -> Path:
+        """Return where the database is."""
+        return self.state_dir / "ledger.db"
+
+    @property
+    def public_blobs_url(self) -> str:
+        """Return the URL under which others fetch this node's blobs."""
+        return self.blobs_url or f"http://{self.blobs}"

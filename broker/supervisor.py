@@ -1,0 +1,145 @@
+"""The shell around the node's brain: bus in, ledger, bus out. Decides nothing.
+
+1. A batch's changes are committed before anything of the batch is published.
+2. While the ledger cannot be written nothing is voted, published or acknowledged; the
+   node says why and tries again. Its peers carry on without it.
+3. PUBACK for a batch is sent only after the batch was handled: `receive` acknowledges
+   the one before.
+
+Cancel-safety: a cancelled step loses only what was neither committed nor published, and
+whoever asked for it asks again.
+"""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import replace
+
+from broker import brain, inbox
+from broker.blob_server import BlobServer
+from broker.effect import Effects, Publish
+from broker.event import BrokerEmptied, Event, Ticked
+from broker.node import Node
+from workrs.adapters import log
+from workrs.domain.errors import BusError, LedgerError
+from workrs.domain.ids import Instant
+from workrs.ports.bus import Address, Bus, Connect, Message
+from workrs.ports.ledger import Ledger
+from workrs.wire import codec, topics
+
+LOG = log.get("node")
+FLUSH_EVERY = 1000
+"""Publishes of one batch between two waits for acknowledgement: a refill may be long."""
+RETRY_S = 1.0
+KEEPALIVE_S = 5
+
+
+class NodeSupervisor:
+    """Keeps one node connected to its broker and does what the brain says."""
+
+    def __init__(
+        self,
+        node: Node,
+        *,
+        ledger: Ledger,
+        blobs: BlobServer,
+        connect: Connect,
+        address: Address,
+        clock: Callable[[], float],
+    ) -> None:
+        self._node = node
+        self._ledger = ledger
+        self._blobs = blobs
+        self._connect = connect
+        self._address = address
+        self._clock = clock
+        self._log = log.get(f"node[{node.name}]")
+
+    async def run(self) -> None:
+        """Serve for ever. Lost connections are made again; other errors end the daemon."""
+        refused = 0
+        while True:
+            try:
+                await self._serve()
+            except BusError as error:
+                refused += 1
+                if refused % 10 == 1:
+                    self._log.warning("broker_lost", address=self._address, why=str(error))
+                await asyncio.sleep(min(0.1 * refused, RETRY_S))
+            else:
+                refused = 0
+
+    async def _serve(self) -> None:
+        """Serve over one connection, until it is lost."""
+        will_state = replace(self._node.state(), live=False)
+        will = Message(
+            topics.node(self._node.name, "state"), codec.encode(will_state), qos=1, retain=True
+        )
+        async with self._connect(
+            address=self._address,
+            client_id=self._node.name,
+            will=will,
+            keepalive_s=KEEPALIVE_S,
+        ) as bus:
+            await bus.subscribe(*inbox.subscriptions())
+            self._log.event("broker_joined", address=self._address)
+            await self._handle(bus, [BrokerEmptied()])
+            while True:
+                await self._handle(bus, await self._receive(bus))
+
+    async def _receive(self, bus: Bus) -> list[Event]:
+        """Return the next events, or a tick when something is due first."""
+        try:
+            async with asyncio.timeout_at(self._node.wake_at()):
+                batch = await bus.receive()
+        except TimeoutError:
+            return [Ticked()]
+        events: list[Event] = []
+        for message in batch:
+            found = inbox.parse(self._node.name, message)
+            if isinstance(found, inbox.Dropped):
+                self._node.dropped += 1
+                self._log.debug("dropped", topic=found.topic[:200], why=found.reason)
+            elif found is not None:
+                events.append(found)
+            if message.retain and message.payload and "/up/" in message.topic[:13]:
+                bus.publish(Message(message.topic, b"", retain=True))
+        return events
+
+    async def _handle(self, bus: Bus, events: list[Event]) -> None:
+        effects = brain.handle(self._node, events, Instant(self._clock()))
+        if effects.changes:
+            await self._commit(bus, effects)
+        await self._publish(bus, effects.publishes)
+        for fact in effects.facts:
+            self._log.event(fact.event, **fact.fields)
+        for job in effects.dropped_blobs:
+            await asyncio.to_thread(self._blobs.drop, job)
+
+    async def _commit(self, bus: Bus, effects: Effects) -> None:
+        """Put the batch on disk, however long that takes: until then nothing is said."""
+        failed = False
+        while True:
+            try:
+                self._ledger.commit(effects.changes)
+            except LedgerError as error:
+                self._log.warning("ledger_refused", why=str(error), changes=len(effects.changes))
+                failed = True
+                self._say_state(bus, health=str(error))
+                await asyncio.sleep(RETRY_S)
+            else:
+                if failed:
+                    self._log.event("ledger_recovered", changes=len(effects.changes))
+                return
+
+    def _say_state(self, bus: Bus, *, health: str) -> None:
+        """Say that this node does not vote at present, and why."""
+        state = replace(self._node.state(), live=False, ready=False, health=health)
+        topic = topics.node(self._node.name, "state")
+        bus.publish(Message(topic, codec.encode(state), retain=True))
+
+    async def _publish(self, bus: Bus, publishes: list[Publish]) -> None:
+        for count, item in enumerate(publishes, start=1):
+            body = item.body if isinstance(item.body, bytes) else codec.encode(item.body)
+            bus.publish(Message(item.topic, body, item.qos, item.retain, item.expiry_s))
+            if count % FLUSH_EVERY == 0:
+                await bus.flush()

@@ -10,6 +10,7 @@
 import hashlib
 import tempfile
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,11 +58,10 @@ def build_image(
         clients = {url: stack.enter_context(_client(url)) for url in engines}
         lacking = [url for url, client in clients.items() if not _has(client, tag)]
         if lacking:
-            with tempfile.TemporaryFile(prefix="workrs-image-") as archive:
+            with tempfile.NamedTemporaryFile(prefix="workrs-image-") as archive:
                 image_archive.write_image(files | image_files.libraries(files), tag, archive)
-                for url in lacking:
-                    archive.seek(0)
-                    clients[url].images.load(archive)
+                archive.flush()
+                _load(Path(archive.name), [clients[url] for url in lacking])
         images = [client.images.get(tag) for client in clients.values()]
     ids = {image.id for image in images}
     if len(ids) != 1:
@@ -110,6 +110,17 @@ def _engine_errors() -> Iterator[None]:
         yield
     except DockerException as error:
         raise ContainerError(f"an engine does not take the image: {error}") from error
+
+
+def _load(archive: Path, clients: list[docker.DockerClient]) -> None:
+    """Send *archive* to all engines at once: each unpacks it with one thread."""
+
+    def load(client: docker.DockerClient) -> None:
+        with archive.open("rb") as file:
+            client.images.load(file)
+
+    with ThreadPoolExecutor(len(clients)) as pool:
+        list(pool.map(load, clients))
 
 
 def _has(client: docker.DockerClient, tag: str) -> bool:

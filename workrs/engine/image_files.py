@@ -195,10 +195,11 @@ def libraries(files: Files) -> Files:
     # Linked by nothing, but loaded by libc when a thread is ended.
     linked.add(libc.parent / "libgcc_s.so.1")
 
-    inside = {entry.source for entry in files.values() if isinstance(entry, Copy)}
+    # Packages bring libraries that they find by themselves.
+    inside = {entry.source.resolve() for entry in files.values() if isinstance(entry, Copy)}
     found: Files = {}
-    for path in sorted(linked - inside):
-        if path.is_file():
+    for path in sorted(linked):
+        if path.is_file() and path.resolve() not in inside:
             searched = path.parent == libc.parent or path.name.startswith("ld-linux")
             folder = PurePosixPath(path.parent if searched else "/usr/lib")
             below = folder.relative_to("/usr" if folder.is_relative_to("/usr") else "/")

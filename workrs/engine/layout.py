@@ -80,15 +80,17 @@ class EngineLayout:
         return f"/workrs-engine-{self.run.name}"
 
 
-def dockerd_config(layout: EngineLayout, *, storage_driver: str) -> str:
+def dockerd_config(layout: EngineLayout, *, storage_driver: str | None = None) -> str:
     """Return the engine's daemon.json.
 
     No bridge and no firewall rules, because jobs have no network and an engine that is already on
     the machine has its own. The cgroup driver is cgroupfs even beside systemd, so that one folder
     per hierarchy holds everything there is to clean up.
     """
+    driver = {"storage-driver": storage_driver} if storage_driver else {}
     return json.dumps(
         {
+            **driver,
             "hosts": [layout.url],
             "containerd": str(layout.containerd_socket),
             "data-root": str(layout.data / "docker"),
@@ -100,7 +102,6 @@ def dockerd_config(layout: EngineLayout, *, storage_driver: str) -> str:
             "ip-forward": False,
             "ip-masq": False,
             "userland-proxy": False,
-            "storage-driver": storage_driver,
             "exec-opts": ["native.cgroupdriver=cgroupfs"],
             "cgroup-parent": layout.cgroup,
             "runtimes": {RUNTIME_NAME: {"path": str(RUNTIME_PATH)}},

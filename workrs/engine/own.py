@@ -34,8 +34,12 @@ class EngineError(ContainerError):
 class OwnEngine:
     """A running Docker Engine with our OCI runtime, owned by this process."""
 
-    def __init__(self, data: Path, *, storage_driver: str = "overlay2") -> None:
+    def __init__(self, data: Path, *, storage_driver: str | None = None) -> None:
         """Begin to start an engine that keeps its images in *data*; `wait_ready` finishes that.
+
+        Args:
+            data: made if it is missing; one folder serves one engine at a time.
+            storage_driver: the engine's choice if None: overlay2, and vfs where that cannot be.
 
         Raises:
             EngineError: this process cannot start engines, and why.
@@ -48,7 +52,7 @@ class OwnEngine:
         self._supervisor = subprocess.Popen(
             [
                 *(sys.executable, "-m", "workrs.engine.supervise"),
-                *(layout.data, layout.run, storage_driver),
+                *(layout.data, layout.run, storage_driver or ""),
             ],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -114,7 +118,7 @@ class OwnEngine:
 
 @contextlib.contextmanager
 def own_engines(
-    count: int, root: Path, *, storage_driver: str = "overlay2"
+    count: int, root: Path, *, storage_driver: str | None = None
 ) -> Iterator[tuple[OwnEngine, ...]]:
     """Run *count* engines side by side, each with its images in a folder of *root*.
 

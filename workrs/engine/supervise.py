@@ -59,7 +59,7 @@ def main(arguments: list[str]) -> int:
         return 1
     daemons: list[_Daemon] = []
     try:
-        _start(layout, daemons, storage_driver=storage_driver)
+        _start(layout, daemons, storage_driver=storage_driver or None)
         # From here on the kernel removes ended children, daemons and adopted shims alike. Not
         # earlier, because the daemons would inherit it.
         signal.signal(signal.SIGCHLD, signal.SIG_IGN)
@@ -118,7 +118,7 @@ def _wait_for_lock(layout: EngineLayout) -> int:
     return locks[0]
 
 
-def _start(layout: EngineLayout, daemons: list[_Daemon], *, storage_driver: str) -> None:
+def _start(layout: EngineLayout, daemons: list[_Daemon], *, storage_driver: str | None) -> None:
     sweep(layout)
     sweep_dead(layout.run.parent, but=layout)
     layout.data.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -1,8 +1,8 @@
 """Where blobs are kept: inputs and results over 32 KiB, and the parts of checkpoints.
 
 1. A blob's name is the SHA-256 of its bytes; it is written once and never changed.
-2. Blobs lie in *spaces*. The parts of a checkpoint lie in the space of its job and epoch, so a
-   stale agent cannot touch those of its successor; other blobs lie in the common space.
+2. A blob belongs to a job and lies where the epoch of its writer says, so a stale agent cannot
+   touch what its successor wrote. Who reads names the job and gets it from any epoch.
 3. `get` and `fetch` return verified bytes or raise. They never return wrong ones.
 4. BlobLostError means that the store answered and has not the right bytes; any other
    StoreError means that it did not answer, and says nothing about the blob.
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Protocol
 
 from workrs.domain.errors import StoreError
-from workrs.domain.ids import Digest, Epoch, JobId
+from workrs.domain.ids import ClientId, Digest, Epoch, JobId
 
 BLOB_MAX_BYTES = 8 << 20
 """Largest blob that `get` takes into memory. A part of a checkpoint is smaller."""
@@ -29,11 +29,22 @@ class StoreRefusedError(StoreError):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Space:
-    """The checkpoints that one holder makes of one job."""
+class JobSpace:
+    """What the holder of a job at an epoch stores: parts of checkpoints, and the result."""
 
     job: JobId
     epoch: Epoch
+    """Of the writer. Readers may name any."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InputSpace:
+    """What a device stored as inputs of its jobs."""
+
+    device: ClientId
+
+
+Space = JobSpace | InputSpace
 
 
 class BlobStore(Protocol):
@@ -44,7 +55,7 @@ class BlobStore(Protocol):
         """Its base URL: what a CheckpointRef names and an OpenStore opens."""
         ...
 
-    async def put(self, digest: Digest, data: bytes | Path, space: Space | None = None) -> None:
+    async def put(self, digest: Digest, data: bytes | Path, space: Space) -> None:
         """Store *data*, whose SHA-256 is *digest*; return once the store confirmed it.
 
         Idempotent: a blob that is there already is confirmed. A cancelled call may have
@@ -57,7 +68,7 @@ class BlobStore(Protocol):
         ...
 
     async def get(
-        self, digest: Digest, space: Space | None = None, *, limit_bytes: int = BLOB_MAX_BYTES
+        self, digest: Digest, space: Space, *, limit_bytes: int = BLOB_MAX_BYTES
     ) -> bytes:
         """Return a blob of at most *limit_bytes*, verified.
 
@@ -67,26 +78,20 @@ class BlobStore(Protocol):
         """
         ...
 
-    async def fetch(
-        self, digest: Digest, path: Path, space: Space | None = None, *, limit_bytes: int
-    ) -> None:
+    async def fetch(self, digest: Digest, path: Path, space: Space, *, limit_bytes: int) -> None:
         """Write a blob to the new file *path*, verified; on an error there is no file.
 
         Raises: as `get`.
         """
         ...
 
-    async def delete(self, digest: Digest, space: Space | None = None) -> None:
-        """Remove a blob; one that is not there is fine.
+    async def delete(self, digest: Digest, space: JobSpace) -> None:
+        """Remove what was stored at exactly this epoch; a blob that is not there is fine.
 
         Raises:
             StoreRefusedError: not allowed.
             StoreError: no answer.
         """
-        ...
-
-    async def delete_space(self, space: Space) -> None:
-        """Remove all blobs of a space. Raises as `delete`."""
         ...
 
 

@@ -78,25 +78,31 @@ def _restore(config: NodeConfig, ledger: Ledger, now: Instant) -> Node:
 async def _serve(config: NodeConfig, ledger: Ledger) -> None:
     loop = asyncio.get_running_loop()
     node = _restore(config, ledger, Instant(loop.time()))
-    async with BlobServer(
-        config.state_dir / "blobs", host=config.blobs.host, port=config.blobs.port
-    ) as blobs:
+    blobs = BlobServer(config.state_dir / "blobs", config.blobs.host, config.blobs.port)
+    await blobs.start()
+    try:
         supervisor = NodeSupervisor(
             node,
             ledger=ledger,
-            blobs=blobs,
+            drop_blobs=blobs.directory.drop,
             connect=connect,
             address=config.listen,
             clock=loop.time,
         )
-        if config.given_broker:
-            await _until_told(config, supervisor, None)
-            return
-        peers = [Peer(name=name, address=at) for name, at in sorted(config.peers.items())]
-        text = render(node=config.name, listener=config.listen, peers=peers)
-        folder = config.state_dir / "mosquitto"
-        async with mosquitto(name=config.name, config=text, folder=folder) as process:
-            await _until_told(config, supervisor, process)
+        await _with_broker(config, supervisor)
+    finally:
+        await blobs.stop()
+
+
+async def _with_broker(config: NodeConfig, supervisor: NodeSupervisor) -> None:
+    if config.given_broker:
+        await _until_told(config, supervisor, None)
+        return
+    peers = [Peer(name=name, address=at) for name, at in sorted(config.peers.items())]
+    text = render(node=config.name, listener=config.listen, peers=peers)
+    folder = config.state_dir / "mosquitto"
+    async with mosquitto(name=config.name, config=text, folder=folder) as process:
+        await _until_told(config, supervisor, process)
 
 
 async def _until_told(

@@ -15,13 +15,12 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from broker import brain, inbox
-from broker.blob_server import BlobServer
 from broker.effect import Effects, Publish
 from broker.event import BrokerEmptied, Event, Ticked
 from broker.node import Node
 from workrs.adapters import log
 from workrs.domain.errors import BusError, LedgerError
-from workrs.domain.ids import Instant
+from workrs.domain.ids import Instant, JobId
 from workrs.ports.bus import Address, Bus, Connect, Message
 from workrs.ports.ledger import Ledger
 from workrs.wire import codec, topics
@@ -41,14 +40,14 @@ class NodeSupervisor:
         node: Node,
         *,
         ledger: Ledger,
-        blobs: BlobServer,
+        drop_blobs: Callable[[JobId], None],
         connect: Connect,
         address: Address,
         clock: Callable[[], float],
     ) -> None:
         self._node = node
         self._ledger = ledger
-        self._blobs = blobs
+        self._drop_blobs = drop_blobs
         self._connect = connect
         self._address = address
         self._clock = clock
@@ -113,7 +112,7 @@ class NodeSupervisor:
         for fact in effects.facts:
             self._log.event(fact.event, **fact.fields)
         for job in effects.dropped_blobs:
-            await asyncio.to_thread(self._blobs.drop, job)
+            await asyncio.to_thread(self._drop_blobs, job)
 
     async def _commit(self, bus: Bus, effects: Effects) -> None:
         """Put the batch on disk, however long that takes: until then nothing is said."""

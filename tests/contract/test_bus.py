@@ -1,6 +1,6 @@
 """Goal: the fake bus and MQTT 5 over a real Mosquitto keep the same promises.
 
-Method: every test runs against both, with topics and client ids of its own; what must not
+Method: every test runs against both, the real one under asyncio's loop and uvloop, with topics and client ids of its own; what must not
 arrive is shown by a later message on the same topic that does.
 """
 
@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import uvloop
 
 from tests.mosquitto_fixture import DENIED, mosquitto_address
 from workrs.adapters.mqtt import connect
@@ -45,6 +46,7 @@ _counter = itertools.count()
 class World:
     """One broker and a corner of it that only one test uses."""
 
+    runner: Callable[[Coroutine[Any, Any, None]], None]
     connector: Connect
     address: Address
     name: str
@@ -72,28 +74,30 @@ class World:
         )
 
 
-@pytest.fixture(params=["memory", "mosquitto"])
+@pytest.fixture(params=["memory", "mosquitto", "mosquitto+uvloop"])
 def world(request: pytest.FixtureRequest) -> World:
     name = f"t{next(_counter)}"
     if request.param == "memory":
         broker = MemoryBroker(deny=lambda _client_id, message: message.topic.startswith(DENIED))
-        return World(connector=broker.connect, address=Address(host="memory", port=1), name=name)
+        address = Address(host="memory", port=1)
+        return World(runner=asyncio.run, connector=broker.connect, address=address, name=name)
     address = request.getfixturevalue("mosquitto_address")
-    return World(connector=connect, address=address, name=name)
+    runner = uvloop.run if request.param.endswith("uvloop") else asyncio.run
+    return World(runner=runner, connector=connect, address=address, name=name)
 
 
 def within_20_s(
-    test: Callable[..., Coroutine[Any, Any, None]],
-) -> Callable[..., None]:
+    test: Callable[[World], Coroutine[Any, Any, None]],
+) -> Callable[[World], None]:
     """Run an asynchronous test in a loop of its own, and fail it if it hangs."""
 
     @functools.wraps(test)
-    def run(**fixtures: object) -> None:
+    def run(world: World) -> None:
         async def bounded() -> None:
             async with asyncio.timeout(20):
-                await test(**fixtures)
+                await test(world)
 
-        asyncio.run(bounded())
+        world.runner(bounded())
 
     return run
 

@@ -159,7 +159,8 @@ class MqttBus:
         is_waiting = self._flushes or self._requests
         if self._arrived_bytes > 2 * LAGGING_MAX_BYTES and not is_waiting:
             self.link.pause()
-        self.link.plan_write()
+        if self._outbox.has_ready:
+            self.link.plan_write()
 
     def unsent(self, *, socket_backlog_bytes: int) -> bytes:
         """Return what may leave now (called by the link)."""

@@ -74,6 +74,11 @@ class Outbox:
         self._packet_id = 0
 
     @property
+    def has_ready(self) -> bool:
+        """Whether `take` would return anything."""
+        return bool(self._ready)
+
+    @property
     def sequence(self) -> int:
         """Number of QoS 1 messages added so far."""
         return self._sequence

@@ -1,0 +1,77 @@
+"""`functions.toml`: the functions that devices call by name, the same on all nodes.
+
+One table per function; its fields are those of `workrs.wire.message.Function`:
+
+    [co2-trend]
+    description = "trend of a weekly series"
+    image = "workrs/python:3f1c"
+    command = ["python3", "/job/in/main.py"]
+    memory_mb = 512
+
+    [co2-trend.files]
+    "main.py" = '''
+    import sys
+    '''
+
+Programs stand in the file itself, not beside it, so that comparing this one file tells
+whether two nodes would start the same thing.
+"""
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+
+from workrs.domain.errors import ConfigError, WireError
+from workrs.domain.ids import client_id
+from workrs.domain.job import JobSpec
+from workrs.wire import codec
+from workrs.wire.message import Function
+
+
+def load_functions(path: Path) -> dict[str, Function]:
+    """Return the functions in the file at *path*, by name.
+
+    Raises:
+        ConfigError: the file cannot be read, or one of its functions could never run.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"cannot read the functions file {path}: {error}") from error
+    return parse_functions(text, source=str(path))
+
+
+def parse_functions(text: str, *, source: str) -> dict[str, Function]:
+    """Return the functions in *text*, by name; *source* stands in the errors.
+
+    Raises:
+        ConfigError: the text says which function, which field, and what is wrong.
+    """
+    try:
+        tables = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{source} is not valid TOML: {error}") from error
+    return {name: _function(name, fields, source) for name, fields in tables.items()}
+
+
+def _function(name: str, fields: object, source: str) -> Function:
+    if not isinstance(fields, Mapping):
+        raise ConfigError(f"{source}: {name!r} stands outside a function: write [NAME] above it")
+    try:
+        client_id(name)
+        function = codec.from_plain(Function, fields)
+        for caller in function.callers:
+            client_id(caller)
+        _check_runs(function)
+    except (WireError, TypeError) as error:
+        # TypeError: TOML has dates, which JSON and our formats have not.
+        raise ConfigError(f"{source}: [{name}]: {error}") from error
+    return function
+
+
+def _check_runs(function: Function) -> None:
+    """Raise SpecError when a job made of *function* would break a limit of job specs."""
+    fields = asdict(function)
+    del fields["description"], fields["callers"]
+    codec.from_plain(JobSpec, fields)

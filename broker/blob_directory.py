@@ -117,9 +117,17 @@ class BlobDirectory:
             self._reserved_bytes -= size_bytes
 
     def find(self, name: BlobName) -> Path | None:
-        """Return the file of exactly this name."""
+        """Return the file of exactly this name.
+
+        Being asked for makes an input young again for `drop_inputs`: a device that finds
+        it there submits without sending it.
+        """
         path = self._path(name)
-        return path if path.is_file() else None
+        if not path.is_file():
+            return None
+        with suppress(OSError):
+            os.utime(path)
+        return path
 
     def find_any_epoch(self, job: str, digest: str) -> Path | None:
         """Return a file of *job* with this content, of whatever epoch, or raise IdError."""
@@ -146,12 +154,9 @@ class BlobDirectory:
             BlobError: its job was dropped, it is too large, or there is no room.
         """
         self._refuse_dropped(name)
-        path = self._path(name)
-        if path.is_file():
+        if self.find(name) is not None:
             # Another upload may have made the name and not synced its folder yet.
-            sync_directory(path.parent)
-            with suppress(OSError):
-                os.utime(path)
+            sync_directory(self._path(name).parent)
             return False
         if size_bytes is not None:
             if size_bytes > self.limits.blob_max_bytes:

@@ -1,0 +1,296 @@
+"""A whole cluster on this machine: the very programs of a real deployment, as processes.
+
+`workrs up`, the demo, the bench and the acceptance tests start it. Every member is
+`workrs node …` or `workrs agent …` with nothing but options a person could type.
+
+1. Members die with the process that started them, however it dies.
+2. `stop` ends each by SIGTERM, and by SIGKILL what does not listen; nothing is left.
+3. Logs go to one file a member, below the cluster's folder.
+"""
+
+import asyncio
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from workrs.adapters.mqtt import connect
+from workrs.domain.errors import BusError, ConfigError
+from workrs.ports.bus import Address, Message, Subscription, read_retained
+from workrs.wire import codec, topics
+from workrs.wire.message import AgentView, NodeState
+
+HOST = "127.0.0.1"
+STOP_S = 15.0
+READY_S = 30.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AgentPlan:
+    """One agent to start."""
+
+    name: str
+    runtime: str = "process"
+    engine: str = ""
+    """URL of a Docker Engine, for the docker runtime."""
+    slots: int = 2
+    labels: tuple[str, ...] = ()
+    options: tuple[str, ...] = ()
+    """Further options of `workrs agent`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClusterPlan:
+    """What to start, where."""
+
+    root: Path
+    nodes: int = 3
+    agents: tuple[AgentPlan, ...] = ()
+    ports: tuple[int, ...] = ()
+    """MQTT port of each node; empty: free ones."""
+    blob_ports: tuple[int, ...] = ()
+    functions: Path | None = None
+    node_options: tuple[str, ...] = ()
+    """Further options of `workrs node`."""
+
+
+@dataclass(slots=True)
+class Member:
+    """One program of the cluster."""
+
+    name: str
+    argv: list[str]
+    log: Path
+    process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pid(self) -> int:
+        """Return the process id of the running program."""
+        assert self.process is not None
+        return self.process.pid
+
+    def is_running(self) -> bool:
+        """Return whether the program runs."""
+        return self.process is not None and self.process.poll() is None
+
+
+@dataclass(slots=True)
+class LocalCluster:
+    """Members by name. Made by `local_cluster`."""
+
+    plan: ClusterPlan
+    addresses: dict[str, Address] = field(default_factory=dict)
+    members: dict[str, Member] = field(default_factory=dict)
+
+    @property
+    def node_names(self) -> list[str]:
+        """Return the nodes' names: n1, n2, …."""
+        return list(self.addresses)
+
+    @property
+    def hosts(self) -> list[str]:
+        """Return the nodes' addresses as `host:port`, for clients."""
+        return [str(address) for address in self.addresses.values()]
+
+    def start(self, name: str) -> None:
+        """Start one member, or start it again."""
+        member = self.members[name]
+        member.log.parent.mkdir(parents=True, exist_ok=True)
+        with member.log.open("ab") as log:
+            member.process = subprocess.Popen(
+                [*_dying_with_parent(), *member.argv],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    def kill(self, name: str, number: int = signal.SIGKILL) -> None:
+        """Send a signal to one member; wait for its end if it is SIGKILL."""
+        member = self.members[name]
+        assert member.process is not None
+        member.process.send_signal(number)
+        if number == signal.SIGKILL:
+            member.process.wait()
+
+    def stop(self) -> None:
+        """End all members, agents first so that they can hand their jobs over."""
+        agents = [m for m in self.members.values() if m.name not in self.addresses]
+        nodes = [m for m in self.members.values() if m.name in self.addresses]
+        for group in (agents, nodes):
+            for member in group:
+                if member.is_running():
+                    assert member.process is not None
+                    member.process.send_signal(signal.SIGCONT)
+                    member.process.terminate()
+            for member in group:
+                _end(member)
+
+    def broker_pid(self, node: str) -> int:
+        """Return the process id of a node's Mosquitto."""
+        pid = self.members[node].pid
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        for child in children:
+            if Path(f"/proc/{child}/comm").read_text().strip() == "mosquitto":
+                return int(child)
+        raise ConfigError(f"node {node} runs no broker of its own")
+
+
+def _end(member: Member) -> None:
+    if member.process is None:
+        return
+    try:
+        member.process.wait(STOP_S)
+    except subprocess.TimeoutExpired:
+        member.process.kill()
+        member.process.wait()
+
+
+def _dying_with_parent() -> list[str]:
+    setpriv = shutil.which("setpriv")
+    return [setpriv, "--pdeathsig", "TERM", "--"] if setpriv else []
+
+
+def free_ports(count: int) -> tuple[int, ...]:
+    """Return TCP ports of the loopback interface that nobody listens at."""
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for each in sockets:
+            each.bind((HOST, 0))
+        return tuple(each.getsockname()[1] for each in sockets)
+
+
+def require_free(ports: Sequence[int]) -> None:
+    """Raise ConfigError if somebody listens at one of *ports*."""
+    for port in ports:
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((HOST, port))
+            except OSError as error:
+                raise ConfigError(
+                    f"port {port} of {HOST} is taken ({error.strerror}): "
+                    "stop what listens there, or choose other ports"
+                ) from None
+
+
+def _program(*words: str) -> list[str]:
+    return [sys.executable, "-m", "workrs.cli.main", *words]
+
+
+def _plan_members(plan: ClusterPlan) -> LocalCluster:
+    ports = plan.ports or free_ports(plan.nodes)
+    blob_ports = plan.blob_ports or free_ports(plan.nodes)
+    require_free((*ports, *blob_ports))
+    names = [f"n{i + 1}" for i in range(plan.nodes)]
+    addresses = {
+        name: Address(host=HOST, port=port) for name, port in zip(names, ports, strict=True)
+    }
+    cluster = LocalCluster(plan, addresses)
+    for name, blob_port in zip(names, blob_ports, strict=True):
+        peers = [w for p in names if p != name for w in ("--peer", f"{p}={addresses[p]}")]
+        functions = ["--functions", str(plan.functions)] if plan.functions else []
+        words = ["node", "--name", name, "--listen", str(addresses[name]), *peers, *functions]
+        words += ["--blobs", f"{HOST}:{blob_port}", "--state", str(plan.root / name), "--init"]
+        _add(cluster, name, [*words, *plan.node_options])
+    for position, agent in enumerate(plan.agents):
+        # Agents begin at different nodes, so that the death of one does not move them all.
+        turn = position % len(names)
+        order = [*names[turn:], *names[:turn]]
+        words = ["agent", "--name", agent.name, "--runtime", agent.runtime]
+        words += [w for n in order for w in ("--node", str(addresses[n]))]
+        words += ["--engine", agent.engine] if agent.engine else []
+        words += [w for label in agent.labels for w in ("--label", label)]
+        words += ["--slots", str(agent.slots), "--state", str(plan.root / agent.name)]
+        _add(cluster, agent.name, [*words, *agent.options])
+    return cluster
+
+
+def _add(cluster: LocalCluster, name: str, words: list[str]) -> None:
+    log = cluster.plan.root / "logs" / f"{name}.log"
+    cluster.members[name] = Member(name, _program(*words), log)
+
+
+@contextmanager
+def local_cluster(plan: ClusterPlan) -> Iterator[LocalCluster]:
+    """Run a cluster while the context lasts; it is ready when the context is entered.
+
+    Raises:
+        ConfigError: a port is taken, or a member ended at once; its last lines are told.
+    """
+    plan.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+    cluster = _plan_members(plan)
+    try:
+        for name in cluster.members:
+            cluster.start(name)
+        asyncio.run(wait_ready(cluster))
+        yield cluster
+    finally:
+        cluster.stop()
+
+
+async def wait_ready(cluster: LocalCluster, timeout_s: float = READY_S) -> None:
+    """Wait until all running members are seen by all running nodes."""
+    wanted = {m.name for m in cluster.members.values() if m.is_running()}
+    wanted_agents = wanted - set(cluster.addresses)
+    seen = 0
+    try:
+        async with asyncio.timeout(timeout_s):
+            for name in [n for n in cluster.addresses if n in wanted]:
+                while not await _sees(cluster.addresses[name], len(cluster.addresses), wanted):
+                    _require_alive(cluster, wanted)
+                    await asyncio.sleep(0.05)
+                seen += 1
+    except TimeoutError:
+        raise ConfigError(
+            f"after {timeout_s:g} s only {seen} nodes saw all of {len(wanted_agents)} agents; "
+            f"the logs are in {cluster.plan.root / 'logs'}"
+        ) from None
+
+
+def _require_alive(cluster: LocalCluster, wanted: set[str]) -> None:
+    for name in wanted:
+        member = cluster.members[name]
+        if not member.is_running():
+            last = member.log.read_text(errors="replace").strip().splitlines()[-5:]
+            raise ConfigError(f"{name} ended at its start: " + " | ".join(last))
+
+
+async def _sees(address: Address, nodes: int, wanted: set[str]) -> bool:
+    """Return whether a node shows all nodes and agents as live."""
+    states = Subscription(pattern=topics.node("+", "state"))
+    agents = Subscription(pattern=topics.node("+", "agent", "+"), qos=0)
+    client = f"ready-{os.getpid()}"
+    try:
+        async with connect(address=address, client_id=client) as bus:
+            found = await read_retained(
+                bus, states, agents, echo_topic=f"{topics.ROOT}/echo/{client}"
+            )
+    except BusError:
+        return False
+    live_nodes, views = _live(found)
+    seen_by_all = {agent for agent, count in views.items() if count >= nodes}
+    return wanted <= live_nodes | seen_by_all
+
+
+def _live(found: list[Message]) -> tuple[set[str], Counter[str]]:
+    """Return the live nodes, and how many nodes show each agent as live."""
+    nodes: set[str] = set()
+    views: Counter[str] = Counter()
+    for message in found:
+        shown = topics.parse_node(message.topic)
+        if shown is None or not message.payload:
+            continue
+        if shown.kind == "state":
+            if codec.decode(NodeState, message.payload).live:
+                nodes.add(shown.node)
+        elif not codec.decode(AgentView, message.payload).gone:
+            views[shown.name] += 1
+    return nodes, views

@@ -246,6 +246,9 @@ class ContainerRuntime(Protocol):
 class Warden(Protocol):
     """Freezes programs at their lease's deadline, also when the agent hangs or is stopped.
 
+    It holds them frozen as long as the deadline has passed: one that is thawed by mistake is
+    frozen again within 0.2 s. When the agent is gone, it kills them.
+
     Instants are CLOCK_BOOTTIME in seconds. The calls do not wait.
     """
 
@@ -255,6 +258,10 @@ class Warden(Protocol):
 
     def extend(self, job: JobId, epoch: Epoch, deadline: Instant) -> None:
         """Move the deadline. Never thaws; a frozen program is thawed by the agent."""
+        ...
+
+    def may_run(self, job: JobId, epoch: Epoch) -> bool:
+        """Return whether the deadline it was last told has not passed."""
         ...
 
     def unwatch(self, job: JobId, epoch: Epoch) -> None:

@@ -1,0 +1,1 @@
+"""The edge agent: claims jobs, runs and checkpoints their programs, proposes outcomes."""

@@ -1,0 +1,1 @@
+"""Runtimes: containers of a Docker Engine, and plain processes."""

@@ -1,0 +1,262 @@
+"""The cluster as a reader of the bus sees it: a fold over what the nodes retain.
+
+1. Order does not matter and repeating is harmless: records by version, agents by
+   heartbeat; the rest is the writer's last word.
+2. A job's state is what a majority of the nodes shows; one node alone decides nothing,
+   except that a decision is final wherever it is seen.
+3. Junk changes nothing and is counted.
+
+Not promised: that the view is of one instant. Nodes speak one after the other.
+"""
+
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from workrs.domain import quorum
+from workrs.domain.dispatch import AgentProfile
+from workrs.domain.errors import WireError
+from workrs.domain.ids import ClientId, Epoch, JobId, LocalJobId, split_job_id
+from workrs.domain.job import Outcome, StoredSpec
+from workrs.domain.record import CheckpointRef, Record
+from workrs.wire import codec, topics
+from workrs.wire.message import AgentView, NodeState
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+ARRIVING = "arriving"
+"""Not yet on the disks of a majority: its device has not been told *accepted*."""
+QUEUED = "queued"
+RUNNING = "running"
+CANCELLING = "cancelling"
+"""Somebody wants it cancelled and no outcome is decided yet."""
+
+PATTERNS = ("node/+/job/#", "node/+/spec/#", "node/+/agent/#", "node/+/state")
+"""What a reader subscribes to, below the root, to see everything."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobView:
+    """One job."""
+
+    job: JobId
+    device: ClientId
+    id: LocalJobId
+    """As its device knows it."""
+    state: str
+    """One of the words above, or the verdict of a decided job."""
+    epoch: Epoch
+    attempt: int
+    agent: ClientId | None
+    """Who holds it; a node's name while that cancels or expires it."""
+    progress: float | None
+    note: str
+    checkpoint: CheckpointRef | None
+    """The newest that any node knows."""
+    reason: str
+    """Why it ended as it did, or why its last attempt did."""
+    outcome: Outcome | None
+    nodes: int
+    """How many nodes show a record of it."""
+    spec: StoredSpec | None
+    """None when no node shows it (any more)."""
+
+    @property
+    def is_open(self) -> bool:
+        """Return whether its outcome is still undecided."""
+        return self.outcome is None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AgentSummary:
+    """One agent, as the node that heard it last sees it."""
+
+    agent: ClientId
+    state: str
+    """`live`, `draining` or `gone`."""
+    incarnation: int
+    profile: AgentProfile | None
+    jobs: tuple[JobId, ...]
+    """What it holds by the records of a majority, sorted."""
+    nodes: int
+    """How many nodes have heard of this incarnation."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeView:
+    """One node, as it describes itself."""
+
+    node: ClientId
+    state: NodeState | None
+    """None when only others name it: it never spoke since the broker that was asked started."""
+
+
+@dataclass(slots=True)
+class ClusterView:
+    """Folds messages; the views are computed when asked for."""
+
+    junk: int = 0
+    """Messages that could not be understood."""
+    _records: dict[JobId, dict[ClientId, Record]] = field(default_factory=dict)
+    _specs: dict[JobId, dict[ClientId, bytes]] = field(default_factory=dict)
+    _agents: dict[ClientId, dict[ClientId, AgentView]] = field(default_factory=dict)
+    _nodes: dict[ClientId, NodeState] = field(default_factory=dict)
+
+    def apply(self, topic: str, payload: bytes) -> None:
+        """Take in one message, live or retained; an empty payload empties its topic."""
+        parsed = topics.parse_node(topic)
+        if parsed is None:
+            self.junk += 1
+            return
+        node, kind, name = parsed
+        try:
+            match kind:
+                case "job":
+                    self._apply_record(node, JobId(name), payload)
+                case "spec":
+                    _put(self._specs, JobId(name), node, payload or None)
+                case "agent":
+                    seen = codec.decode(AgentView, payload) if payload else None
+                    _put(self._agents, ClientId(name), node, seen)
+                case "state" if payload:
+                    self._nodes[node] = codec.decode(NodeState, payload)
+                case "state":
+                    self._nodes.pop(node, None)
+                case _:
+                    pass
+        except WireError:
+            self.junk += 1
+
+    def _apply_record(self, node: ClientId, job: JobId, payload: bytes) -> None:
+        if not payload:
+            _put(self._records, job, node, None)
+            return
+        record = codec.decode(Record, payload)
+        if record.job != job:
+            raise WireError(f"record of {record.job} shown as {job}")
+        known = self._records.get(job, {}).get(node)
+        if known is None or record.version >= known.version:
+            _put(self._records, job, node, record)
+
+    @property
+    def size(self) -> int:
+        """How many nodes the cluster has: what most nodes say, else who was seen."""
+        said = [len(state.nodes) for state in self._nodes.values()]
+        if said:
+            return max(sorted(set(said)), key=said.count)
+        seen = {node for records in self._records.values() for node in records}
+        return max(1, len(seen))
+
+    def job_ids(self) -> list[JobId]:
+        """Return the jobs that some node shows a record of, sorted."""
+        return sorted(self._records)
+
+    def job(self, job: JobId) -> JobView | None:
+        """Return the job, or None when no node shows it."""
+        records = self._records.get(job)
+        return None if records is None else self._view(job, records)
+
+    def jobs(self) -> list[JobView]:
+        """Return all jobs, sorted by id."""
+        return [self._view(job, self._records[job]) for job in self.job_ids()]
+
+    def _view(self, job: JobId, records: dict[ClientId, Record]) -> JobView:
+        outcome = _decided(records, self.size)
+        led = quorum.leader(records, self.size) if outcome is None else None
+        at = [r for r in records.values() if led and r.epoch == led[0]]
+        furthest = max(at, key=lambda r: r.progress or 0.0, default=None)
+        checkpoints = quorum.newest_checkpoints(records)
+        newest = max(records.values(), key=lambda r: (r.epoch, r.attempt, r.reason))
+        device, local = split_job_id(job)
+        return JobView(
+            job=job,
+            device=device,
+            id=local,
+            state=self._state(records, outcome, is_led=led is not None),
+            epoch=quorum.highest_epoch(records),
+            attempt=quorum.next_attempt(records) - 1,
+            agent=led[1].client if led else None,
+            progress=furthest.progress if furthest else None,
+            note=furthest.note if furthest else "",
+            checkpoint=checkpoints[0] if checkpoints else None,
+            reason=newest.reason if outcome is None else outcome.reason,
+            outcome=outcome,
+            nodes=len(records),
+            spec=self._spec(job),
+        )
+
+    def _state(
+        self, records: dict[ClientId, Record], outcome: Outcome | None, *, is_led: bool
+    ) -> str:
+        if outcome is not None:
+            return outcome.verdict.value
+        if quorum.is_cancelled(records):
+            return CANCELLING
+        if is_led:
+            return RUNNING
+        digests = sorted({r.digest for r in records.values() if r.digest is not None})
+        stored = any(quorum.is_stored(records, digest, self.size) for digest in digests)
+        return QUEUED if stored else ARRIVING
+
+    def _spec(self, job: JobId) -> StoredSpec | None:
+        for payload in self._specs.get(job, {}).values():
+            with suppress(WireError):
+                return codec.decode(StoredSpec, payload)
+        return None
+
+    def agents(self) -> list[AgentSummary]:
+        """Return all agents, sorted by name."""
+        held: dict[ClientId, list[JobId]] = {}
+        for view in self.jobs():
+            if view.agent is not None:
+                held.setdefault(view.agent, []).append(view.job)
+        return [
+            _summary(agent, views.values(), tuple(held.get(agent, ())))
+            for agent, views in sorted(self._agents.items())
+        ]
+
+    def nodes(self) -> list[NodeView]:
+        """Return all nodes that spoke or are named by one that did, sorted by name."""
+        named = {ClientId(name) for state in self._nodes.values() for name in state.nodes}
+        return [
+            NodeView(node=node, state=self._nodes.get(node))
+            for node in sorted(named | set(self._nodes))
+        ]
+
+
+def _put(table: dict[K, dict[ClientId, V]], key: K, node: ClientId, value: V | None) -> None:
+    """Set what *node* says of *key*; None takes it away, and the key with the last of it."""
+    if value is not None:
+        table.setdefault(key, {})[node] = value
+    elif key in table:
+        table[key].pop(node, None)
+        if not table[key]:
+            del table[key]
+
+
+def _decided(records: dict[ClientId, Record], nodes: int) -> Outcome | None:
+    tally = quorum.Tally()
+    for node, record in records.items():
+        tally.add(node, record)
+    return quorum.decision(records, tally, nodes)
+
+
+def _summary(agent: ClientId, views: Iterable[AgentView], jobs: tuple[JobId, ...]) -> AgentSummary:
+    newest = max(views, key=lambda v: (v.incarnation, v.connection, v.counter))
+    same = [view for view in views if view.incarnation == newest.incarnation]
+    profile = newest.profile or next((v.profile for v in same if v.profile), None)
+    # A node that was cut off may have missed the farewell or the return: the newest
+    # heartbeat decides, and among equals one that knows it gone.
+    newest_order = (newest.connection, newest.counter)
+    is_gone = any(v.gone for v in same if (v.connection, v.counter) == newest_order)
+    state = "draining" if profile and profile.draining else "live"
+    return AgentSummary(
+        agent=agent,
+        state="gone" if is_gone else state,
+        incarnation=newest.incarnation.number,
+        profile=profile,
+        jobs=jobs,
+        nodes=len(same),
+    )

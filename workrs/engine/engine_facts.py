@@ -4,6 +4,7 @@ An engine does not tell its exec-root, below which runc keeps the containers' st
 from where the engine got it: our own layout, or the command line and daemon.json of its process.
 """
 
+import contextlib
 import json
 import socket
 import struct
@@ -18,6 +19,7 @@ from workrs.engine.probe import EngineFacts
 
 _TIMEOUT_S = 5
 _DEFAULT_CONFIG = Path("/etc/docker/daemon.json")
+_DEFAULT_PID_FILE = Path("/var/run/docker.pid")
 _DEFAULT_EXEC_ROOT = "/var/run/docker"
 _DEFAULT_NAMESPACE = "moby"
 
@@ -25,15 +27,17 @@ _DEFAULT_NAMESPACE = "moby"
 def probe_engine(url: str) -> EngineFacts:
     """Ask the engine at *url*, as in `DOCKER_HOST`. Never raises: a silent engine is a fact."""
     try:
+        # First, because the SDK leaves a socket open when it cannot connect.
+        listener = _listener(url)
         client = docker.DockerClient(base_url=url, timeout=_TIMEOUT_S)
         try:
             info = client.info()
         finally:
             client.close()
-    except DockerException as error:
+    except (OSError, DockerException) as error:
         return EngineFacts(url=url, problem=_innermost(error))
     options = " ".join(info.get("SecurityOptions") or ())
-    process = _process_behind(url)
+    process = _process_behind(listener)
     is_local = process is not None and _sees_our_files(process)
     runc_root, found_by = _runc_root(url, process) if is_local else ("", "")
     return EngineFacts(
@@ -56,25 +60,31 @@ def _innermost(error: BaseException) -> str:
     return str(error)
 
 
-def _process_behind(url: str) -> Path | None:
-    """Return the /proc folder of the engine's process, or None if it is not on this machine.
+def _listener(url: str) -> int | None:
+    """Return the id of the process that listens at *url*, None if that is not a local socket.
 
-    The kernel names the process that listens on a socket; where systemd opened the socket for
-    the engine, the engine's own pid file helps.
+    Raises:
+        OSError: nobody listens.
     """
     if not url.startswith("unix://"):
         return None
     with socket.socket(socket.AF_UNIX) as connection:
         connection.settimeout(_TIMEOUT_S)
-        try:
-            connection.connect(url.removeprefix("unix://"))
-        except OSError:
-            return None
+        connection.connect(url.removeprefix("unix://"))
         peer = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
-    pids = [struct.unpack("3i", peer)[0]]
-    pid_file = Path("/var/run/docker.pid")
-    if pid_file.exists():
-        pids.append(int(pid_file.read_text()))
+    return int(struct.unpack("3i", peer)[0])
+
+
+def _process_behind(listener: int | None) -> Path | None:
+    """Return the /proc folder of the engine's process, or None if it is not on this machine.
+
+    Where systemd opened the socket for the engine, the engine's own pid file helps.
+    """
+    if listener is None:
+        return None
+    pids = [listener]
+    with contextlib.suppress(OSError, ValueError):
+        pids.append(int(_DEFAULT_PID_FILE.read_text()))
     for pid in pids:
         process = Path("/proc", str(pid))
         if _name(process) == "dockerd":

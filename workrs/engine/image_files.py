@@ -19,7 +19,7 @@ from packaging.requirements import Requirement
 from workrs.domain.errors import ContainerError
 
 _VERSION = f"python{sys.version_info.major}.{sys.version_info.minor}"
-_LIBRARY = PurePosixPath("usr/local/lib", _VERSION)
+LIBRARY = PurePosixPath("usr/local/lib", _VERSION)
 
 _SKIPPED_FOLDERS = {
     *("__pycache__", "test", "tests", "site-packages", "dist-packages", "pydoc_data"),
@@ -107,15 +107,15 @@ def _python() -> Files:
         folder / "python3": Link(target=_VERSION),
         folder / "python": Link(target=_VERSION),
         # Debian's Python looks for packages here.
-        _LIBRARY / "dist-packages": Link(target="site-packages"),
-        _LIBRARY / "site-packages": Folder(),
+        LIBRARY / "dist-packages": Link(target="site-packages"),
+        LIBRARY / "site-packages": Folder(),
     }
     library = Path(sysconfig.get_path("stdlib"))
     for source in _walk(library):
         if source.parent.name != "lib-dynload" or not source.name.startswith(
             _SKIPPED_EXTENSION_MODULES
         ):
-            files[_LIBRARY / source.relative_to(library)] = Copy(source=source)
+            files[LIBRARY / source.relative_to(library)] = Copy(source=source)
     return files
 
 
@@ -174,7 +174,7 @@ def _distribution(distribution: importlib.metadata.Distribution) -> Files:
         )
         if not skipped:
             source = Path(str(distribution.locate_file(file)))
-            files[_LIBRARY / "site-packages" / PurePosixPath(file)] = Copy(source=source)
+            files[LIBRARY / "site-packages" / PurePosixPath(file)] = Copy(source=source)
     return files
 
 

@@ -80,17 +80,29 @@ class EngineLayout:
         return f"/workrs-engine-{self.run.name}"
 
 
-def dockerd_config(layout: EngineLayout, *, storage_driver: str | None = None) -> str:
+def dockerd_config(
+    layout: EngineLayout, *, storage_driver: str | None = None, has_trust_key: bool = False
+) -> str:
     """Return the engine's daemon.json.
+
+    Args:
+        layout: where everything goes.
+        storage_driver: the engine's choice if None.
+        has_trust_key: whether the engine is older than 23 and so has a key, from which its id
+            comes; all engines of a machine would share the one in /etc/docker.
 
     No bridge and no firewall rules, because jobs have no network and an engine that is already on
     the machine has its own. The cgroup driver is cgroupfs even beside systemd, so that one folder
     per hierarchy holds everything there is to clean up.
     """
-    driver = {"storage-driver": storage_driver} if storage_driver else {}
+    optional = {}
+    if storage_driver:
+        optional["storage-driver"] = storage_driver
+    if has_trust_key:
+        optional["deprecated-key-path"] = str(layout.data / "key.json")
     return json.dumps(
         {
-            **driver,
+            **optional,
             "hosts": [layout.url],
             "containerd": str(layout.containerd_socket),
             "data-root": str(layout.data / "docker"),

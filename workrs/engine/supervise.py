@@ -11,6 +11,7 @@ If it is itself killed, the engine runs on without an owner until the next start
 import contextlib
 import ctypes
 import os
+import re
 import select
 import signal
 import subprocess
@@ -33,7 +34,7 @@ from workrs.engine.sweep import (
 
 _START_TIMEOUT_S = 30.0
 _STOP_TIMEOUT_S = 5.0
-_LOCK_TIMEOUT_S = 15.0
+_LOCK_TIMEOUT_S = 5.0
 _POLL_S = 0.005
 _PR_SET_CHILD_SUBREAPER = 36
 
@@ -129,14 +130,25 @@ def _start(layout: EngineLayout, daemons: list[_Daemon], *, storage_driver: str 
     containerd = layout.run / "containerd.toml"
     containerd.write_text(containerd_config(layout))
     daemons.append(_spawn(layout, folder, "containerd", "--config", containerd))
-    _wait_for("containerd", daemons, layout, layout.containerd_socket.exists)
-
+    config = dockerd_config(
+        layout, storage_driver=storage_driver, has_trust_key=_major_version("dockerd") < 23
+    )
     dockerd = layout.run / "dockerd.json"
-    dockerd.write_text(dockerd_config(layout, storage_driver=storage_driver))
+    dockerd.write_text(config)
+    _wait_for("containerd", daemons, layout, layout.containerd_socket.exists)
     daemons.append(_spawn(layout, folder, "dockerd", "--config-file", dockerd))
     _wait_for("dockerd", daemons, layout, lambda: api.is_ready(layout.socket))
     # What a killed engine had running is listed as exited now, and of no use to anybody.
     api.remove_containers(layout.socket)
+
+
+def _major_version(program: str) -> int:
+    try:
+        ran = subprocess.run([program, "--version"], check=True, capture_output=True, text=True)
+    except OSError as error:
+        raise _EndedError(f"{program} does not run: {error}; type: ./run setup") from error
+    found = re.search(r"version (\d+)", ran.stdout)
+    return int(found[1]) if found else sys.maxsize
 
 
 def _spawn(layout: EngineLayout, folder: Path, program: str, option: str, config: Path) -> _Daemon:

@@ -10,7 +10,6 @@ Not promised: that the view is of one instant. Nodes speak one after the other.
 """
 
 from collections.abc import Iterable
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -201,10 +200,8 @@ class ClusterView:
         return QUEUED if stored else ARRIVING
 
     def _spec(self, job: JobId) -> StoredSpec | None:
-        for payload in self._specs.get(job, {}).values():
-            with suppress(WireError):
-                return codec.decode(StoredSpec, payload)
-        return None
+        shown = (_read_spec(payload) for payload in self._specs.get(job, {}).values())
+        return next((spec for spec in shown if spec is not None), None)
 
     def agents(self) -> list[AgentSummary]:
         """Return all agents, sorted by name."""
@@ -234,6 +231,13 @@ def _put(table: dict[K, dict[ClientId, V]], key: K, node: ClientId, value: V | N
         table[key].pop(node, None)
         if not table[key]:
             del table[key]
+
+
+def _read_spec(payload: bytes) -> StoredSpec | None:
+    try:
+        return codec.decode(StoredSpec, payload)
+    except WireError:
+        return None
 
 
 def _decided(records: dict[ClientId, Record], nodes: int) -> Outcome | None:

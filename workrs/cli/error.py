@@ -1,0 +1,48 @@
+"""What ends a command, and the exit code it ends with.
+
+| code | meaning |
+|---|---|
+| 0 | done |
+| 1 | what was asked for failed: the job failed, or there is no such job or agent |
+| 2 | wrong use or configuration: the text says what to change |
+| 3 | no node could be reached |
+| 4 | nodes were reached, and the time was up before what was waited for came |
+| 130 | interrupted |
+"""
+
+from typing import Final
+
+from workrs.domain.errors import ConfigError, WorkrsError
+from workrs.ports.bus import BusUnreachableError
+
+OK: Final = 0
+FAILED: Final = 1
+WRONG_USE: Final = 2
+UNREACHABLE: Final = 3
+TIMED_OUT: Final = 4
+INTERRUPTED: Final = 130
+
+
+class NotFoundError(WorkrsError):
+    """No node knows the job or agent that was named."""
+
+
+class TimedOutError(WorkrsError):
+    """The time was up before the answer came."""
+
+
+class NoNodeError(WorkrsError):
+    """None of the nodes could be reached."""
+
+
+def exit_code(error: WorkrsError) -> int:
+    """Return the code that a command ends with after *error*."""
+    match error:
+        case ConfigError():
+            return WRONG_USE
+        case BusUnreachableError() | NoNodeError():
+            return UNREACHABLE
+        case TimedOutError():
+            return TIMED_OUT
+        case _:
+            return FAILED

@@ -1,0 +1,85 @@
+"""`workrs jobs`: the jobs of the cluster."""
+
+import asyncio
+from argparse import Namespace
+
+from workrs.cli.connection import add_node_options, read_view, user_name
+from workrs.cli.error import OK
+from workrs.cli.options import Options
+from workrs.cli.table import percent, print_json, print_table
+from workrs.wire.view import JobView
+
+
+def options() -> Options:
+    """Describe the subcommand."""
+    it = Options(
+        "jobs",
+        "list jobs",
+        examples=(
+            "workrs jobs",
+            "workrs jobs --open --device pump-7",
+            "workrs jobs --json | jq '.[] | select(.state == \"failed\") | .reason'",
+        ),
+    )
+    it.flag("--open", help="only jobs without an outcome")
+    it.value("--device", metavar="NAME", help="only jobs of this device")
+    it.flag("--json", help="print JSON")
+    add_node_options(it)
+    return it
+
+
+def run(asked: Namespace) -> int:
+    """Read, choose, print."""
+    view = asyncio.run(read_view(asked.node, user_name(asked)))
+    jobs = [
+        job
+        for job in view.jobs()
+        if (job.is_open or not asked.open) and asked.device in (None, job.device)
+    ]
+    if asked.json:
+        print_json([as_json(job) for job in jobs])
+    else:
+        columns = ("job", "state", "progress", "agent", "attempt", "checkpoint", "reason")
+        print_table(columns, [_row(job) for job in jobs], empty="no jobs")
+    return OK
+
+
+def _row(job: JobView) -> list[str]:
+    checkpoint = job.checkpoint
+    return [
+        f"{job.device}/{job.id}",
+        job.state,
+        percent(job.progress),
+        job.agent or "",
+        str(job.attempt or ""),
+        "" if checkpoint is None else f"{checkpoint.epoch}.{checkpoint.seq}",
+        " ".join((job.reason or job.note).split()),
+    ]
+
+
+def as_json(job: JobView) -> dict[str, object]:
+    """Return what `--json` says of a job. Results are left to `workrs result`."""
+    checkpoint, outcome = job.checkpoint, job.outcome
+    return {
+        "job": f"{job.device}/{job.id}",
+        "state": job.state,
+        "epoch": job.epoch,
+        "attempt": job.attempt,
+        "agent": job.agent,
+        "progress": job.progress,
+        "note": job.note,
+        "reason": job.reason,
+        "nodes": job.nodes,
+        "exit_code": None if outcome is None else outcome.exit_code,
+        "result_bytes": None if outcome is None else outcome.result_bytes,
+        "checkpoint": None
+        if checkpoint is None
+        else {
+            "epoch": checkpoint.epoch,
+            "seq": checkpoint.seq,
+            "rung": checkpoint.rung,
+            "bytes": checkpoint.bytes,
+            "progress": checkpoint.progress,
+            "location": list(checkpoint.location),
+        },
+    }

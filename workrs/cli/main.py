@@ -1,0 +1,127 @@
+"""The `workrs` program: finds the subcommand, runs it, turns errors into text and a code.
+
+A subcommand is a module `workrs.cli.NAME` with `options() -> Options` and
+`run(asked: Namespace) -> int`. It is imported when it is asked for, so `workrs --help`
+needs 0.1 s and a device's machine needs none of what a node does.
+"""
+
+import importlib
+import os
+import sys
+from argparse import Namespace
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Final, Protocol, cast
+
+from workrs.domain.errors import ConfigError, WorkrsError
+
+if TYPE_CHECKING:
+    from workrs.cli.options import Options
+
+COMMANDS: Final[Mapping[str, str]] = {
+    "up": "a local cluster in the foreground",
+    "demo": "the whole story: a kill, a takeover, the same result",
+    "doctor": "what this machine can do, and what to type for the rest",
+    "node": "run a node: broker, votes, blob store",
+    "agent": "run an agent: claim jobs and run them",
+    "image": "make a job image from this machine's Python",
+    "submit": "publish a job as a device",
+    "jobs": "list jobs",
+    "show": "one job in full",
+    "result": "write a job's result to the standard output",
+    "cancel": "cancel a job",
+    "agents": "list agents",
+    "drain": "tell an agent to accept nothing new",
+}
+"""Subcommands by what one needs first, with the line that `workrs --help` has for them."""
+
+_INTERRUPTED: Final = 130
+
+
+class Subcommand(Protocol):
+    """What a module of a subcommand has."""
+
+    def options(self) -> "Options":
+        """Describe what it can be told."""
+
+    def run(self, asked: Namespace) -> int:
+        """Do it; return the exit code, or raise an error of ours."""
+
+
+def load(name: str) -> Subcommand:
+    """Return the module of a subcommand.
+
+    Raises:
+        ConfigError: what it needs is not installed.
+    """
+    try:
+        return cast("Subcommand", importlib.import_module(f"workrs.cli.{name}"))
+    except ModuleNotFoundError as error:
+        extra = {"node": "node", "agent": "agent", "up": "agent,node", "demo": "agent,node"}
+        raise ConfigError(
+            f"workrs {name} needs the package {error.name!r}, which is not installed: "
+            f"pip install 'workrs[{extra.get(name, 'bus')}]', or ./run setup in a checkout"
+        ) from error
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Run the program; return its exit code."""
+    words = sys.argv[1:] if words is None else words
+    try:
+        return _dispatch(words)
+    except WorkrsError as error:
+        from workrs.cli.error import exit_code  # noqa: PLC0415 (only where something failed)
+
+        print(f"workrs: {error}", file=sys.stderr)
+        return exit_code(error)
+    except KeyboardInterrupt:
+        return _INTERRUPTED
+    except BrokenPipeError:
+        # The reader of a pipe had enough (`workrs jobs | head`). Nothing more can be said.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _dispatch(words: Sequence[str]) -> int:
+    if not words or words[0] in ("-h", "--help", "help"):
+        print(overview())
+        return 0 if words else 2
+    if words[0] == "--version":
+        from workrs import __version__  # noqa: PLC0415
+
+        print(f"workrs {__version__}")
+        return 0
+    if words[0] not in COMMANDS:
+        raise ConfigError(f"no subcommand {words[0]!r}; workrs --help lists them")
+    command = load(words[0])
+    try:
+        asked = command.options().parse(words[1:])
+    except SystemExit as ended:  # argparse has printed a help text
+        return ended.code if isinstance(ended.code, int) else 0
+    code = command.run(asked)
+    # Here, where a closed pipe is still an error with a handler.
+    sys.stdout.flush()
+    return code
+
+
+def overview() -> str:
+    """Return the text of `workrs --help`."""
+    width = max(map(len, COMMANDS)) + 2
+    lines = [f"  {name:<{width}}{summary}" for name, summary in COMMANDS.items()]
+    return "\n".join(
+        [
+            "usage: workrs SUBCOMMAND [OPTIONS]",
+            "",
+            "Devices publish jobs over MQTT; agents claim, checkpoint and finish them.",
+            "",
+            "subcommands:",
+            *lines,
+            "",
+            "workrs SUBCOMMAND --help has options and examples. Options also come from",
+            "WORKRS_… variables and from workrs.toml. Exit codes: 0 done, 1 failed, 2 wrong use,",
+            "3 no node reachable, 4 timed out.",
+        ]
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

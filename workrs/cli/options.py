@@ -1,0 +1,300 @@
+"""Options of a subcommand: from the command line, then `WORKRS_…`, then a TOML file.
+
+1. The first place that names an option wins as a whole; lists of two places never mix.
+2. Option `--lease-ttl` is the variable `WORKRS_LEASE_TTL` and the key `lease_ttl`, in the
+   file's table `[SUBCOMMAND]` or else above all tables.
+3. A list is commas in a variable and an array in the file.
+4. Unknown keys of the file's table are refused: a typo must not be silence.
+
+The file is the one `--config` or `WORKRS_CONFIG` names, else `./workrs.toml`, else
+`~/.config/workrs/workrs.toml`, else none.
+"""
+
+# ruff: noqa: A002 (`help` is argparse's word, and this is a layer on it)
+
+import argparse
+import os
+import tomllib
+from argparse import Namespace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum, auto
+from pathlib import Path
+from typing import Final, NoReturn
+
+from workrs.domain.errors import ConfigError, WorkrsError
+
+Convert = Callable[[str], object]
+
+_TRUE: Final = frozenset({"1", "true", "yes", "on"})
+_FALSE: Final = frozenset({"0", "false", "no", "off", ""})
+_USAGE_WIDTH: Final = 96
+
+
+class _Kind(Enum):
+    VALUE = auto()
+    MANY = auto()
+    FLAG = auto()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Option:
+    name: str
+    kind: _Kind
+    convert: Convert
+    default: object
+    required: bool
+    choices: tuple[str, ...]
+
+    @property
+    def flag(self) -> str:
+        return "--" + self.name.replace("_", "-")
+
+    def read(self, text: str, where: str) -> object:
+        """Convert one value, or raise ConfigError that says where it stands."""
+        try:
+            value = self.convert(text)
+        except (ValueError, WorkrsError) as error:
+            raise ConfigError(f"{where}: {text!r} is not right: {error}") from error
+        if self.choices and text not in self.choices:
+            raise ConfigError(f"{where}: {text!r} is none of {', '.join(self.choices)}")
+        return value
+
+
+class _Parser(argparse.ArgumentParser):
+    """Raises instead of ending the process."""
+
+    def error(self, message: str) -> NoReturn:
+        raise ConfigError(f"{message}\n{self.format_usage().rstrip()}")
+
+
+class Options:
+    """What one subcommand can be told; a thin layer on argparse."""
+
+    def __init__(self, command: str, summary: str, *, examples: Sequence[str]) -> None:
+        """Begin with the options every subcommand has.
+
+        Args:
+            command: the subcommand's name.
+            summary: one line of what it does.
+            examples: command lines for the end of the help, each possibly with a comment.
+        """
+        self.command = command
+        self.summary = summary
+        self._options: dict[str, _Option] = {}
+        self.parser = _Parser(
+            prog=f"workrs {command}",
+            description=summary[0].upper() + summary[1:] + ".",
+            epilog="examples:\n" + "\n".join(f"  {example}" for example in examples),
+            formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(
+                prog, max_help_position=28, width=_USAGE_WIDTH
+            ),
+            allow_abbrev=False,
+        )
+        self.value("--config", convert=Path, metavar="FILE", help="TOML file with options")
+
+    def value(
+        self,
+        flag: str,
+        *,
+        help: str,
+        default: object = None,
+        convert: Convert = str,
+        required: bool = False,
+        choices: Sequence[str] = (),
+        metavar: str | None = None,
+    ) -> None:
+        """Add an option with one value, converted from text by *convert*.
+
+        The converter may raise ValueError or an error of ours. *default* is used as it is.
+        """
+        more = f" (default {default})" if default is not None else ""
+        more = " (required)" if required else more
+        self.parser.add_argument(
+            flag,
+            default=argparse.SUPPRESS,
+            metavar=metavar,
+            choices=choices or None,
+            help=(help + more).replace("%", "%%"),
+        )
+        self._note(flag, _Kind.VALUE, convert, default, required=required, choices=choices)
+
+    def many(
+        self,
+        flag: str,
+        *,
+        help: str,
+        default: Sequence[object] = (),
+        convert: Convert = str,
+        metavar: str | None = None,
+    ) -> None:
+        """Add an option that may be repeated; its value is a list."""
+        more = f" (default {', '.join(map(str, default))})" if default else ""
+        self.parser.add_argument(
+            flag,
+            default=argparse.SUPPRESS,
+            action="append",
+            metavar=metavar,
+            help=(help + more).replace("%", "%%"),
+        )
+        self._note(flag, _Kind.MANY, convert, list(default), required=False, choices=())
+
+    def flag(self, flag: str, *, help: str) -> None:
+        """Add an option that is on or off; `--no-…` switches it off again."""
+        self.parser.add_argument(
+            flag,
+            default=argparse.SUPPRESS,
+            action=argparse.BooleanOptionalAction,
+            help=help.replace("%", "%%"),
+        )
+        self._note(flag, _Kind.FLAG, str, default=False, required=False, choices=())
+
+    def argument(
+        self,
+        name: str,
+        *,
+        help: str,
+        nargs: str | None = None,
+        choices: Sequence[str] = (),
+    ) -> None:
+        """Add a positional argument. It has no other source than the command line."""
+        self.parser.add_argument(
+            name,
+            nargs=nargs,
+            choices=choices or None,
+            metavar=name.upper(),
+            help=help.replace("%", "%%"),
+        )
+
+    def _note(
+        self,
+        flag: str,
+        kind: _Kind,
+        convert: Convert,
+        default: object,
+        *,
+        required: bool,
+        choices: Sequence[str],
+    ) -> None:
+        name = flag.removeprefix("--").replace("-", "_")
+        self._options[name] = _Option(
+            name=name,
+            kind=kind,
+            convert=convert,
+            default=default,
+            required=required,
+            choices=tuple(choices),
+        )
+
+    def parse(
+        self,
+        words: Sequence[str],
+        *,
+        environ: Mapping[str, str] | None = None,
+        home: Path | None = None,
+    ) -> Namespace:
+        """Return what was asked for, from all places.
+
+        Args:
+            words: the command line after the subcommand.
+            environ: variables; the process's own by default.
+            home: the user's home directory; found by the system by default.
+
+        Raises:
+            ConfigError: a value is wrong, missing or unknown; the text says where it stands.
+        """
+        environ = os.environ if environ is None else environ
+        asked = self.parser.parse_args(words)
+        file = self._read_file(asked, environ, home)
+        for option in self._options.values():
+            setattr(asked, option.name, self._find(option, asked, environ, file))
+        return asked
+
+    def _find(
+        self,
+        option: _Option,
+        asked: Namespace,
+        environ: Mapping[str, str],
+        file: "_File",
+    ) -> object:
+        given = getattr(asked, option.name, None)
+        if given is not None:
+            return _converted(option, given, option.flag)
+        variable = f"WORKRS_{option.name.upper()}"
+        if variable in environ:
+            text = environ[variable]
+            parts = [part.strip() for part in text.split(",") if part.strip()]
+            return _converted(option, parts if option.kind is _Kind.MANY else text, variable)
+        if option.name in file.values:
+            return _converted(option, file.values[option.name], f"{file.path}: {option.name}")
+        if option.required:
+            raise ConfigError(
+                f"{option.flag} is missing: give it, or {variable}, or {option.name} = … "
+                "in the configuration file"
+            )
+        return option.default
+
+    def _read_file(
+        self, asked: Namespace, environ: Mapping[str, str], home: Path | None
+    ) -> "_File":
+        named = getattr(asked, "config", None) or environ.get("WORKRS_CONFIG")
+        path = Path(named) if named else _usual_file(home)
+        if path is None:
+            return _File(path=Path(), values={})
+        try:
+            tables = tomllib.loads(path.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise ConfigError(f"cannot read {path}: {error.strerror}") from error
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise ConfigError(f"{path} is not valid TOML: {error}") from error
+        own = tables.get(self.command, {})
+        if not isinstance(own, dict):
+            raise ConfigError(
+                f"{path}: {self.command} is a subcommand's table: write [{self.command}]"
+            )
+        unknown = sorted(set(own) - set(self._options))
+        if unknown:
+            raise ConfigError(
+                f"{path}: [{self.command}] has no option {unknown[0]!r}; "
+                f"see workrs {self.command} --help"
+            )
+        return _File(path=path, values={**tables, **own})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _File:
+    path: Path
+    values: Mapping[str, object]
+
+
+def _usual_file(home: Path | None) -> Path | None:
+    below = (home or Path.home()) / ".config" / "workrs" / "workrs.toml"
+    return next((path for path in (Path("workrs.toml"), below) if path.is_file()), None)
+
+
+def _converted(option: _Option, given: object, where: str) -> object:
+    """Return a value of whatever place in the option's own type."""
+    match option.kind:
+        case _Kind.FLAG:
+            return _switch(given, where)
+        case _Kind.MANY:
+            if not isinstance(given, list):
+                raise ConfigError(f"{where}: write a list")
+            return [option.read(_text(part, where), where) for part in given]
+        case _Kind.VALUE:
+            return option.read(_text(given, where), where)
+
+
+def _text(given: object, where: str) -> str:
+    if isinstance(given, bool | list | dict):
+        raise ConfigError(f"{where}: write one value")
+    return str(given)
+
+
+def _switch(given: object, where: str) -> bool:
+    if isinstance(given, bool):
+        return given
+    word = str(given).strip().lower()
+    if word not in _TRUE | _FALSE:
+        raise ConfigError(f"{where}: write true or false, not {given!r}")
+    return word in _TRUE

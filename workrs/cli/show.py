@@ -1,0 +1,90 @@
+"""`workrs show JOB`: one job in full."""
+
+import asyncio
+import json
+from argparse import Namespace
+
+from workrs.cli import job_name
+from workrs.cli.connection import add_node_options, read_view, user_name
+from workrs.cli.error import OK
+from workrs.cli.jobs import as_json
+from workrs.cli.options import Options
+from workrs.cli.table import percent, print_json, size
+from workrs.domain.job import JobSpec
+from workrs.wire import codec
+from workrs.wire.view import JobView
+
+_TEXT_MAX = 400
+
+
+def options() -> Options:
+    """Describe the subcommand."""
+    it = Options(
+        "show",
+        "one job in full",
+        examples=("workrs show pump-7/sum", "workrs show sum --json"),
+    )
+    it.argument("job", help=job_name.HELP)
+    it.flag("--json", help="print JSON, with the job's spec")
+    add_node_options(it)
+    return it
+
+
+def run(asked: Namespace) -> int:
+    """Read, find, print."""
+    view = asyncio.run(read_view(asked.node, user_name(asked)))
+    job = job_name.find_job(view, asked.job)
+    if asked.json:
+        spec = None if job.spec is None else json.loads(codec.encode(job.spec))
+        print_json({**as_json(job), "spec": spec})
+    else:
+        print("\n".join(f"{name:<12}{text}" for name, text in _lines(job, view.size)))
+    return OK
+
+
+def _lines(job: JobView, nodes: int) -> list[tuple[str, str]]:
+    """Return what is known, name by value; what is empty is left out."""
+    checkpoint, outcome = job.checkpoint, job.outcome
+    found = [
+        ("job", f"{job.device}/{job.id}"),
+        ("state", job.state),
+        ("progress", " ".join(filter(None, (percent(job.progress), job.note)))),
+        ("agent", job.agent or ""),
+        ("attempt", str(job.attempt or "")),
+        ("epoch", str(job.epoch or "")),
+        ("records", f"at {job.nodes} of {nodes} nodes"),
+    ]
+    if checkpoint is not None:
+        parts = [
+            f"{checkpoint.epoch}.{checkpoint.seq}",
+            checkpoint.rung,
+            size(checkpoint.bytes),
+            percent(checkpoint.progress),
+            "at " + ", ".join(checkpoint.location),
+        ]
+        found.append(("checkpoint", " ".join(filter(None, parts))))
+    if outcome is not None:
+        code = "" if outcome.exit_code is None else str(outcome.exit_code)
+        found += [("exit code", code), ("result", size(outcome.result_bytes))]
+    found.append(("reason", job.reason))
+    if job.spec is not None:
+        found += _spec_lines(job.spec.function, job.spec.spec)
+    return [(name, text) for name, text in found if text]
+
+
+def _spec_lines(function: str | None, spec: JobSpec) -> list[tuple[str, str]]:
+    inline = spec.input_bytes()
+    given = spec.input_url or ("" if inline is None else f"{size(len(inline))} inline")
+    wanted = [*filter(None, [spec.constraints.arch]), *spec.constraints.labels]
+    return [
+        ("function", function or ""),
+        ("image", spec.image or ""),
+        ("command", json.dumps(list(spec.command))[:_TEXT_MAX]),
+        ("input", given),
+        ("files", ", ".join(sorted(spec.files))),
+        ("needs", ", ".join([f"{spec.memory_mb} MiB", f"{spec.cpus:g} CPUs", *wanted])),
+        ("limits", f"{spec.timeout_s:g} s an attempt, {spec.attempts_max} attempts"),
+        ("checkpoints", spec.checkpoint.mode.value),
+        ("takeover", spec.takeover.value),
+        ("priority", str(spec.priority)),
+    ]

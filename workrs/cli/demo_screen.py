@@ -1,0 +1,77 @@
+"""How the demo looks: lines with times that scroll, and bars below them while jobs run."""
+
+import time
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn
+from rich.text import Text
+
+
+class DemoScreen:
+    """Tells a story on a terminal, or as plain lines where there is none."""
+
+    def __init__(self) -> None:
+        self.console = Console(highlight=False)
+        self._begun = time.monotonic()
+        self._bars = Progress(
+            TextColumn("          {task.description:<18}"),
+            BarColumn(bar_width=32),
+            TextColumn("{task.percentage:>3.0f} %  {task.fields[note]}"),
+            console=self.console,
+            transient=True,
+            disable=not self.console.is_terminal,
+        )
+        self._tasks: dict[str, TaskID] = {}
+
+    def __enter__(self) -> Self:
+        """Show the bars."""
+        self._bars.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Take them away."""
+        self._bars.stop()
+
+    @property
+    def elapsed_s(self) -> float:
+        """Return the seconds since the demo began."""
+        return time.monotonic() - self._begun
+
+    def act(self, title: str) -> None:
+        """Begin a new part of the story."""
+        self.console.print()
+        self.console.print(Text(title, style="bold"))
+
+    def say(self, text: str, *, mark: str = "·", style: str = "") -> None:
+        """Tell one thing that happened, with the time."""
+        line = Text(f"{self.elapsed_s:6.1f} s  ", style="dim")
+        line.append(f"{mark} ", style=style or "dim")
+        line.append(text, style=style)
+        self.console.print(line)
+
+    def good(self, text: str) -> None:
+        """Tell something that went as promised."""
+        self.say(text, mark="✓", style="green")
+
+    def bad(self, text: str) -> None:
+        """Tell a fault that was made on purpose, or a promise that was broken."""
+        self.say(text, mark="✗", style="red")
+
+    def progress(self, job: str, done: float, note: str = "") -> None:
+        """Show how far a job is, 0 to 1."""
+        if job not in self._tasks:
+            self._tasks[job] = self._bars.add_task(job, total=1.0, note=note)
+        self._bars.update(self._tasks[job], completed=done, note=note)
+
+    def clear(self) -> None:
+        """Take the bars away."""
+        for task in self._tasks.values():
+            self._bars.remove_task(task)
+        self._tasks.clear()

@@ -1,0 +1,91 @@
+"""Where `workrs up`, the demo, the bench and the tests play: engines, an image, functions.
+
+On a machine that can checkpoint memory these are Docker Engines of our own, apart from any
+that is already there. Elsewhere jobs run as plain processes, and the stage says so.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from workrs.engine.engine_facts import probe_engine
+from workrs.engine.image import build_image
+from workrs.engine.own import OwnEngine, missing, own_engines
+from workrs.engine.probe import best, probe_machine, rungs
+from workrs.examples.functions import functions_toml
+from workrs.ports.runtime import Rung
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stage:
+    """What agents of a local cluster are given."""
+
+    runtime: str
+    """docker or process."""
+    rung: Rung
+    why: str
+    """Why no better rung."""
+    engines: tuple[str, ...]
+    """URLs; empty for the process runtime."""
+    image: str
+    functions: Path
+
+    def engine(self, position: int) -> str:
+        """Return the engine of the agent at this position, or an empty string."""
+        return self.engines[position % len(self.engines)] if self.engines else ""
+
+
+def data_folder() -> Path:
+    """Return where this machine keeps engines' data between runs."""
+    return Path("/var/lib/workrs")
+
+
+@contextmanager
+def stage(
+    root: Path, *, runtime: str = "auto", engines: int = 1, say: Say = lambda _text: None
+) -> Iterator[Stage]:
+    """Set a stage below *root* while the context lasts.
+
+    Args:
+        root: folder for the functions file.
+        runtime: docker, process, or auto: docker where an engine of ours can run.
+        engines: how many Docker Engines.
+        say: told what is going on, a sentence at a time.
+
+    Raises:
+        EngineError: docker was asked for and cannot be had; the text says what to install.
+    """
+    obstacle = missing() if runtime == "auto" else None
+    with ExitStack() as stack:
+        if runtime == "process" or obstacle:
+            why = obstacle or "plain processes were asked for"
+            yield _stage(root, Rung.FILES, why, engines=(), image="none")
+            return
+        say(f"starting {engines} Docker Engine{'s' if engines > 1 else ''} of our own")
+        started = stack.enter_context(own_engines(engines, data_folder() / "engines"))
+        yield _with_engines(root, started, say)
+
+
+def _with_engines(root: Path, started: tuple[OwnEngine, ...], say: Say) -> Stage:
+    urls = tuple(engine.url for engine in started)
+    say("building a small image from this machine's own Python")
+    image = build_image(list(urls))
+    verdict = best(rungs(probe_machine(), probe_engine(urls[0])))
+    return _stage(root, verdict.rung, verdict.why, engines=urls, image=image.image_id)
+
+
+def _stage(root: Path, rung: Rung, why: str, *, engines: tuple[str, ...], image: str) -> Stage:
+    root.mkdir(mode=0o700, parents=True, exist_ok=True)
+    functions = root / "functions.toml"
+    functions.write_text(functions_toml(image))
+    return Stage(
+        runtime="docker" if engines else "process",
+        rung=rung,
+        why=why,
+        engines=engines,
+        image=image,
+        functions=functions,
+    )

@@ -1,0 +1,122 @@
+"""`workrs up`: a whole cluster on this machine, in the foreground, to try things with."""
+
+import signal
+import threading
+from argparse import Namespace
+from pathlib import Path
+
+from rich.console import Console
+
+from workrs.cli.cluster import HOST, AgentPlan, ClusterPlan, LocalCluster, local_cluster
+from workrs.cli.options import Options
+from workrs.cli.stage import Stage, stage
+from workrs.domain.errors import ConfigError
+
+PORT = 1883
+BLOB_PORT = 7883
+
+
+def options() -> Options:
+    """Describe the options of `workrs up`."""
+    found = Options(
+        "up",
+        "run a local cluster in the foreground; Ctrl-C ends it",
+        examples=(
+            "workrs up                          # three nodes, two agents",
+            "workrs up --nodes 1 --agents 1 --runtime process",
+            "mosquitto_sub -t 'workrs/1/down/pump-7/#' -v &",
+            "mosquitto_pub -t workrs/1/up/pump-7/run/echo/hello -m 'hello' -q 1",
+        ),
+    )
+    found.value("--nodes", convert=int, default=3, help="nodes: 1, 3 or 5")
+    found.value("--agents", convert=int, default=2, help="agents")
+    found.value("--slots", convert=int, default=2, help="jobs an agent runs at once")
+    found.value(
+        "--runtime",
+        default="auto",
+        choices=("auto", "docker", "process"),
+        help="where jobs run; auto: containers if an engine of ours can run here",
+    )
+    found.value("--port", convert=int, default=PORT, help="MQTT port of the first node")
+    found.value(
+        "--state",
+        convert=Path,
+        default=Path("~/.local/state/workrs/up").expanduser(),
+        help="where the cluster keeps its disks; what is there goes on",
+    )
+    found.value("--functions", convert=Path, help="functions file (default: a few examples)")
+    return found
+
+
+def run(asked: Namespace) -> int:
+    """Run the cluster until it is told to stop."""
+    if asked.nodes not in (1, 3, 5):
+        raise ConfigError(f"--nodes is {asked.nodes}: write 1, 3 or 5")
+    console = Console(highlight=False)
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+
+    def say(text: str) -> None:
+        console.print(f"[dim]{text} …[/]")
+
+    with stage(asked.state, runtime=asked.runtime, say=say) as found:
+        plan = _plan(asked, found)
+        say(f"starting {asked.nodes} nodes and {asked.agents} agents")
+        with local_cluster(plan) as cluster:
+            _greet(console, cluster, found)
+            _watch(console, cluster, stop)
+            say("stopping")
+    return 0
+
+
+def _plan(asked: Namespace, found: Stage) -> ClusterPlan:
+    agents = tuple(
+        AgentPlan(
+            name=f"a{i + 1}", runtime=found.runtime, engine=found.engine(i), slots=asked.slots
+        )
+        for i in range(asked.agents)
+    )
+    return ClusterPlan(
+        root=asked.state,
+        nodes=asked.nodes,
+        agents=agents,
+        ports=tuple(range(asked.port, asked.port + asked.nodes)),
+        blob_ports=tuple(range(BLOB_PORT, BLOB_PORT + asked.nodes)),
+        functions=asked.functions or found.functions,
+    )
+
+
+def _greet(console: Console, cluster: LocalCluster, found: Stage) -> None:
+    port = next(iter(cluster.addresses.values())).port
+    where = f"-h {HOST} -p {port} " if port != PORT else ""
+    node = "" if port == PORT else f" --node {HOST}:{port}"
+    console.print(f"""
+[bold green]The cluster runs.[/] Nodes: {", ".join(cluster.hosts)}. Checkpoints: {found.rung.value}.
+No passwords and no encryption: it listens on {HOST} only.
+Logs: {cluster.plan.root / "logs"}
+
+Watch what a device is told, in a second terminal:
+  mosquitto_sub {where}-t 'workrs/1/down/pump-7/#' -v
+Send raw bytes to a function, then a job of your own:
+  mosquitto_pub {where}-q 1 -t workrs/1/up/pump-7/run/echo/job-1 -m hello
+  mosquitto_pub {where}-q 1 -t workrs/1/up/pump-7/submit/job-2 \\
+    -m '{{"image": "{found.image}", "command": ["sh", "-c", "echo 0.5 > /job/progress; date"]}}'
+See all of it:
+  workrs jobs{node}
+
+[dim]Ctrl-C ends it. What is on its disks is there again at the next start.[/]""")
+
+
+def _watch(console: Console, cluster: LocalCluster, stop: threading.Event) -> None:
+    """Wait for the end; say when a member ends before it was told to."""
+    told: set[str] = set()
+    while not stop.wait(0.5):
+        for name, member in cluster.members.items():
+            if not member.is_running() and name not in told:
+                told.add(name)
+                assert member.process is not None
+                console.print(
+                    f"[red]{name} ended[/] with status {member.process.returncode}; "
+                    f"its log: {member.log}"
+                )

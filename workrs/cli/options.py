@@ -3,7 +3,8 @@
 1. The first place that names an option wins as a whole; lists of two places never mix.
 2. Option `--lease-ttl` is the variable `WORKRS_LEASE_TTL` and the key `lease_ttl`, in the
    file's table `[SUBCOMMAND]` or else above all tables.
-3. A list is commas in a variable and an array in the file.
+3. Lists are plural there (`--node` is `WORKRS_NODES` and `nodes`): commas in the variable,
+   an array in the file.
 4. Unknown keys of the file's table are refused: a typo must not be silence.
 
 The file is the one `--config` or `WORKRS_CONFIG` names, else `./workrs.toml`, else
@@ -50,6 +51,11 @@ class _Option:
     def flag(self) -> str:
         return "--" + self.name.replace("_", "-")
 
+    @property
+    def key(self) -> str:
+        """Its name in the file and, in capitals, in the environment; lists are plural."""
+        return f"{self.name}s" if self.kind is _Kind.MANY else self.name
+
     def read(self, text: str, where: str) -> object:
         """Convert one value, or raise ConfigError that says where it stands."""
         try:
@@ -59,6 +65,10 @@ class _Option:
         if self.choices and text not in self.choices:
             raise ConfigError(f"{where}: {text!r} is none of {', '.join(self.choices)}")
         return value
+
+
+def _name(flag: str) -> str:
+    return flag.removeprefix("--").replace("-", "_")
 
 
 class _Parser(argparse.ArgumentParser):
@@ -140,12 +150,21 @@ class Options:
         self._note(flag, _Kind.MANY, convert, list(default), required=False, choices=())
 
     def flag(self, flag: str, *, help: str) -> None:
-        """Add an option that is on or off; `--no-…` switches it off again."""
+        """Add an option that is on or off; `--no-…` switches off what another place set."""
+        name = _name(flag)
         self.parser.add_argument(
             flag,
+            dest=name,
             default=argparse.SUPPRESS,
-            action=argparse.BooleanOptionalAction,
+            action="store_true",
             help=help.replace("%", "%%"),
+        )
+        self.parser.add_argument(
+            flag.replace("--", "--no-", 1),
+            dest=name,
+            default=argparse.SUPPRESS,
+            action="store_false",
+            help=argparse.SUPPRESS,
         )
         self._note(flag, _Kind.FLAG, str, default=False, required=False, choices=())
 
@@ -176,7 +195,7 @@ class Options:
         required: bool,
         choices: Sequence[str],
     ) -> None:
-        name = flag.removeprefix("--").replace("-", "_")
+        name = _name(flag)
         self._options[name] = _Option(
             name=name,
             kind=kind,
@@ -220,16 +239,16 @@ class Options:
         given = getattr(asked, option.name, None)
         if given is not None:
             return _converted(option, given, option.flag)
-        variable = f"WORKRS_{option.name.upper()}"
+        variable = f"WORKRS_{option.key.upper()}"
         if variable in environ:
             text = environ[variable]
             parts = [part.strip() for part in text.split(",") if part.strip()]
             return _converted(option, parts if option.kind is _Kind.MANY else text, variable)
-        if option.name in file.values:
-            return _converted(option, file.values[option.name], f"{file.path}: {option.name}")
+        if option.key in file.values:
+            return _converted(option, file.values[option.key], f"{file.path}: {option.key}")
         if option.required:
             raise ConfigError(
-                f"{option.flag} is missing: give it, or {variable}, or {option.name} = … "
+                f"{option.flag} is missing: give it, or {variable}, or {option.key} = … "
                 "in the configuration file"
             )
         return option.default
@@ -252,13 +271,14 @@ class Options:
             raise ConfigError(
                 f"{path}: {self.command} is a subcommand's table: write [{self.command}]"
             )
-        unknown = sorted(set(own) - set(self._options))
+        unknown = sorted(set(own) - {option.key for option in self._options.values()})
         if unknown:
             raise ConfigError(
                 f"{path}: [{self.command}] has no option {unknown[0]!r}; "
                 f"see workrs {self.command} --help"
             )
-        return _File(path=path, values={**tables, **own})
+        shared = {key: value for key, value in tables.items() if not isinstance(value, dict)}
+        return _File(path=path, values={**shared, **own})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

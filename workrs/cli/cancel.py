@@ -1,0 +1,37 @@
+"""`workrs cancel JOB`: an operator wants a job to end without a result."""
+
+import asyncio
+from argparse import Namespace
+
+from workrs.cli import job_name, order
+from workrs.cli.connection import add_node_options, read_view, user_name
+from workrs.cli.options import Options
+from workrs.wire.message import Order, OrderKind, OrderReply
+
+
+def options() -> Options:
+    """Describe the subcommand."""
+    it = Options(
+        "cancel",
+        "cancel a job",
+        examples=(
+            "workrs cancel pump-7/sum",
+            "workrs cancel sum --node 10.0.0.1:1883 --node 10.0.0.2:1883",
+        ),
+    )
+    it.argument("job", help=job_name.HELP)
+    order.add_order_options(it)
+    add_node_options(it)
+    return it
+
+
+def run(asked: Namespace) -> int:
+    """Find the job, order, report."""
+    return order.report(asyncio.run(_cancel(asked)), asked)
+
+
+async def _cancel(asked: Namespace) -> OrderReply:
+    user = user_name(asked)
+    job = job_name.find_job(await read_view(asked.node, user), asked.job)
+    wish = Order(order=OrderKind.CANCEL, job=f"{job.device}/{job.id}")
+    return await order.send(wish, asked.node, user, timeout_s=asked.timeout)

@@ -1,0 +1,143 @@
+"""`workrs node`: one node of a cluster, in the foreground."""
+
+import logging
+import os
+from argparse import Namespace
+from pathlib import Path
+
+from broker.config import NodeConfig
+from workrs.adapters import log
+from workrs.cli.connection import address
+from workrs.cli.options import Options
+from workrs.domain.errors import ConfigError, IdError
+from workrs.domain.ids import client_id
+from workrs.domain.lease import LeaseTiming
+from workrs.ports.bus import Address
+
+_BLOBS_PORT_OFFSET = 10_000
+_DEFAULT = LeaseTiming()
+
+
+def options() -> Options:
+    """Describe the subcommand."""
+    it = Options(
+        "node",
+        "run a node: broker, votes, blob store",
+        examples=(
+            "workrs node --name n1 --listen 127.0.0.1:1883 --init    # a cluster of one",
+            "workrs node --name n1 --listen 10.0.0.1:1883 --peer n2=10.0.0.2:1883 \\",
+            "    --peer n3=10.0.0.3:1883 --functions functions.toml",
+        ),
+    )
+    it.value("--name", convert=client_id, required=True, metavar="NAME", help="this node's name")
+    it.value(
+        "--listen",
+        convert=address,
+        default=Address(host="127.0.0.1", port=1883),
+        metavar="HOST:PORT",
+        help="where its broker listens",
+    )
+    it.many(
+        "--peer",
+        convert=peer,
+        metavar="NAME=HOST:PORT",
+        help="another node's broker; name all of them, on every node",
+    )
+    add_state_option(it)
+    it.flag("--init", help="make its database if there is none: only for a new node")
+    it.value("--functions", convert=Path, metavar="FILE", help="functions.toml, the same on all")
+    it.value(
+        "--blobs",
+        convert=address,
+        metavar="HOST:PORT",
+        help="where its blob store listens; default the host of --listen, its port + 10000",
+    )
+    it.value("--blobs-url", metavar="URL", help="how others reach it; default http://BLOBS")
+    it.flag("--given-broker", help="a Mosquitto already runs at --listen: start none")
+    _add_seconds(it, "--lease-ttl", _DEFAULT.ttl_s, "life of a lease")
+    _add_seconds(it, "--heartbeat-period", _DEFAULT.heartbeat_period_s, "of agents")
+    _add_seconds(
+        it, "--lease-margin", _DEFAULT.margin_s, "how long before its end an agent freezes a job"
+    )
+    _add_seconds(
+        it,
+        "--reconnect-grace",
+        _DEFAULT.reconnect_grace_s,
+        "how long a broken connection may take to come back",
+    )
+    it.flag("--verbose", help="log details")
+    return it
+
+
+def _add_seconds(options: Options, flag: str, default: float, text: str) -> None:
+    options.value(flag, convert=float, default=default, metavar="SECONDS", help=text)
+
+
+def _state_home() -> Path:
+    if os.geteuid() == 0:
+        return Path("/var/lib/workrs")
+    return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local/state") / "workrs"
+
+
+def add_state_option(options: Options) -> None:
+    """Add where a node or agent keeps its files."""
+    options.value(
+        "--state",
+        convert=Path,
+        metavar="DIR",
+        help="its files; default /var/lib/workrs/NAME for root, else ~/.local/state/workrs/NAME",
+    )
+
+
+def state_directory(asked: Namespace) -> Path:
+    """Return where a node or agent keeps its files."""
+    given: Path | None = asked.state
+    return given or _state_home() / str(asked.name)
+
+
+def peer(text: str) -> tuple[str, Address]:
+    """Return name and address of `NAME=HOST:PORT`, or raise ConfigError."""
+    name, mark, at = text.partition("=")
+    if not mark:
+        raise ConfigError("write NAME=HOST:PORT, for example n2=10.0.0.2:1883")
+    try:
+        return client_id(name), address(at)
+    except IdError as error:
+        raise ConfigError(str(error)) from error
+
+
+def config(asked: Namespace) -> NodeConfig:
+    """Return the node's configuration, or raise ConfigError."""
+    peers: dict[str, Address] = {}
+    for name, at in asked.peer:
+        if name in peers:
+            raise ConfigError(f"peer {name} is named twice")
+        peers[name] = at
+    blobs = asked.blobs or Address(
+        host=asked.listen.host, port=(asked.listen.port + _BLOBS_PORT_OFFSET) % 65536
+    )
+    return NodeConfig(
+        name=asked.name,
+        listen=asked.listen,
+        peers=peers,
+        state_dir=state_directory(asked),
+        blobs=blobs,
+        blobs_url=asked.blobs_url or "",
+        given_broker=asked.given_broker,
+        functions=asked.functions,
+        init=asked.init,
+        timing=LeaseTiming(
+            ttl_s=asked.lease_ttl,
+            heartbeat_period_s=asked.heartbeat_period,
+            margin_s=asked.lease_margin,
+            reconnect_grace_s=asked.reconnect_grace,
+        ),
+    )
+
+
+def run(asked: Namespace) -> int:
+    """Run until SIGTERM or SIGINT."""
+    from broker.__main__ import run_node  # noqa: PLC0415 (the help needs none of it)
+
+    log.configure(level=logging.DEBUG if asked.verbose else logging.INFO)
+    return run_node(config(asked))

@@ -1,0 +1,53 @@
+"""The thread that hashes, compresses and writes: one, and less urgent than the agent's loop.
+
+One core at most goes to it, because the jobs own the others, and a heartbeat must not wait
+for a gigabyte of zstd.
+"""
+
+import asyncio
+import contextlib
+import os
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from types import TracebackType
+from typing import ParamSpec, Self, TypeVar
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_NICE = 5
+
+
+class Worker:
+    """A few threads of low priority, for as long as one checkpoint takes."""
+
+    def __init__(self, threads: int = 1) -> None:
+        """Start none before the first call."""
+        self._pool = ThreadPoolExecutor(threads, "checkpoint", initializer=_yield_to_others)
+
+    async def __aenter__(self) -> Self:
+        """Return itself."""
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Wait for the call that is under way."""
+        # Waiting is short, since one call handles one part; not waiting would let it write
+        # into a folder that is being removed.
+        self._pool.shutdown(wait=True, cancel_futures=True)
+
+    async def run(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Return what *call* returns."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._pool, lambda: call(*args, **kwargs))
+
+
+def _yield_to_others() -> None:
+    with contextlib.suppress(OSError):
+        # On Linux a thread has a priority of its own.
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)

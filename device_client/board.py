@@ -1,0 +1,135 @@
+"""What is known of each job, shared between the network thread and whoever asks.
+
+1. A job has one final report here; a second one changes nothing, and no reader gets two.
+2. A reader gets reports in the order they were heard and never misses the final one;
+   of one that lags behind by FEED_MAX reports, the oldest are dropped.
+3. The last FINALS_MAX final reports are remembered. An older one is with the nodes still.
+"""
+
+import threading
+from collections import OrderedDict, deque
+from collections.abc import Callable
+
+from device_client.error import JobIdReusedError
+from device_client.report import Report, State
+from device_client.submission import Submission
+from workrs.domain.errors import WorkrsError
+
+FEED_MAX = 256
+FINALS_MAX = 512
+
+
+class Feed:
+    """One reader's view of one job. Read by its owner alone, written by the board."""
+
+    def __init__(self, job: str, wake: Callable[[], None]) -> None:
+        self.job = job
+        self.wake = wake
+        """Called in any thread, with the board locked: must not block or call back."""
+        self.reports: deque[Report] = deque(maxlen=FEED_MAX)
+
+
+class Board:
+    """See the module. Every method may be called from any thread."""
+
+    def __init__(self) -> None:
+        self.lock = threading.RLock()
+        """Readers may build a Condition on it."""
+        self.failure: WorkrsError | None = None
+        """Why nothing will be heard any more."""
+        self._open: dict[str, Report] = {}
+        self._digests: dict[str, bytes] = {}
+        """What was asked under an id, so that another question under it is noticed."""
+        self._finals: OrderedDict[str, Report] = OrderedDict()
+        self._kept: set[str] = set()
+        """Open jobs of the outbox; the others are only looked at."""
+        self._feeds: dict[str, list[Feed]] = {}
+
+    def admit(self, submission: Submission) -> bool:
+        """Return whether the submission needs to be sent; False when its job has ended.
+
+        Raises:
+            JobIdReusedError: The id was another job's of late.
+        """
+        job = submission.job
+        with self.lock:
+            final = self._finals.get(job)
+            if final is not None and final.state is State.REJECTED:
+                # The nodes hold nothing of it: the id is free, and a second try is allowed.
+                del self._finals[job]
+                self._digests.pop(job, None)
+                return True
+            if self._digests.get(job, submission.digest()) != submission.digest():
+                raise JobIdReusedError(
+                    f"job id {job!r} already belongs to another job of this device: choose a "
+                    "new id, or leave it out to get one"
+                )
+            return final is None
+
+    def begin(self, submission: Submission) -> None:
+        """Note that the outbox has the job."""
+        with self.lock:
+            if submission.job not in self._finals:
+                self._digests[submission.job] = submission.digest()
+                self.restore(submission.job, State.KEPT)
+
+    def restore(self, job: str, state: State) -> None:
+        """Note a job that the outbox has, in the state it is known to have reached."""
+        with self.lock:
+            self._kept.add(job)
+            self._open.setdefault(job, Report(job=job, state=state))
+
+    def tell(self, report: Report) -> None:
+        """Pass on what was heard, unless the job has ended before."""
+        job = report.job
+        with self.lock:
+            if job in self._finals:
+                return
+            if report.state.is_final:
+                self._open.pop(job, None)
+                self._kept.discard(job)
+                self._finals[job] = report
+                if len(self._finals) > FINALS_MAX:
+                    old, _ = self._finals.popitem(last=False)
+                    self._digests.pop(old, None)
+            else:
+                self._open[job] = report
+            for feed in self._feeds.get(job, ()):
+                feed.reports.append(report)
+                feed.wake()
+
+    def fail(self, error: WorkrsError) -> None:
+        """Wake everybody: the network thread has ended."""
+        with self.lock:
+            self.failure = self.failure or error
+            for feeds in self._feeds.values():
+                for feed in feeds:
+                    feed.wake()
+
+    def look(self, job: str) -> Report | None:
+        """Return the newest report, or None when nothing is known here."""
+        with self.lock:
+            return self._finals.get(job) or self._open.get(job)
+
+    def list_open(self) -> list[Report]:
+        """Return the newest report of every job of the outbox that has not ended."""
+        with self.lock:
+            return [report for job, report in self._open.items() if job in self._kept]
+
+    def attach(self, feed: Feed) -> None:
+        """Begin to fill *feed*, first with what is known now."""
+        with self.lock:
+            known = self.look(feed.job)
+            if known is not None and known.state is not State.KEPT:
+                feed.reports.append(known)
+            self._feeds.setdefault(feed.job, []).append(feed)
+
+    def detach(self, feed: Feed) -> None:
+        """Fill *feed* no more; forget an open job that is nobody's."""
+        with self.lock:
+            feeds = self._feeds[feed.job]
+            feeds.remove(feed)
+            if not feeds:
+                del self._feeds[feed.job]
+                if feed.job not in self._kept:
+                    self._open.pop(feed.job, None)

@@ -1,0 +1,379 @@
+"""What to say to the node, when to repeat it, and what an answer means. No I/O, no clock.
+
+1. A job is sent again on every new connection, and every `answer_timeout_s`, until a node
+   was heard to accept or refuse it.
+2. The first final state of a job is told; whatever comes after changes nothing.
+3. Before a node has answered *this* submission, retained messages about its id are not
+   believed: they may be of an older job of the same id.
+4. At most WINDOW submissions are unanswered at a time, so a long outbox neither floods a
+   node nor looks like its silence.
+5. A node that answers nothing for `answer_timeout_s` while something is asked is left.
+
+Not promised: that every passing state is heard. A device that was away hears the latest.
+"""
+
+import heapq
+from collections import deque
+from collections.abc import Iterator
+from itertools import count
+
+from device_client.effect import (
+    AskRetained,
+    Effect,
+    ForgetJob,
+    LeaveNode,
+    MarkAccepted,
+    SendCancel,
+    SendJob,
+    Tell,
+    UploadInput,
+)
+from device_client.report import Report, State, parse_json, parse_plain
+from device_client.route import Timing
+from workrs.wire import topics
+
+WINDOW = 64
+CANCELS_MAX = 10
+"""Repeats of a cancel for a job that is not in the outbox: it may not exist at all."""
+CANCEL_PERIOD_MAX_S = 30.0
+
+
+class _Job:
+    """One job that has not ended. Mutable: the brain's own."""
+
+    __slots__ = (
+        "accepted",
+        "answered",
+        "cancel",
+        "cancels_sent",
+        "due_at",
+        "ended",
+        "heap_at",
+        "kept",
+        "name",
+        "out",
+        "queued",
+        "ready",
+        "report",
+        "waiters",
+    )
+
+    def __init__(self, name: str, *, kept: bool, ready: bool, accepted: bool) -> None:
+        self.name = name
+        self.kept = kept
+        """Its bytes lie in the outbox."""
+        self.ready = ready
+        """Its input, if it is a blob, was uploaded."""
+        self.accepted = accepted
+        self.answered = accepted
+        """A node spoke of it after it was sent: retained messages about it are its own."""
+        self.cancel = False
+        self.cancels_sent = 0
+        self.waiters = 0
+        self.queued = False
+        """Due, but the window was full."""
+        self.report: Report | None = None
+        self.out: bytes | None = None
+        """Result bytes of a plain job, heard before or after its word."""
+        self.ended: Report | None = None
+        """The word `succeeded` of a plain job whose output is still to come."""
+        self.due_at: float | None = None
+        """When something is to be said again."""
+        self.heap_at: float | None = None
+        """Its one valid entry in the heap; when that comes up early it is put back, so that
+        a job which is heard often costs no heap entry a message."""
+
+
+class Brain:
+    """All jobs of one device that have not ended, and one connection or none."""
+
+    def __init__(self, device: str, *, timing: Timing) -> None:
+        self._device = device
+        self._timing = timing
+        self._jobs: dict[str, _Job] = {}
+        self._asked: dict[str, float] = {}
+        """Submissions without an answer on this connection, and when each was first sent."""
+        self._queued: deque[str] = deque()
+        self._heap: list[tuple[float, int, str]] = []
+        self._ticket = count()
+        self._connected = False
+        self._silent_since: float | None = None
+        self._served = False
+
+    # What the device's user wants.
+
+    def keep(
+        self, job: str, now: float, *, accepted: bool, ready: bool, cancel: bool
+    ) -> Iterator[Effect]:
+        """Take responsibility for a job whose bytes lie in the outbox."""
+        known = self._jobs.get(job)
+        if known is not None and known.kept:
+            return
+        entry = self._jobs[job] = _Job(job, kept=True, ready=ready, accepted=accepted)
+        entry.cancel = cancel
+        if known is not None:
+            entry.cancel, entry.waiters = cancel or known.cancel, known.waiters
+        if not ready:
+            yield UploadInput(job)
+        yield from self._say(entry, now)
+
+    def uploaded(self, job: str, now: float) -> Iterator[Effect]:
+        """Note that the job's input can be read by the nodes."""
+        entry = self._jobs.get(job)
+        if entry is not None:
+            entry.ready = True
+            yield from self._say(entry, now)
+
+    def cancel(self, job: str, now: float) -> Iterator[Effect]:
+        """Ask for the job's end until a final state is heard."""
+        entry = self._entry(job)
+        entry.cancel, entry.cancels_sent = True, 0
+        if entry.accepted or not entry.kept:
+            yield from self._say(entry, now)
+
+    def await_job(self, job: str, now: float) -> Iterator[Effect]:
+        """Note that somebody waits for the job, so silence about it is worth a question."""
+        entry = self._entry(job)
+        entry.waiters += 1
+        if not entry.kept and self._connected:
+            yield AskRetained(job)
+        if entry.accepted and entry.due_at is None:
+            timing = self._timing
+            heard = entry.report is not None
+            self._plan(entry, now + (timing.reask_period_s if heard else timing.snapshot_grace_s))
+
+    def leave_job(self, job: str) -> tuple[()]:
+        """Note that one waits no longer. Nothing is to be done for that."""
+        entry = self._jobs.get(job)
+        if entry is not None and entry.waiters:
+            entry.waiters -= 1
+            self._drop_if_idle(entry)
+        return ()
+
+    def refused(self, job: str, reason: str) -> Iterator[Effect]:
+        """Note that the job cannot be sent at all: its message is too big for the node."""
+        entry = self._jobs.get(job)
+        if entry is not None and not entry.accepted:
+            yield from self._end(entry, Report(job=job, state=State.REJECTED, reason=reason))
+
+    def lost(self, job: str) -> None:
+        """Note that the outbox has the job no more: another process saw its end."""
+        self._jobs.pop(job, None)
+        self._asked.pop(job, None)
+        if not self._asked:
+            self._silent_since = None
+
+    # What the connection does.
+
+    def connected(self, now: float) -> Iterator[Effect]:
+        """Say everything that is unsaid: the subscription stands."""
+        self._connected = True
+        self._forget_questions()
+        for entry in list(self._jobs.values()):
+            if entry.ended is not None:
+                self._plan(entry, now + self._timing.out_grace_s)
+            elif not entry.accepted:
+                yield from self._say(entry, now)
+            elif entry.waiters or entry.cancel:
+                self._plan(entry, now + self._timing.snapshot_grace_s)
+            if not entry.kept and entry.waiters:
+                yield AskRetained(entry.name)
+
+    def disconnected(self) -> None:
+        """Forget what was said: nobody may have heard it."""
+        self._connected = False
+        self._forget_questions()
+
+    def take_served(self) -> bool:
+        """Return whether the node answered something since this was last asked."""
+        served, self._served = self._served, False
+        return served
+
+    def heard(self, topic: str, payload: bytes, now: float, *, retained: bool) -> Iterator[Effect]:
+        """Take in a message from `down/…`. Anything else, and strange jobs, are ignored."""
+        parsed = topics.parse_down(topic)
+        if parsed is None or parsed[0] != self._device:
+            return
+        entry = self._jobs.get(parsed[1])
+        if entry is None or (retained and not entry.answered and entry.kept):
+            return
+        match parsed[2]:
+            case "out":
+                yield from self._heard_out(entry, payload)
+                return
+            case "state":
+                report = parse_plain(entry.name, payload)
+            case _:
+                report = parse_json(entry.name, payload)
+        if report is not None:
+            yield from self._heard_report(
+                entry, report, now, retained=retained, plain=parsed[2] == "state"
+            )
+
+    def tick(self, now: float) -> Iterator[Effect]:
+        """Repeat what is due; leave a node that is silent."""
+        silent_since = self._silent_since
+        if silent_since is not None and now - silent_since >= self._timing.answer_timeout_s:
+            self._silent_since = None
+            yield LeaveNode(f"no answer to a submit in {self._timing.answer_timeout_s:g} s")
+            return
+        while self._heap and self._heap[0][0] <= now:
+            heap_at, _, name = heapq.heappop(self._heap)
+            entry = self._jobs.get(name)
+            if entry is None or entry.heap_at != heap_at:
+                continue
+            entry.heap_at = None
+            if entry.due_at is None:
+                continue
+            if entry.due_at > now:
+                self._plan(entry, entry.due_at)
+                continue
+            entry.due_at = None
+            # While the connection is down nothing is due: `connected` plans anew.
+            if self._connected and entry.ended is not None:
+                yield from self._end(entry, entry.ended._replace(value=b""))
+            elif self._connected:
+                yield from self._say(entry, now)
+
+    def wake_at(self) -> float | None:
+        """Return when `tick` has something to do, at the latest; None: never by itself."""
+        times = [self._heap[0][0]] if self._heap else []
+        if self._silent_since is not None:
+            times.append(self._silent_since + self._timing.answer_timeout_s)
+        return min(times, default=None)
+
+    # Saying.
+
+    def _say(self, entry: _Job, now: float) -> Iterator[Effect]:
+        """Say what this job needs said now, and plan when to say it again."""
+        if not self._connected or entry.ended is not None:
+            return
+        if entry.kept and not entry.accepted:
+            yield from self._submit(entry, now)
+        elif entry.cancel:
+            # Only after acceptance: a cancel that overtakes its job names an unknown one.
+            yield from self._cancel(entry, now)
+        elif entry.waiters and entry.kept:
+            yield from self._submit(entry, now)
+
+    def _submit(self, entry: _Job, now: float) -> Iterator[Effect]:
+        if not entry.ready or entry.queued:
+            return
+        if entry.name not in self._asked and len(self._asked) >= WINDOW:
+            entry.queued = True
+            self._queued.append(entry.name)
+            return
+        self._asked.setdefault(entry.name, now)
+        if self._silent_since is None:
+            self._silent_since = now
+        self._plan(entry, now + self._timing.answer_timeout_s)
+        yield SendJob(entry.name)
+
+    def _cancel(self, entry: _Job, now: float) -> Iterator[Effect]:
+        if not entry.kept and entry.cancels_sent >= CANCELS_MAX:
+            entry.cancel = False
+            self._drop_if_idle(entry)
+            return
+        if entry.kept and entry.cancels_sent:
+            # A cancel alone has no answer until the end; with the job repeated beside it, a
+            # node that does not work is found.
+            yield from self._submit(entry, now)
+        entry.cancels_sent += 1
+        pause_s = self._timing.answer_timeout_s * 2.0 ** min(entry.cancels_sent - 1, 8)
+        self._plan(entry, now + min(pause_s, CANCEL_PERIOD_MAX_S))
+        yield SendCancel(entry.name)
+
+    def _plan(self, entry: _Job, due_at: float) -> None:
+        entry.due_at = due_at
+        if entry.heap_at is None or due_at < entry.heap_at:
+            entry.heap_at = due_at
+            heapq.heappush(self._heap, (due_at, next(self._ticket), entry.name))
+
+    def _answered(self, entry: _Job, now: float) -> Iterator[Effect]:
+        """Note a live answer: the node works, and the window has room again."""
+        entry.answered = True
+        self._served = True
+        self._asked.pop(entry.name, None)
+        self._silent_since = now if self._asked else None
+        while self._queued and len(self._asked) < WINDOW:
+            waiting = self._jobs.get(self._queued.popleft())
+            if waiting is not None:
+                waiting.queued = False
+                yield from self._say(waiting, now)
+
+    def _forget_questions(self) -> None:
+        for name in self._queued:
+            if name in self._jobs:
+                self._jobs[name].queued = False
+        self._asked.clear()
+        self._queued.clear()
+        self._silent_since = None
+
+    # Hearing.
+
+    def _heard_out(self, entry: _Job, payload: bytes) -> Iterator[Effect]:
+        entry.out = payload
+        if entry.ended is not None:
+            yield from self._end(entry, entry.ended._replace(value=payload))
+
+    def _heard_report(
+        self, entry: _Job, report: Report, now: float, *, retained: bool, plain: bool
+    ) -> Iterator[Effect]:
+        if not retained:
+            yield from self._answered(entry, now)
+        if report.state is State.REJECTED and entry.kept and (entry.accepted or retained):
+            # A refusal answers a question; it is no state of a job that was accepted. The
+            # node may not know the job yet, or its function no more.
+            if not retained:
+                known = entry.report or Report(job=entry.name, state=State.ACCEPTED)
+                entry.report = known._replace(note=f"a node answers: {report.reason}")
+                yield Tell(entry.report)
+            return
+        if entry.kept and not entry.accepted and report.state is not State.REJECTED:
+            entry.accepted = True
+            yield MarkAccepted(entry.name)
+        if report.state.is_final:
+            yield from self._heard_final(entry, report, now, plain=plain)
+            return
+        if retained and entry.report is not None:
+            return  # A node met before may still retain what it last knew.
+        if report != entry.report:
+            entry.report = report
+            yield Tell(report)
+        if entry.cancel and not entry.cancels_sent:
+            yield from self._say(entry, now)
+        elif entry.waiters and not entry.cancel:
+            self._plan(entry, now + self._timing.reask_period_s)
+
+    def _heard_final(
+        self, entry: _Job, report: Report, now: float, *, plain: bool
+    ) -> Iterator[Effect]:
+        if entry.ended is not None:
+            return
+        if plain and report.state is State.SUCCEEDED and report.result_url is None:
+            if entry.out is None:
+                entry.ended = report
+                self._plan(entry, now + self._timing.out_grace_s)
+                yield AskRetained(entry.name)
+                return
+            report = report._replace(value=entry.out)
+        yield from self._end(entry, report)
+
+    def _end(self, entry: _Job, report: Report) -> Iterator[Effect]:
+        del self._jobs[entry.name]
+        self._asked.pop(entry.name, None)
+        if not self._asked:
+            self._silent_since = None
+        if entry.kept:
+            yield ForgetJob(entry.name)
+        yield Tell(report)
+
+    def _entry(self, job: str) -> _Job:
+        entry = self._jobs.get(job)
+        if entry is None:
+            entry = self._jobs[job] = _Job(job, kept=False, ready=True, accepted=False)
+        return entry
+
+    def _drop_if_idle(self, entry: _Job) -> None:
+        if not (entry.kept or entry.cancel or entry.waiters):
+            self._jobs.pop(entry.name, None)

@@ -1,0 +1,214 @@
+"""`Device`: publish jobs and get their results, from ordinary blocking code."""
+
+import os
+import ssl
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from types import TracebackType
+from typing import Self
+
+from device_client.board import Feed
+from device_client.error import UnknownJobError
+from device_client.report import Report, Result
+from device_client.route import Timing
+from device_client.session import Session
+
+RESULT_MAX_BYTES = 256 << 20
+MEMORY_DRAIN_S = 5.0
+"""How long the end of a `with` block waits for jobs that nothing else remembers."""
+
+
+class Device:
+    """A device on the bus. Safe to call from several threads.
+
+    Making one starts a thread that connects, stays connected and sends what the outbox
+    holds; no method but the waiting ones needs a node to be there.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        nodes: Sequence[str],
+        *,
+        outbox: str | os.PathLike[str] | None = None,
+        username: str | None = None,
+        password: str | None = None,
+        tls: ssl.SSLContext | None = None,
+        blob_urls: Sequence[str] = (),
+        result_max_bytes: int = RESULT_MAX_BYTES,
+        timing: Timing | None = None,
+    ) -> None:
+        """Open the outbox and begin to connect.
+
+        Args:
+            name: The device's name, which is its user name on the bus.
+            nodes: `host:port` of each node, in the order to try them.
+            outbox: File that keeps jobs until they end. None: they end with the process.
+            username: What to log in with, if it is not the name.
+            password: With it. None: the broker asks for none, or for a certificate.
+            tls: Context with the cluster's authority and, if wanted, the device's
+                certificate. None: plain TCP.
+            blob_urls: Base URLs of the nodes' blob stores. Empty: the nodes are asked.
+            result_max_bytes: Larger results are refused, not fetched.
+            timing: How long to wait for what. None: the defaults.
+
+        Raises:
+            IdError: The name is not allowed.
+            ConfigError: Anything else is wrong; OutboxError if it is the file.
+        """
+        self._session = Session(
+            name,
+            nodes,
+            outbox=outbox,
+            username=username,
+            password=password,
+            tls=tls,
+            blob_urls=blob_urls,
+            result_max_bytes=result_max_bytes,
+            timing=timing,
+        )
+
+    def submit(
+        self,
+        spec: Mapping[str, object] | None = None,
+        /,
+        *,
+        job: str | None = None,
+        **fields: object,
+    ) -> str:
+        """Keep a job for sending and return its id.
+
+        Args:
+            spec: The job spec, or part of it.
+            job: An id of the caller's own; the same id and spec again is the same job.
+            fields: The rest of the spec, as keywords.
+
+        Raises:
+            SpecError: It cannot be written as JSON or is too big; JobIdReusedError if the
+                id belongs to another job.
+            OutboxFullError: Too many jobs wait already.
+        """
+        return self._session.submit(spec, job, fields)
+
+    def run(self, function: str, data: bytes, job: str | None = None) -> str:
+        """Keep a call of a registered function with *data* as its input; return the job's id."""
+        return self._session.run(function, data, job)
+
+    def result(self, job: str, timeout: float | None = None) -> Result:
+        """Wait for the job's end and return its result.
+
+        Args:
+            job: Its id, of this process or an earlier one.
+            timeout: Seconds; None waits for ever.
+
+        Raises:
+            JobFailedError, JobCancelledError, JobRejectedError, JobExpiredError: It ended so.
+            ResultTimeoutError: It has not ended in time. It goes on; ask again.
+            ResultUnavailableError: Its result is big and cannot be fetched now; ask again.
+        """
+        deadline = None if timeout is None else self._session.clock() + timeout
+        with self._feed(job) as (feed, changed):
+            while True:
+                report = self._next(feed, changed, deadline, timeout)
+                if report.state.is_final:
+                    break
+        return self._session.finish(report, deadline)
+
+    def state(self, job: str) -> Report:
+        """Return what is known of the job now.
+
+        Raises:
+            UnknownJobError: It is not in the outbox, and the node says nothing of it.
+        """
+        known = self._session.board.look(job)
+        if known is not None:
+            return known
+        wait_s = self._session.timing.answer_timeout_s
+        with self._feed(job) as (feed, changed):
+            try:
+                return self._next(feed, changed, self._session.clock() + wait_s, wait_s)
+            except TimeoutError:
+                raise UnknownJobError(
+                    f"job {job} is not known to this device or its node"
+                ) from None
+
+    def watch(self, job: str, timeout: float | None = None) -> Iterator[Report]:
+        """Yield the job's states as they are heard, from the present one to the final one.
+
+        Args:
+            job: Its id.
+            timeout: Longest silence in seconds, then ResultTimeoutError; None: any.
+        """
+        with self._feed(job) as (feed, changed):
+            while True:
+                deadline = None if timeout is None else self._session.clock() + timeout
+                report = self._next(feed, changed, deadline, timeout)
+                yield report
+                if report.state.is_final:
+                    return
+
+    def cancel(self, job: str) -> None:
+        """Ask for the job's end. It may still succeed, if that came first: `result` tells."""
+        self._session.cancel(job)
+
+    def jobs(self) -> list[Report]:
+        """Return what is known of every job in the outbox, oldest first."""
+        return self._session.board.list_open()
+
+    def drain(self, timeout: float | None = None) -> bool:
+        """Wait until every job submitted so far was accepted or has ended; False if not in time."""
+        deadline = None if timeout is None else self._session.clock() + timeout
+        for job in self._session.list_waiting():
+            with self._feed(job) as (feed, changed):
+                try:
+                    self._next(feed, changed, deadline, timeout)
+                except TimeoutError:
+                    return False
+        return True
+
+    def close(self) -> None:
+        """Disconnect and end the thread. What was not accepted stays in the outbox's file."""
+        self._session.close()
+
+    def __enter__(self) -> Self:
+        """Return the device itself."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        _error: BaseException | None,
+        _trace: TracebackType | None,
+    ) -> None:
+        """Close. Without an outbox file, first see jobs accepted that would else be lost."""
+        if kind is None and not self._session.durable:
+            self.drain(MEMORY_DRAIN_S)
+        self.close()
+
+    @contextmanager
+    def _feed(self, job: str) -> Iterator[tuple[Feed, threading.Condition]]:
+        changed = threading.Condition(self._session.board.lock)
+        feed = self._session.attach(job, changed.notify)
+        try:
+            yield feed, changed
+        finally:
+            self._session.detach(feed)
+
+    def _next(
+        self,
+        feed: Feed,
+        changed: threading.Condition,
+        deadline: float | None,
+        timeout: float | None,
+    ) -> Report:
+        """Return the next report, or raise ResultTimeoutError or DeviceClosedError."""
+        session = self._session
+        with changed:
+            while not feed.reports:
+                session.check_open()
+                left_s = None if deadline is None else deadline - session.clock()
+                if left_s is not None and left_s <= 0:
+                    raise session.timeout_error(feed.job, timeout or 0.0)
+                changed.wait(left_s)
+            return feed.reports.popleft()

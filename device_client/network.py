@@ -1,0 +1,332 @@
+"""The network thread: one connection at a time, and what the brain decides, done.
+
+All of paho, the brain and the route belong to this thread alone; others `post` wishes and
+read the board. It sleeps in one `select` until the socket, a wish or a deadline wakes it.
+"""
+
+import selectors
+import socket
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable
+from typing import TypeAlias, assert_never
+
+from device_client.board import Board
+from device_client.brain import Brain
+from device_client.effect import (
+    AskRetained,
+    Effect,
+    ForgetJob,
+    LeaveNode,
+    MarkAccepted,
+    SendCancel,
+    SendJob,
+    Tell,
+    UnwatchNodes,
+    UploadInput,
+    WatchNodes,
+)
+from device_client.error import DeviceClosedError, OutboxError
+from device_client.link import Connected, Link, LinkEvent, Login, Lost, Received, Subscribed
+from device_client.outbox import Outbox
+from device_client.route import Route, Timing
+from workrs.domain.errors import BusError
+from workrs.wire import topics
+
+Wish: TypeAlias = Callable[[Brain, float], Iterable[Effect]]
+"""Run in the network thread with the brain and the time."""
+
+_PACKET_TOO_LARGE = 0x95
+_OVERHEAD_BYTES = 32
+"""More than MQTT puts around topic and payload."""
+_STATES = topics.node("+", "state")
+
+
+class Network:
+    """See the module. `start`, `post` and `stop` may be called from any thread."""
+
+    def __init__(
+        self,
+        device: str,
+        *,
+        route: Route,
+        login: Login,
+        timing: Timing,
+        outbox: Outbox,
+        board: Board,
+        clock: Callable[[], float],
+        upload: Callable[[str], None],
+        heard_node: Callable[[str, bytes], None],
+    ) -> None:
+        self.trouble = ""
+        """The last thing that went wrong, for humans. Empty while all is well."""
+        self._device = device
+        self._route = route
+        self._login = login
+        self._timing = timing
+        self._outbox = outbox
+        self._board = board
+        self._clock = clock
+        self._upload = upload
+        self._heard_node = heard_node
+        self._brain = Brain(device, timing=timing)
+        self._mailbox: deque[Wish] = deque()
+        self._stopping = False
+        self._waker, self._woken = socket.socketpair()
+        self._waker.setblocking(False)
+        self._woken.setblocking(False)
+        self._selector = selectors.DefaultSelector()
+        self._selector.register(self._woken, selectors.EVENT_READ)
+        self._link: Link | None = None
+        self._socket: socket.socket | None = None
+        self._connected_at = 0.0
+        self._deadline: float | None = None
+        """For the next step of the connection's start; None once it stands."""
+        self._down_token = 0
+        self._watchers = 0
+        self._asked: set[str] = set()
+        """Jobs with a subscription of their own on this connection."""
+        self._sent: dict[int, str] = {}
+        """Jobs by message token. Tokens are reused, so it has 65,535 entries at most."""
+        self._thread = threading.Thread(
+            target=self._run, name=f"device[{device}].network", daemon=True
+        )
+
+    def start(self) -> None:
+        """Begin to connect, in the background."""
+        self._thread.start()
+
+    def post(self, wish: Wish) -> None:
+        """Have *wish* done soon. Never blocks."""
+        self._mailbox.append(wish)
+        try:
+            self._waker.send(b"\0")
+        except BlockingIOError:
+            pass  # So many wake-ups are pending that it will wake.
+        except OSError:
+            pass  # Closed: nobody is left to wake.
+
+    def stop(self) -> None:
+        """Do what was posted, say goodbye and end the thread. Idempotent."""
+        self._stopping = True
+        self.post(lambda _brain, _now: ())
+        if self._thread.is_alive() and self._thread is not threading.current_thread():
+            # A connect that is under way cannot be interrupted; TCP and TLS have a timeout each.
+            self._thread.join(2 * self._timing.connect_timeout_s + 1.0)
+
+    def _run(self) -> None:
+        reason = "was closed"
+        try:
+            while not self._stopping:
+                self._turn()
+            self._perform(self._wishes(self._clock()))
+        except Exception as error:  # noqa: BLE001 (the thread's top: whoever waits is told)
+            reason = f"has failed: {error!r}"
+        finally:
+            if self._link is not None:
+                self._drop_link()
+            self._selector.close()
+            self._waker.close()
+            self._woken.close()
+            self._board.fail(DeviceClosedError(f"device {self._device} {reason}"))
+
+    def _turn(self) -> None:
+        now = self._clock()
+        if self._link is None and now >= self._route.not_before:
+            self._open_link()
+            now = self._clock()
+        readable, writable = self._select(now)
+        now = self._clock()
+        effects = self._wishes(now)
+        if self._link is not None:
+            for event in self._link.turn(readable=readable, writable=writable):
+                effects.extend(self._on_event(event, now))
+        if self._deadline is not None and now >= self._deadline:
+            self._lose(f"no answer to the connect in {self._timing.connect_timeout_s:g} s")
+        effects.extend(self._brain.tick(now))
+        self._perform(effects)
+        if self._brain.take_served():
+            self._route.answered()
+            self.trouble = ""
+
+    def _wishes(self, now: float) -> list[Effect]:
+        effects: list[Effect] = []
+        while self._mailbox:
+            effects.extend(self._mailbox.popleft()(self._brain, now))
+        return effects
+
+    def _select(self, now: float) -> tuple[bool, bool]:
+        """Sleep until something happens or is due; return what the socket is ready for."""
+        times = [at for at in (self._brain.wake_at(), self._deadline) if at is not None]
+        if self._link is None:
+            times.append(self._route.not_before)
+        else:
+            # paho wants to look at its keepalive now and then.
+            times.append(now + self._timing.keepalive_s / 4)
+        held = self._socket
+        if self._link is not None and held is not None:
+            wanted = selectors.EVENT_READ | (self._link.wants_write and selectors.EVENT_WRITE)
+            self._selector.modify(held, wanted)
+        readable = writable = False
+        for key, mask in self._selector.select(max(0.0, min(times) - now)):
+            if key.fileobj is self._woken:
+                while _drain(self._woken):
+                    pass
+            else:
+                readable = bool(mask & selectors.EVENT_READ)
+                writable = bool(mask & selectors.EVENT_WRITE)
+        return readable, writable
+
+    # The connection.
+
+    def _open_link(self) -> None:
+        link = Link(self._route.current, self._login, timing=self._timing)
+        try:
+            self._socket = link.open()
+        except BusError as error:
+            self.trouble = str(error)
+            self._route.failed(self._clock())
+            return
+        self._selector.register(self._socket, selectors.EVENT_READ)
+        self._link = link
+        self._connected_at = self._clock()
+        self._deadline = self._connected_at + self._timing.connect_timeout_s
+
+    def _on_event(self, event: LinkEvent, now: float) -> Iterable[Effect]:
+        link = self._link
+        if link is None:
+            return ()
+        match event:
+            case Connected():
+                self._down_token = link.subscribe(topics.down(self._device, "#"))
+                if self._watchers:
+                    link.subscribe(_STATES)
+                self._deadline = now + self._timing.connect_timeout_s
+            case Subscribed(token, refusal) if token == self._down_token:
+                if refusal:
+                    self._lose(f"refuses the device its own results: {refusal}")
+                else:
+                    self._deadline = None
+                    return list(self._brain.connected(now))
+            case Subscribed():
+                pass
+            case Received(topic, payload, retained):
+                if self._watchers:
+                    self._heard_node(topic, payload)
+                return list(self._brain.heard(topic, payload, now, retained=retained))
+            case Lost(reason):
+                self._lose(reason)
+            case refused:
+                return self._on_refused(refused.token, refused.code, refused.reason)
+        return ()
+
+    def _on_refused(self, token: int, code: int, reason: str) -> Iterable[Effect]:
+        job = self._sent.get(token, "")
+        self.trouble = f"{self._route.current}: refuses job {job}: {reason}"
+        if code == _PACKET_TOO_LARGE:
+            return list(self._brain.refused(job, f"the node's broker says: {reason}"))
+        return ()
+
+    def _lose(self, reason: str) -> None:
+        """Give the connection up and go on to the next node."""
+        if self._link is None:
+            return
+        self.trouble = f"{self._link.node}: {reason}"
+        self._drop_link()
+        now = self._clock()
+        if now - self._connected_at > self._timing.backoff_max_s:
+            # It held for long: this is a new trouble, not the next failure of an old one.
+            self._route.answered()
+        self._route.failed(now)
+        self._brain.disconnected()
+
+    def _drop_link(self) -> None:
+        if self._socket is not None:
+            self._selector.unregister(self._socket)
+            self._socket = None
+        if self._link is not None:
+            self._link.close()
+            self._link = None
+        self._deadline = None
+        self._asked.clear()
+        self._sent.clear()
+
+    # Effects.
+
+    def _perform(self, effects: Iterable[Effect]) -> None:
+        for effect in effects:
+            match effect:
+                case Tell(report):
+                    self._board.tell(report)
+                    if report.state.is_final:
+                        self._unsubscribe(report.job)
+                case MarkAccepted(job):
+                    self._mark(self._outbox.mark_accepted, job)
+                case ForgetJob(job):
+                    self._mark(self._outbox.forget, job)
+                case UploadInput(job):
+                    self._upload(job)
+                case LeaveNode(reason):
+                    self._lose(reason)
+                case _:
+                    self._say(effect)
+
+    def _say(self, effect: SendJob | SendCancel | AskRetained | WatchNodes | UnwatchNodes) -> None:
+        """Say something to the node; without a connection only note who wants what."""
+        link = self._link
+        match effect:
+            case SendJob(job):
+                self._send(job)
+            case SendCancel(job):
+                self._publish(job, topics.up(self._device, "cancel", job), b"")
+            case AskRetained(job):
+                if link is not None:
+                    self._asked.add(job)
+                    link.subscribe(topics.down(self._device, job, "#"))
+            case WatchNodes():
+                self._watchers += 1
+                if link is not None and self._deadline is None:
+                    link.subscribe(_STATES)
+            case UnwatchNodes():
+                self._watchers -= 1
+                if link is not None and not self._watchers:
+                    link.unsubscribe(_STATES)
+            case _:
+                assert_never(effect)
+
+    def _unsubscribe(self, job: str) -> None:
+        if job in self._asked and self._link is not None:
+            self._asked.discard(job)
+            self._link.unsubscribe(topics.down(self._device, job, "#"))
+
+    def _send(self, job: str) -> None:
+        message = self._outbox.message(job)
+        if message is None:
+            self._brain.lost(job)
+            return
+        topic, payload = message
+        limit = None if self._link is None else self._link.max_packet_bytes
+        if limit is not None and len(topic) + len(payload) + _OVERHEAD_BYTES > limit:
+            reason = f"the message has {len(payload)} bytes, this bus takes {limit} at most"
+            self._perform(self._brain.refused(job, reason))
+            return
+        self._publish(job, topic, payload)
+
+    def _publish(self, job: str, topic: str, payload: bytes) -> None:
+        if self._link is not None:
+            self._sent[self._link.publish(topic, payload)] = job
+
+    def _mark(self, mark: Callable[[str], None], job: str) -> None:
+        try:
+            mark(job)
+        except OutboxError as error:
+            # The disk is full or gone. The job is repeated after a restart, which is
+            # idempotent; to stop here would lose the answers of all other jobs too.
+            self.trouble = str(error)
+
+
+def _drain(woken: socket.socket) -> bool:
+    try:
+        return len(woken.recv(4096)) == 4096
+    except BlockingIOError:
+        return False

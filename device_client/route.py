@@ -1,0 +1,108 @@
+"""Which node to talk to, and when: the next of the list, with a pause after each round.
+
+1. A lost or silent node costs one step of the list; the pause grows only when a whole
+   round failed, so one dead node never makes a device wait.
+2. The pause is half fixed, half random: devices that lost a node together come back apart.
+"""
+
+from collections.abc import Sequence
+from random import Random
+from typing import NamedTuple
+
+from workrs.domain.errors import ConfigError
+
+
+class Timing(NamedTuple):
+    """How long a device waits for what."""
+
+    connect_timeout_s: float = 2.0
+    """For TCP, TLS and CONNACK, each."""
+    answer_timeout_s: float = 3.0
+    """A node that says nothing to a submit for this long is left."""
+    keepalive_s: int = 5
+    """An idle connection is asked for a sign of life; twice this finds a stopped broker."""
+    reask_period_s: float = 10.0
+    """A job that somebody waits for and that was silent for this long is asked about."""
+    snapshot_grace_s: float = 0.3
+    """After a connect the retained states come by themselves; only then is asked."""
+    out_grace_s: float = 2.0
+    """A plain job that succeeded without output is believed after this."""
+    backoff_min_s: float = 0.2
+    backoff_max_s: float = 10.0
+
+    def check(self) -> None:
+        """Refuse times that would spin or never end, with a ConfigError."""
+        for name, value in self._asdict().items():
+            if not value > 0:
+                raise ConfigError(f"{name} is {value}: write seconds above 0")
+        if self.backoff_min_s > self.backoff_max_s:
+            raise ConfigError(
+                f"backoff_min_s {self.backoff_min_s} is above backoff_max_s {self.backoff_max_s}"
+            )
+
+
+class NodeAddress(NamedTuple):
+    """Where a node's broker listens."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        """Return host:port as one writes it."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+def parse_address(text: str, *, port_default: int) -> NodeAddress:
+    """Read `host`, `host:port` or `[v6]:port`, or raise ConfigError."""
+    host, port_text = text.strip(), ""
+    if host.startswith("["):
+        host, mark, rest = host[1:].partition("]")
+        if not mark or (rest and not rest.startswith(":")):
+            raise ConfigError(f"node {text!r}: write [address]:port")
+        port_text = rest[1:]
+    elif host.count(":") == 1:
+        host, _, port_text = host.partition(":")
+    if not host or (port_text and not port_text.isascii()) or not (port_text or "0").isdigit():
+        raise ConfigError(f"node {text!r}: write host:port")
+    port = int(port_text) if port_text else port_default
+    if not 0 < port < 65536:
+        raise ConfigError(f"node {text!r}: a port is 1 to 65535")
+    return NodeAddress(host, port)
+
+
+class Route:
+    """The position in the list of nodes, and the earliest time of the next attempt."""
+
+    def __init__(self, nodes: Sequence[NodeAddress], *, timing: Timing, rng: Random) -> None:
+        if not nodes:
+            raise ConfigError("nodes is empty: give at least one host:port")
+        self._nodes = tuple(nodes)
+        self._timing = timing
+        self._rng = rng
+        self._position = 0
+        self._failures = 0
+        """Since a node last answered. Divided by the list's length: whole rounds."""
+        self.not_before = 0.0
+        """The next attempt may be made at this time of the caller's clock."""
+
+    @property
+    def current(self) -> NodeAddress:
+        """The node to talk to now."""
+        return self._nodes[self._position]
+
+    def answered(self) -> None:
+        """Note that the current node does its work."""
+        self._failures = 0
+
+    def failed(self, now: float) -> None:
+        """Go on to the next node; pause when this ends a round."""
+        self._position = (self._position + 1) % len(self._nodes)
+        self._failures += 1
+        rounds, within = divmod(self._failures, len(self._nodes))
+        if within:
+            self.not_before = now
+            return
+        # Past 2**16 the maximum has long been reached; the exponent must not grow for days.
+        pause_s = self._timing.backoff_min_s * 2.0 ** min(rounds - 1, 16)
+        pause_s = min(pause_s, self._timing.backoff_max_s)
+        self.not_before = now + pause_s * self._rng.uniform(0.5, 1.0)

@@ -1,7 +1,8 @@
 """Goal: the fake bus and MQTT 5 over a real Mosquitto keep the same promises.
 
-Method: every test runs against both, the real one under asyncio's loop and uvloop, with topics and client ids of its own; what must not
-arrive is shown by a later message on the same topic that does.
+Method: every test runs against both, the real one under asyncio's loop and under uvloop, with
+topics and client ids of its own; what must not arrive is shown by a later message on the same
+topic that does.
 """
 
 from __future__ import annotations

@@ -90,11 +90,7 @@ async def connected(nodes: Sequence[Address], user: ClientId) -> AsyncIterator[B
                 continue
             yield bus
             return
-    raise _nobody(failures)
-
-
-def _nobody(failures: Sequence[str]) -> NoNodeError:
-    return NoNodeError(f"{'; '.join(failures)}. Is the cluster up? Name its nodes with --node")
+    raise NoNodeError(failures)
 
 
 async def read_view(nodes: Sequence[Address], user: ClientId) -> ClusterView:
@@ -103,7 +99,7 @@ async def read_view(nodes: Sequence[Address], user: ClientId) -> ClusterView:
     Raises:
         NoNodeError: none of them does.
     """
-    failures = []
+    failures: list[str] = []
     for node in nodes:
         try:
             async with (
@@ -113,11 +109,13 @@ async def read_view(nodes: Sequence[Address], user: ClientId) -> ClusterView:
                 view = ClusterView()
                 await fill(view, bus)
                 return view
-        except (BusError, NoNodeError) as error:
+        except NoNodeError as error:
+            failures += error.failures
+        except BusError as error:
             failures.append(str(error))
         except TimeoutError:
             failures.append(f"the broker at {node} connected and then was silent")
-    raise _nobody(failures)
+    raise NoNodeError(failures)
 
 
 async def fill(view: ClusterView, bus: Bus) -> None:

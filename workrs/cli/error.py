@@ -10,6 +10,7 @@
 | 130 | interrupted |
 """
 
+from collections.abc import Sequence
 from typing import Final
 
 from workrs.domain.errors import ConfigError, WorkrsError
@@ -33,6 +34,13 @@ class TimedOutError(WorkrsError):
 
 class NoNodeError(WorkrsError):
     """None of the nodes could be reached."""
+
+    def __init__(self, failures: Sequence[str]) -> None:
+        """Name what each of them answered, if anything."""
+        super().__init__(
+            f"{'; '.join(failures)}. Is the cluster up? Name its nodes with --node HOST:PORT"
+        )
+        self.failures = tuple(failures)
 
 
 def exit_code(error: WorkrsError) -> int:

@@ -69,16 +69,37 @@ def main(words: Sequence[str] | None = None) -> int:
     try:
         return _dispatch(words)
     except WorkrsError as error:
-        from workrs.cli.error import exit_code  # noqa: PLC0415 (only where something failed)
-
-        print(f"workrs: {error}", file=sys.stderr)
-        return exit_code(error)
+        return _report(error)
+    except ExceptionGroup as group:
+        # A daemon's parts run side by side; what ends one of them comes in a group.
+        found = _first_of_ours(group)
+        if found is None:
+            raise
+        return _report(found)
     except KeyboardInterrupt:
         return _INTERRUPTED
     except BrokenPipeError:
         # The reader of a pipe had enough (`workrs jobs | head`). Nothing more can be said.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+
+
+def _report(error: WorkrsError) -> int:
+    from workrs.cli.error import exit_code  # noqa: PLC0415 (only where something failed)
+
+    print(f"workrs: {error}", file=sys.stderr)
+    return exit_code(error)
+
+
+def _first_of_ours(group: BaseExceptionGroup[BaseException]) -> WorkrsError | None:
+    """Return an error of ours when the group has nothing else; a defect must show its trace."""
+    ours, others = group.split(WorkrsError)
+    if others is not None or ours is None:
+        return None
+    found: BaseException = ours
+    while isinstance(found, BaseExceptionGroup):
+        found = found.exceptions[0]
+    return found if isinstance(found, WorkrsError) else None
 
 
 def _dispatch(words: Sequence[str]) -> int:

@@ -1,0 +1,68 @@
+"""What all rules of one agent share: who it is, what it sees, and what it has decided to do.
+
+The rules take this and a `Work` and change both; nothing else is theirs to change.
+"""
+
+import random
+from dataclasses import dataclass, field
+
+from edge_agent.cluster import Cluster
+from edge_agent.effect import Effect, Log, Publish
+from workrs.domain.ids import ClientId, Instant, JobId
+from workrs.domain.record import Holder, Incarnation
+from workrs.wire import topics
+
+NEVER_YET = Instant(0.0)
+
+
+@dataclass(slots=True, kw_only=True)
+class Agent:
+    """One incarnation of an agent, at one instant."""
+
+    holder: Holder
+    cluster: Cluster
+    rng: random.Random
+    can_checkpoint: bool
+    now: Instant = NEVER_YET
+    effects: list[Effect] = field(default_factory=list)
+    runs: int = 0
+    """Containers numbered so far."""
+    beat_due: bool = False
+    """Whether the set of leases or attempts changed since the last heartbeat."""
+
+    @property
+    def name(self) -> ClientId:
+        """Return its name on the bus."""
+        return self.holder.client
+
+    @property
+    def incarnation(self) -> Incarnation:
+        """Return which start of this agent it is."""
+        return self.holder.incarnation
+
+    def new_run(self) -> int:
+        """Return a number that no container of this incarnation had."""
+        self.runs += 1
+        return self.runs
+
+    def do(self, effect: Effect) -> None:
+        """Decide *effect*."""
+        self.effects.append(effect)
+
+    def say(self, verb: str, job: JobId, body: object, *, qos: int = 1) -> None:
+        """Publish a request about *job*."""
+        self.effects.append(
+            Publish(topic=topics.up(self.holder.client, verb, job), body=body, qos=qos)
+        )
+
+    def log(self, key: str, **fields: object) -> None:
+        """Write a line."""
+        self.effects.append(Log(key=key, fields=fields))
+
+    def later(self, delay_s: float) -> Instant:
+        """Return the instant *delay_s* from now."""
+        return Instant(self.now + delay_s)
+
+    def jittered(self, delay_s: float) -> Instant:
+        """Return an instant half to one and a half *delay_s* from now."""
+        return Instant(self.now + delay_s * self.rng.uniform(0.5, 1.5))

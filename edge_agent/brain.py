@@ -1,0 +1,244 @@
+"""An agent's brain: what happened, and when, goes in; what is to be done comes out.
+
+It owns the heartbeat, the choice of the node and the end of the agent; the jobs are the
+`roster`'s, which routes them to the rules of `holding` (leases), `execution`, `ending` and
+`saving`. No I/O, no clock, no randomness of its own: `now` is CLOCK_BOOTTIME.
+
+1. No program is started without a lease, a recorded attempt and a deadline.
+2. The cost of an event does not grow with the jobs in hand, except for a heartbeat and its
+   receipt, which are about all of them and come at most once in COALESCE_S.
+3. When nodes know a later incarnation of this agent, this one ends.
+
+Not promised: that a job is worked on by one agent only. Nodes and deadlines make that rare;
+that only one outcome counts is the votes' doing.
+"""
+
+import random
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+
+from edge_agent.agenda import Agenda
+from edge_agent.agent import Agent
+from edge_agent.cluster import Cluster
+from edge_agent.effect import Effect, Exit, Publish
+from edge_agent.event import (
+    BeatAnswered,
+    Connected,
+    ConnectionLost,
+    Event,
+    ImagesListed,
+    JobOffered,
+    NodeSeen,
+    OrderReceived,
+    RecordSeen,
+    StopRequested,
+    Woken,
+)
+from edge_agent.heart import COALESCE_S, Heart
+from edge_agent.roster import Roster
+from edge_agent.uplink import Line, Uplink
+from edge_agent.work import NOT
+from workrs.domain.dispatch import AgentProfile
+from workrs.domain.ids import Instant, JobId
+from workrs.domain.lease import LeaseTiming
+from workrs.domain.record import Holder
+from workrs.wire import topics
+from workrs.wire.message import Beat, Order, OrderKind
+
+STOP_KILL_S = 3.0
+"""After the grace: for containers to be killed and removed."""
+_SELF = ""
+"""The agenda's key for the agent itself; no job is called so."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What a brain must know from its configuration."""
+
+    holder: Holder
+    profile: AgentProfile
+    nodes: int
+    """Addresses in the configured list; not the size of the cluster."""
+    grace_s: float = 10.0
+    """How long a stop may take for last checkpoints and uploads."""
+    timing: LeaseTiming = field(default_factory=LeaseTiming)
+    """Assumed until a node has said its own."""
+
+
+class Brain:
+    """One incarnation of one agent."""
+
+    def __init__(self, settings: Settings, rng: random.Random) -> None:
+        """Begin unconnected and with nothing in hand."""
+        self.settings = settings
+        self.profile = settings.profile
+        self.cluster = Cluster(settings.timing)
+        self.agent = Agent(
+            holder=settings.holder,
+            cluster=self.cluster,
+            rng=rng,
+            can_checkpoint=settings.profile.rung != "none",
+        )
+        self.agenda = Agenda()
+        self.roster = Roster(self.agent, settings.profile.slots, self.agenda)
+        self.heart = Heart()
+        self.uplink = Uplink(nodes=settings.nodes)
+        self.stop_at = NOT
+        self.ended = False
+
+    def start(self, now: Instant) -> list[Effect]:
+        """Return the first effects."""
+        self.agent.now = now
+        self.uplink.connect(self.agent)
+        return self._take_effects()
+
+    def handle(self, event: Event, now: Instant) -> list[Effect]:
+        """Return what is to be done about *event*."""
+        return self.handle_all((event,), now)
+
+    def handle_all(self, events: Iterable[Event], now: Instant) -> list[Effect]:
+        """Return what is to be done about *events*, which arrived together in this order."""
+        self.agent.now = now
+        for event in events:
+            if not self.ended:
+                self._handle(event)
+        if not self.ended:
+            self._settle()
+        return self._take_effects()
+
+    def next_wake(self) -> Instant | None:
+        """Return when to send Woken, or None."""
+        return None if self.ended else self.agenda.next()
+
+    def _take_effects(self) -> list[Effect]:
+        effects, self.agent.effects = self.agent.effects, []
+        return effects
+
+    def _handle(self, event: Event) -> None:
+        match event:
+            case RecordSeen():
+                self.roster.on_record(event)
+            case JobOffered(offer=offer):
+                self.roster.on_offer(offer)
+            case BeatAnswered():
+                self._on_beat_answered(event)
+            case Woken():
+                connected = self.uplink.line is Line.UP
+                for key in self.agenda.due(self.agent.now):
+                    self.roster.on_due(JobId(key), connected=connected)
+            case NodeSeen() | Connected() | ConnectionLost():
+                self._on_network(event)
+            case OrderReceived(order=order):
+                self._on_order(order)
+            case StopRequested():
+                self._on_stop()
+            case ImagesListed(images=images, load=load):
+                self.profile = replace(self.profile, images=images, load=load)
+            case _:
+                self.roster.on_job_event(event)
+
+    def _on_network(self, event: NodeSeen | Connected | ConnectionLost) -> None:
+        match event:
+            case NodeSeen():
+                self._on_node_seen(event)
+            case Connected(connection=connection):
+                if self.uplink.on_connected(connection, self.agent.now):
+                    self.agent.log("connected", node=self.uplink.node, connection=connection)
+                    self._beat()
+                    self.roster.hurry()
+            case ConnectionLost(connection=connection, reason=reason):
+                self.agent.log("connection_lost", connection=connection, why=reason)
+                self.uplink.on_lost(connection, self.agent)
+
+    def _on_node_seen(self, event: NodeSeen) -> None:
+        known = self.cluster.known
+        if self.cluster.see(event.node, event.state):
+            self.agent.log("timing_learnt", ttl_s=self.cluster.timing.ttl_s, node=event.node)
+            if self.cluster.timings() > 1:
+                self.agent.log("timing_differs", node=event.node)
+        if not known and self.cluster.known:
+            self.agent.beat_due = True
+
+    def _on_beat_answered(self, event: BeatAnswered) -> None:
+        mine, shown = self.agent.incarnation, event.view.incarnation
+        if shown != mine:
+            if shown.number >= mine.number:
+                self._end(1, f"another incarnation of agent {self.agent.name} is running")
+            return
+        if event.node not in self.cluster.names:
+            return
+        now, needed = self.agent.now, self.cluster.majority
+        renewals, refused = self.heart.hear(event.node, event.view, needed, now)
+        for renewal in renewals:
+            self.roster.on_renewal(renewal)
+        for job, epoch in refused:
+            self.roster.on_refused(job, epoch, event.node)
+
+    def _on_order(self, order: Order) -> None:
+        if order.order is OrderKind.DRAIN:
+            self._drain()
+        elif order.order is OrderKind.UNDRAIN and self.stop_at == NOT:
+            self.roster.open = True
+            self.agent.beat_due = True
+
+    def _drain(self) -> None:
+        if self.roster.open:
+            self.agent.log("draining", jobs=len(self.roster.works))
+        self.agent.beat_due = True
+        self.roster.drain()
+
+    def _on_stop(self) -> None:
+        first = self.stop_at == NOT
+        self.stop_at = self.agent.later(self.settings.grace_s if first else 0.0)
+        self._drain()
+
+    def _settle(self) -> None:
+        """Do what concerns the agent itself, once per batch of events."""
+        now, heart, uplink = self.agent.now, self.heart, self.uplink
+        silent_at = uplink.silent_at(heart.heard_at, self.cluster.timing.silence_s)
+        if now >= silent_at:
+            self.agent.log("node_silent", node=uplink.node)
+            uplink.connect(self.agent)
+            silent_at = NOT
+        if now >= uplink.retry_at:
+            uplink.connect(self.agent)
+        beat_at = NOT
+        if uplink.line is Line.UP:
+            pause_s = COALESCE_S if self.agent.beat_due else self.cluster.timing.heartbeat_period_s
+            beat_at = Instant(heart.sent_at + pause_s)
+            if now >= beat_at:
+                self._beat()
+                beat_at = Instant(now + self.cluster.timing.heartbeat_period_s)
+        if self.stop_at != NOT:
+            self._settle_stop()
+        when = min(beat_at, silent_at, uplink.retry_at)
+        if when != NOT:
+            self.agenda.set(_SELF, when)
+
+    def _beat(self) -> None:
+        held = self.roster.held()
+        self.agent.beat_due = False
+        beat = Beat(
+            incarnation=self.agent.incarnation,
+            connection=self.uplink.connection,
+            counter=self.heart.beat(held, self.agent.now),
+            held=held,
+            profile=replace(self.profile, draining=not self.roster.open),
+        )
+        self.agent.do(Publish(topic=topics.beat(self.agent.name), body=beat))
+
+    def _settle_stop(self) -> None:
+        """End once nothing is in hand any more; at the end of the grace, end what is."""
+        late = self.agent.now >= self.stop_at
+        if not self.roster.busy or self.agent.now >= self.stop_at + STOP_KILL_S:
+            self._end(0, "stopped")
+        elif late:
+            self.roster.end_all("its agent stops")
+        self.agenda.set(_SELF, Instant(self.stop_at + (STOP_KILL_S if late else 0.0)))
+
+    def _end(self, code: int, reason: str) -> None:
+        self.ended = True
+        self.agent.log("agent_ends", code=code, why=reason)
+        connection = self.uplink.connection
+        will = Beat(incarnation=self.agent.incarnation, connection=connection, gone=True)
+        self.agent.do(Exit(code=code, reason=reason, farewell=will if code == 0 else None))

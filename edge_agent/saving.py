@@ -1,0 +1,177 @@
+"""Checkpoints of a running job: when to take one, how to make it count, when to delete one.
+
+1. A checkpoint exists when a majority's records name it; until then it is reported again.
+2. One is deleted only when two newer ones were seen in the records of a majority, or the job
+   is decided.
+3. At most one is under way per job. It carries the epoch at which it was begun; one that
+   arrives after the lease was claimed anew is deleted, because nodes would refuse it.
+"""
+
+from edge_agent.agent import Agent
+from edge_agent.effect import DiscardCheckpoint, TakeCheckpoint
+from edge_agent.event import CheckpointFailed, CheckpointSaved
+from edge_agent.work import NOT, Lease, Stage, Work, growing
+from workrs.domain import plan
+from workrs.domain.ids import Instant
+from workrs.domain.job import CheckpointMode
+from workrs.wire.message import CheckpointReport
+
+FIRST_S = 5.0
+"""The first checkpoint comes early: it also measures what one costs."""
+COST_GUESS_S = 0.3
+COST_WEIGHT = 0.5
+"""Weight of the newest measurement in the moving average."""
+RETRY_S = 10.0
+"""Wait after a checkpoint that failed."""
+REPORT_FIRST_S = 0.2
+REPORT_MAX_S = 2.0
+KEPT = 2
+
+
+def is_possible(work: Work, agent: Agent) -> bool:
+    """Return whether this job can be checkpointed here at all."""
+    return agent.can_checkpoint and work.spec.checkpoint.mode is not CheckpointMode.OFF
+
+
+def interval_s(work: Work) -> float:
+    """Return how long to work between two checkpoints."""
+    wanted = work.spec.checkpoint.interval_s
+    if wanted is not None:
+        return wanted
+    return plan.interval_s(cost_s=work.cost_s or COST_GUESS_S, mtbf_s=plan.MTBF_PRIOR_S)
+
+
+def plan_first(work: Work, agent: Agent) -> None:
+    """Set the first checkpoint of a run."""
+    work.saving = False
+    if is_possible(work, agent):
+        work.save_at = agent.later(min(interval_s(work), FIRST_S))
+
+
+def resume(work: Work, agent: Agent) -> None:
+    """Take a checkpoint that fell due while the container was frozen."""
+    if is_possible(work, agent) and not work.saving and work.save_at == NOT:
+        work.save_at = agent.now
+
+
+def take(work: Work, agent: Agent) -> None:
+    """Take a checkpoint now, unless one is under way or the container stands still."""
+    work.save_at = NOT
+    if (
+        work.saving
+        or work.frozen
+        or work.stage is not Stage.RUNNING
+        or work.lease is not Lease.HELD
+    ):
+        return
+    begin(work, agent)
+
+
+def begin(work: Work, agent: Agent) -> None:
+    """Have the state of the container in hand saved."""
+    work.seq += 1
+    work.saving = True
+    work.saved_at = agent.now
+    agent.do(
+        TakeCheckpoint(
+            job=work.job,
+            run=work.run,
+            epoch=work.epoch,
+            seq=work.seq,
+            stores=agent.cluster.stores,
+        )
+    )
+
+
+def on_saved(work: Work, agent: Agent, event: CheckpointSaved) -> bool:
+    """Ask for votes on a complete checkpoint; return whether it is of use."""
+    work.saving = False
+    ref = event.ref
+    if ref.epoch != work.epoch or work.lease is not Lease.HELD:
+        agent.do(DiscardCheckpoint(job=work.job, ref=ref, keep=tuple(work.kept)))
+        resume(work, agent)
+        return False
+    cost_s = event.frozen_s
+    if work.cost_s:
+        cost_s = COST_WEIGHT * cost_s + (1 - COST_WEIGHT) * work.cost_s
+    work.cost_s = cost_s
+    work.kept.insert(0, ref)
+    work.reports = 0
+    report(work, agent)
+    agent.log(
+        "checkpoint_taken",
+        job=work.job,
+        epoch=ref.epoch,
+        seq=ref.seq,
+        rung=ref.rung,
+        bytes=ref.bytes,
+        frozen_s=round(event.frozen_s, 3),
+        upload_s=round(event.upload_s, 3),
+    )
+    if work.stage is Stage.RUNNING:
+        work.save_at = Instant(max(agent.now, work.saved_at + interval_s(work)))
+    return True
+
+
+def on_failed(work: Work, agent: Agent, event: CheckpointFailed) -> None:
+    """Go on without; try again after a while. A job that was to leave stays and finishes."""
+    work.saving = False
+    work.left_at = NOT
+    agent.log("checkpoint_failed", job=work.job, epoch=work.epoch, why=event.reason)
+    if work.stage is Stage.RUNNING:
+        work.save_at = agent.later(max(RETRY_S, interval_s(work)))
+
+
+def report(work: Work, agent: Agent) -> None:
+    """Ask the nodes to put the newest checkpoint into their records."""
+    work.report_at = NOT
+    if not work.kept or work.kept[0] in work.confirmed or work.lease is not Lease.HELD:
+        return
+    if work.kept[0].epoch != work.epoch:
+        return
+    body = CheckpointReport(incarnation=agent.incarnation, checkpoint=work.kept[0])
+    agent.say("checkpoint", work.job, body)
+    work.report_at = agent.later(growing(REPORT_FIRST_S, REPORT_MAX_S, work.reports))
+    work.reports += 1
+
+
+def on_records(work: Work, agent: Agent) -> bool:
+    """See which checkpoints the records name; return whether the newest just became one."""
+    newest = work.kept[0]
+    if newest in work.confirmed:
+        return False
+    for ref in work.kept:
+        if ref not in work.confirmed:
+            named = sum(1 for r in work.records.values() if ref in r.checkpoints)
+            if named >= agent.cluster.majority:
+                work.confirmed.add(ref)
+    _prune(work, agent)
+    if newest in work.confirmed:
+        work.report_at = NOT
+        agent.log("checkpoint_kept", job=work.job, epoch=newest.epoch, seq=newest.seq)
+        return True
+    return False
+
+
+def _prune(work: Work, agent: Agent) -> None:
+    newer = 0
+    place = 0
+    while place < len(work.kept) and newer < KEPT:
+        newer += work.kept[place] in work.confirmed
+        place += 1
+    doomed, work.kept = work.kept[place:], work.kept[:place]
+    work.confirmed.intersection_update(work.kept)
+    for ref in doomed:
+        agent.do(DiscardCheckpoint(job=work.job, ref=ref, keep=tuple(work.kept)))
+
+
+def discard(work: Work, agent: Agent, *, decided: bool) -> None:
+    """Delete what nobody will need: all when decided, else what was never reported through."""
+    named = {ref for r in work.records.values() for ref in r.checkpoints}
+    if decided:
+        for ref in sorted(named.union(work.kept), key=lambda r: (*r.order, r.manifest)):
+            agent.do(DiscardCheckpoint(job=work.job, ref=ref, keep=()))
+        return
+    for ref in work.kept:
+        if ref.epoch == work.epoch and ref not in named:
+            agent.do(DiscardCheckpoint(job=work.job, ref=ref, keep=tuple(named)))

@@ -1,0 +1,483 @@
+"""Running, ending and checkpointing jobs: scripted talks between a brain and real voters."""
+
+from typing import Any
+
+import pytest
+from agent_talk import JOB, OTHER, TIMING, Talk, checkpoint
+
+from edge_agent.effect import (
+    DiscardCheckpoint,
+    Exit,
+    FreezeContainer,
+    MoveDeadline,
+    PrepareStart,
+    RemoveContainer,
+    StartContainer,
+    StoreResult,
+    TakeCheckpoint,
+    ThawContainer,
+)
+from edge_agent.event import (
+    Blame,
+    CheckpointFailed,
+    CheckpointSaved,
+    ContainerRemoved,
+    ContainerStarted,
+    OrderReceived,
+    ProgressMade,
+    ResultRefused,
+    ResultStored,
+    StartFailed,
+    StartPrepared,
+    StopRequested,
+)
+from workrs.domain.ids import JobId
+from workrs.domain.job import CheckpointMode, CheckpointPolicy, Verdict
+from workrs.domain.record import CheckpointRef
+from workrs.wire.message import (
+    Beat,
+    CheckpointReport,
+    Claim,
+    Order,
+    OrderKind,
+    OutcomeProposal,
+    Progress,
+    Release,
+)
+
+OFF = CheckpointPolicy(mode=CheckpointMode.OFF)
+EVERY_2_S = CheckpointPolicy(interval_s=2.0)
+
+
+def saved(talk: Talk, *, frozen_s: float = 0.1) -> CheckpointRef:
+    """Say that the checkpoint last asked for is stored."""
+    asked = talk.last(TakeCheckpoint)
+    ref = checkpoint(asked.epoch, asked.seq)
+    talk.tell(CheckpointSaved(job=JOB, run=asked.run, ref=ref, frozen_s=frozen_s, upload_s=0.2))
+    return ref
+
+
+# Ends
+
+
+def test_a_result_is_proposed_until_decided_and_then_forgotten() -> None:
+    talk = Talk()
+    talk.run()
+    talk.cut()
+    talk.exits(0, result=b"42")
+    talk.wait(1.0)
+    assert len(talk.said(OutcomeProposal)) == 3
+    talk.cut(deaf=False)
+    talk.wait(2.0)
+    decided = talk.decided()
+    assert decided is not None
+    assert decided.result == "42"
+    assert talk.brain.roster.works == {}
+    said = len(talk.said(OutcomeProposal))
+    talk.wait(10.0)
+    assert len(talk.said(OutcomeProposal)) == said
+
+
+def test_a_large_result_is_stored_before_it_is_proposed() -> None:
+    talk = Talk()
+    asked = talk.run()
+    talk.exits(0, result=None, result_bytes=99_999)
+    assert talk.last(StoreResult).stores == ("u-n1", "u-n2", "u-n3")
+    talk.tell(ResultRefused(job=JOB, run=asked.run, reason="no answer"))
+    talk.wait(2.0)
+    assert len(talk.all(StoreResult)) == 2
+    assert talk.said(OutcomeProposal) == []
+    talk.tell(ResultStored(job=JOB, run=asked.run, url="workrs:sha256/0", size_bytes=99_999))
+    assert talk.said(OutcomeProposal)[0].outcome.result_url == "workrs:sha256/0"
+
+
+def test_a_failed_attempt_is_given_back_with_a_delay_after_its_container_is_gone() -> None:
+    talk = Talk()
+    talk.auto_remove = False
+    asked = talk.run()
+    talk.exits(1, stderr_tail="Traceback")
+    assert talk.said(Release) == []
+    talk.tell(ContainerRemoved(job=JOB, run=asked.run))
+    released = talk.said(Release)[0]
+    assert (released.epoch, released.retry_after_s) == (1, 1.0)
+    assert released.reason == "exit code 1\nTraceback"
+    assert talk.nodes[0].vote().record.holder is None
+    assert talk.said(OutcomeProposal) == []
+
+
+def test_a_lost_release_is_said_again() -> None:
+    talk = Talk()
+    talk.run()
+    talk.cut()
+    talk.exits(1)
+    talk.cut(deaf=False)
+    talk.wait(0.3)
+    assert [n.vote().record.holder for n in talk.nodes] == [None, None, None]
+    assert talk.brain.roster.works == {}
+
+
+@pytest.mark.parametrize(
+    ("code", "fields", "words"),
+    [
+        (1, {"stderr_tail": "boom"}, "exit code 1\nboom"),
+        (75, {}, "tried later"),
+        (137, {}, "signal 9"),
+        (137, {"oom_killed": True}, "out of memory: it needed more than its 256 MB"),
+        (1, {"problem": "wrote too much"}, "wrote too much"),
+    ],
+)
+def test_the_last_attempt_fails_the_job_with_a_reason(
+    code: int, fields: dict[str, Any], words: str
+) -> None:
+    talk = Talk()
+    talk.run(attempts_max=1)
+    talk.exits(code, **fields)
+    decided = talk.decided()
+    assert decided is not None
+    assert (decided.verdict, decided.exit_code) == (Verdict.FAILED, code)
+    assert words in decided.reason
+
+
+def test_exit_78_fails_at_once() -> None:
+    talk = Talk()
+    talk.run()
+    talk.exits(78)
+    decided = talk.decided()
+    assert decided is not None
+    assert decided.verdict is Verdict.FAILED
+
+
+def test_exit_85_goes_on_from_the_files_in_the_same_attempt() -> None:
+    talk = Talk()
+    first = talk.run()
+    talk.exits(85)
+    ref = saved(talk)
+    assert talk.last(PrepareStart).checkpoint == ref
+    talk.tell(StartPrepared(job=JOB, run=talk.last(PrepareStart).run))
+    again = talk.started()
+    assert again.restore
+    assert (again.attempt, again.run) == (first.attempt, first.run + 1)
+    talk.exits(0)
+    assert talk.decided() is not None
+
+
+def test_a_timeout_kills_and_counts_as_a_failed_attempt() -> None:
+    talk = Talk()
+    talk.run(timeout_s=30.0, checkpoint=OFF)
+    talk.wait(29.9)
+    assert talk.all(RemoveContainer) == []
+    talk.wait(0.2)
+    assert len(talk.all(RemoveContainer)) == 1
+    assert talk.said(Release)[0].reason == "timed out after 30 s"
+
+
+def test_an_exit_after_the_deadline_is_still_proposed_because_epochs_decide() -> None:
+    talk = Talk()
+    talk.run()
+    talk.cut()
+    talk.wait(TIMING.holding_s + 0.5)
+    assert talk.all(FreezeContainer)
+    talk.exits(0)
+    assert talk.said(OutcomeProposal)
+
+
+def test_nothing_is_proposed_after_a_release() -> None:
+    talk = Talk()
+    talk.run()
+    talk.exits(1)
+    talk.wait(20.0)
+    assert talk.said(OutcomeProposal) == []
+
+
+def test_what_a_former_container_says_late_is_dropped() -> None:
+    talk = Talk()
+    talk.auto_remove = False
+    asked = talk.run()
+    talk.show(*((n, n.grant(OTHER, 2, talk.now)) for n in talk.nodes[:2]))
+    talk.exits(0)
+    assert talk.said(OutcomeProposal) == []
+    talk.tell(ContainerRemoved(job=JOB, run=asked.run))
+    assert talk.brain.roster.works == {}
+
+
+def test_an_offer_for_a_job_whose_container_is_still_going_waits_for_it() -> None:
+    talk = Talk()
+    talk.auto_remove = False
+    asked = talk.run()
+    talk.show(*((n, n.grant(OTHER, 2, talk.now, ttl_s=0)) for n in talk.nodes[:2]))
+    talk.offer(epoch=3)
+    assert len(talk.said(Claim)) == 1
+    talk.tell(ContainerRemoved(job=JOB, run=asked.run))
+    assert talk.said(Claim)[-1].epoch == 3
+
+
+# Starts
+
+
+def test_a_start_tries_checkpoints_from_the_newest_and_then_the_beginning() -> None:
+    talk = Talk()
+    talk.nodes[0].change(checkpoints=(checkpoint(2, 1), checkpoint(1, 4)))
+    talk.nodes[1].change(checkpoints=(checkpoint(1, 4), checkpoint(1, 3)))
+    talk.connect()
+    talk.offer(epoch=3)
+    tried = []
+    for _ in range(3):
+        asked = talk.last(PrepareStart)
+        assert asked.checkpoint is not None
+        tried.append((asked.checkpoint.epoch, asked.checkpoint.seq))
+        talk.tell(StartFailed(job=JOB, run=asked.run, blame=Blame.CHECKPOINT, reason="bad hash"))
+    talk.wait(0.1)
+    assert tried == [(2, 1), (1, 4), (1, 3)]
+    assert not talk.last(StartContainer).restore
+
+
+def test_a_restore_that_fails_steps_back_without_a_new_attempt() -> None:
+    talk = Talk()
+    talk.nodes[0].change(checkpoints=(checkpoint(1, 1),))
+    talk.connect()
+    talk.offer(epoch=2)
+    talk.tell(StartPrepared(job=JOB, run=talk.last(PrepareStart).run))
+    talk.wait(0.1)
+    asked = talk.last(StartContainer)
+    assert asked.restore
+    talk.tell(StartFailed(job=JOB, run=asked.run, blame=Blame.CHECKPOINT, reason="CRIU"))
+    again = talk.last(StartContainer)
+    assert (again.restore, again.attempt) == (False, asked.attempt)
+
+
+def test_a_silent_store_gives_the_job_back_and_costs_no_attempt() -> None:
+    talk = Talk()
+    talk.nodes[0].change(checkpoints=(checkpoint(1, 1),), attempt=1)
+    talk.connect()
+    talk.offer(epoch=2)
+    asked = talk.last(PrepareStart)
+    talk.tell(StartFailed(job=JOB, run=asked.run, blame=Blame.STORE, reason="no answer"))
+    assert talk.said(Release)[0].retry_after_s == 1.0
+    assert {n.vote().record.attempt for n in talk.nodes} == {0, 1}
+
+
+def test_a_program_that_cannot_be_started_is_a_failed_attempt() -> None:
+    talk = Talk()
+    talk.connect()
+    talk.offer(attempts_max=1)
+    talk.wait(0.1)
+    asked = talk.last(StartContainer)
+    talk.tell(StartFailed(job=JOB, run=asked.run, blame=Blame.CONTAINER, reason="no image i"))
+    decided = talk.decided()
+    assert decided is not None
+    assert decided.reason == "could not be started: no image i"
+
+
+def test_a_deadline_that_moved_during_the_start_thaws_what_the_warden_may_have_frozen() -> None:
+    talk = Talk()
+    talk.connect()
+    talk.offer()
+    talk.wait(0.1)
+    asked = talk.last(StartContainer)
+    talk.wait(TIMING.holding_s + 1)
+    talk.tell(ContainerStarted(job=JOB, run=asked.run))
+    moved = talk.last(MoveDeadline)
+    assert moved.deadline > asked.deadline
+    talk.wait(TIMING.heartbeat_period_s)
+    assert not talk.brain.roster.works[JOB].frozen
+
+
+def test_a_renewal_at_the_last_moment_thaws_because_the_warden_may_have_been_quicker() -> None:
+    talk = Talk()
+    talk.run()
+    for node in talk.nodes:
+        node.mute = True
+    talk.wait(talk.brain.roster.works[JOB].safe_until - talk.now - 0.01)
+    assert talk.all(FreezeContainer) == []
+    for node in talk.nodes:
+        node.mute = False
+    talk.answer_beat()
+    assert len(talk.all(ThawContainer)) == 1
+
+
+# Checkpoints
+
+
+def test_checkpoints_are_taken_at_the_interval_and_reported_until_a_majority_names_them() -> None:
+    talk = Talk()
+    talk.run(checkpoint=EVERY_2_S)
+    talk.wait(1.9)
+    assert talk.all(TakeCheckpoint) == []
+    talk.wait(0.2)
+    for node in talk.nodes[1:]:
+        node.deaf = True
+    saved(talk)
+    talk.wait(1.0)
+    assert len(talk.said(CheckpointReport)) > 1
+    assert "checkpoint_kept" not in talk.logs()
+    talk.cut(deaf=False)
+    talk.wait(3.0)
+    assert "checkpoint_kept" in talk.logs()
+    assert [t.seq for t in talk.all(TakeCheckpoint)] == [1, 2]
+
+
+def test_a_checkpoint_is_deleted_only_when_two_newer_ones_are_in_a_majority() -> None:
+    talk = Talk()
+    talk.run(checkpoint=EVERY_2_S)
+    refs = []
+    for _ in range(3):
+        assert talk.all(DiscardCheckpoint) == []
+        talk.wait(2.1)
+        refs.append(saved(talk))
+    doomed = talk.all(DiscardCheckpoint)
+    assert [d.ref for d in doomed] == [refs[0]]
+    assert doomed[0].keep == (refs[2], refs[1])
+
+
+def test_no_checkpoint_is_taken_where_it_is_off_or_impossible() -> None:
+    talk = Talk()
+    talk.run(checkpoint=OFF)
+    talk.wait(100.0)
+    bare = Talk(rung="none")
+    bare.run()
+    bare.wait(100.0)
+    assert talk.all(TakeCheckpoint) == bare.all(TakeCheckpoint) == []
+
+
+def test_without_an_interval_the_first_checkpoint_comes_early_and_its_cost_plans_the_next() -> None:
+    talk = Talk()
+    talk.run()
+    talk.wait(5.1)
+    assert len(talk.all(TakeCheckpoint)) == 1
+    saved(talk, frozen_s=1.0)
+    talk.wait(83.0)
+    assert len(talk.all(TakeCheckpoint)) == 1
+    talk.wait(2.0)
+    assert len(talk.all(TakeCheckpoint)) == 2
+
+
+def test_a_failed_checkpoint_is_tried_again_later() -> None:
+    talk = Talk()
+    asked = talk.run(checkpoint=EVERY_2_S)
+    talk.wait(2.1)
+    talk.tell(CheckpointFailed(job=JOB, run=asked.run, reason="busy"))
+    talk.wait(9.0)
+    assert len(talk.all(TakeCheckpoint)) == 1
+    talk.wait(1.1)
+    assert len(talk.all(TakeCheckpoint)) == 2
+
+
+def test_a_decided_job_leaves_no_checkpoint() -> None:
+    talk = Talk()
+    talk.run(checkpoint=EVERY_2_S)
+    talk.wait(2.1)
+    ref = saved(talk)
+    talk.exits(0)
+    assert [d.ref for d in talk.all(DiscardCheckpoint)] == [ref]
+
+
+def test_a_fenced_agent_deletes_what_no_record_names() -> None:
+    talk = Talk()
+    talk.run(checkpoint=EVERY_2_S)
+    talk.wait(2.1)
+    talk.cut()
+    ref = saved(talk)
+    talk.show(*((n, n.grant(OTHER, 2, talk.now)) for n in talk.nodes[:2]))
+    assert [d.ref for d in talk.all(DiscardCheckpoint)] == [ref]
+
+
+# Progress, drain and stop
+
+
+def test_progress_is_told_once_a_second_and_only_when_new() -> None:
+    talk = Talk()
+    run = talk.run().run
+    for fraction in (0.1, 0.1, 0.2, 0.3):
+        talk.tell(ProgressMade(job=JOB, run=run, fraction=fraction, note=""))
+        talk.wait(0.1)
+    assert [p.progress for p in talk.said(Progress)] == [0.1]
+    talk.wait(1.0)
+    assert [p.progress for p in talk.said(Progress)] == [0.1, 0.3]
+
+
+def drain(talk: Talk) -> None:
+    talk.tell(OrderReceived(order=Order(order=OrderKind.DRAIN, agent="a1")))
+
+
+def test_a_drain_saves_once_more_and_releases_when_a_majority_has_it() -> None:
+    talk = Talk()
+    talk.run()
+    drain(talk)
+    assert len(talk.all(TakeCheckpoint)) == 1
+    assert talk.all(RemoveContainer) == []
+    saved(talk)
+    assert len(talk.all(RemoveContainer)) == 1
+    assert talk.said(Release)[0].retry_after_s == 0.0
+    talk.offer(job=JobId("pump_9"))
+    talk.wait(0.2)
+    assert len(talk.said(Claim)) == 1
+    profile = talk.said(Beat)[-1].profile
+    assert profile is not None
+    assert profile.draining
+    talk.tell(OrderReceived(order=Order(order=OrderKind.UNDRAIN, agent="a1")))
+    talk.offer(job=JobId("pump_9"))
+    assert len(talk.said(Claim)) == 2
+
+
+def test_a_drain_during_a_checkpoint_takes_a_fresh_one_after_it() -> None:
+    talk = Talk()
+    talk.run(checkpoint=EVERY_2_S)
+    talk.wait(2.1)
+    drain(talk)
+    saved(talk)
+    assert talk.all(RemoveContainer) == []
+    saved(talk)
+    assert len(talk.all(TakeCheckpoint)) == 2
+    assert len(talk.said(Release)) == 1
+
+
+def test_a_drain_lets_a_job_finish_that_cannot_be_saved() -> None:
+    talk = Talk()
+    talk.run(checkpoint=OFF)
+    drain(talk)
+    talk.wait(60.0)
+    assert talk.all(RemoveContainer) == []
+    talk.exits(0)
+    assert talk.decided() is not None
+
+
+def test_a_stop_ends_at_once_with_nothing_in_hand() -> None:
+    talk = Talk()
+    talk.connect()
+    talk.tell(StopRequested())
+    farewell = talk.last(Exit).farewell
+    assert farewell is not None
+    assert farewell.gone
+
+
+def test_a_stop_kills_and_releases_at_the_end_of_its_grace() -> None:
+    talk = Talk()
+    talk.run(checkpoint=OFF)
+    talk.tell(StopRequested())
+    talk.wait(9.9)
+    assert talk.all(RemoveContainer) == []
+    talk.wait(0.2)
+    assert len(talk.said(Release)) == 1
+    assert talk.last(Exit).code == 0
+
+
+def test_a_second_request_to_stop_is_obeyed_at_once() -> None:
+    talk = Talk()
+    talk.run(checkpoint=OFF)
+    talk.tell(StopRequested())
+    talk.tell(StopRequested())
+    talk.wait(0.0)
+    assert talk.last(Exit).code == 0
+
+
+def test_heartbeats_come_at_once_and_then_at_most_twenty_a_second() -> None:
+    talk = Talk(slots=100)
+    talk.connect()
+    talk.wait(1.0)
+    before = len(talk.said(Beat))
+    for place in range(50):
+        talk.offer(job=JobId(f"pump_{place}"))
+        talk.wait(0.002)
+    talk.wait(0.05)
+    assert 2 <= len(talk.said(Beat)) - before <= 4
+    assert len(talk.said(Beat)[-1].held) == 50

@@ -101,6 +101,11 @@ class AsyncDevice:
                 if report.state.is_final:
                     return
 
+    @property
+    def node(self) -> str | None:
+        """The node it is connected to. See Device.node."""
+        return self._session.node
+
     async def cancel(self, job: str) -> None:
         """Ask for the job's end. See Device.cancel."""
         await asyncio.to_thread(self._session.cancel, job)

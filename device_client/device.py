@@ -148,6 +148,11 @@ class Device:
                 if report.state.is_final:
                     return
 
+    @property
+    def node(self) -> str | None:
+        """The node it is connected to, as `host:port`; None between two nodes."""
+        return self._session.node
+
     def cancel(self, job: str) -> None:
         """Ask for the job's end. It may still succeed, if that came first: `result` tells."""
         self._session.cancel(job)

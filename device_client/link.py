@@ -11,6 +11,7 @@ that the ACL forbids, or that is too big, is acknowledged by 3.1.1 as if all wer
 import contextlib
 import socket
 import ssl
+from collections import deque
 from typing import NamedTuple
 
 import paho.mqtt.client as mqtt
@@ -21,8 +22,8 @@ from paho.mqtt.reasoncodes import ReasonCode
 from device_client.route import NodeAddress, Timing
 from workrs.domain.errors import BusError
 
-_INFLIGHT = 20
-"""What the spec's default receive maximum of Mosquitto allows. paho queues the rest."""
+_UNACKNOWLEDGED_MAX = 64
+"""Messages sent and not acknowledged, where the broker allows as many; Mosquitto: 20."""
 _READS_MAX = 64
 """Packets taken in a turn, so that a flood cannot keep the thread from its deadlines."""
 
@@ -50,7 +51,7 @@ class Received(NamedTuple):
 class PublishRefused(NamedTuple):
     """The broker acknowledged a message by refusing it."""
 
-    token: int
+    job: str
     code: int
     reason: str
 
@@ -80,6 +81,10 @@ class Link:
         self.node = node
         self.max_packet_bytes: int | None = None
         """What the broker said it takes; None: it set no limit."""
+        self._window = _UNACKNOWLEDGED_MAX
+        self._unacknowledged: dict[int, str] = {}
+        """Jobs by message token."""
+        self._unsent: deque[tuple[str, bytes, str]] = deque()
         self._events: list[LinkEvent] = []
         self._lost = False
         client = mqtt.Client(
@@ -89,7 +94,7 @@ class Link:
             reconnect_on_failure=False,
         )
         client.connect_timeout = timing.connect_timeout_s
-        client.max_inflight_messages_set(_INFLIGHT)
+        client.max_inflight_messages_set(0)  # No limit: paho ignores the broker's, see _send.
         client.username_pw_set(login.username, login.password)
         if login.tls is not None:
             client.tls_set_context(login.tls)
@@ -133,6 +138,7 @@ class Link:
                     break
         if writable:
             self._client.loop_write()
+        self._send()
         self._client.loop_misc()
         if self._client.socket() is None:
             self._note_lost("connection lost")
@@ -148,9 +154,17 @@ class Link:
         """Ask for no more of *topic*."""
         self._client.unsubscribe(topic)
 
-    def publish(self, topic: str, payload: bytes) -> int:
-        """Send at QoS 1, not retained; return the token that a refusal will name."""
-        return self._client.publish(topic, payload, qos=1).mid
+    def publish(self, topic: str, payload: bytes, job: str) -> None:
+        """Send at QoS 1, not retained; a refusal will name *job*."""
+        self._unsent.append((topic, payload, job))
+        self._send()
+
+    def _send(self) -> None:
+        """Send what the broker's window allows: it ends a connection that sends more."""
+        while self._unsent and len(self._unacknowledged) < self._window:
+            topic, payload, job = self._unsent.popleft()
+            info = self._client.publish(topic, payload, qos=1)
+            self._unacknowledged[info.mid] = job
 
     def close(self) -> None:
         """Say goodbye if the broker listens; never blocks."""
@@ -181,8 +195,7 @@ class Link:
         self.max_packet_bytes = getattr(properties, "MaximumPacketSize", None)
         window = getattr(properties, "ReceiveMaximum", None)
         if window is not None:
-            # paho does not read it, and a broker ends a connection that ignores it.
-            self._client.max_inflight_messages_set(min(_INFLIGHT, window))
+            self._window = min(_UNACKNOWLEDGED_MAX, window)
         self._events.append(Connected())
 
     def _on_subscribe(
@@ -204,8 +217,9 @@ class Link:
         reason: ReasonCode,
         _properties: Properties | None,
     ) -> None:
+        job = self._unacknowledged.pop(token, "")
         if reason.is_failure:
-            self._events.append(PublishRefused(token, reason.value, str(reason)))
+            self._events.append(PublishRefused(job, reason.value, str(reason)))
 
     def _on_message(self, _client: mqtt.Client, _data: object, message: mqtt.MQTTMessage) -> None:
         self._events.append(Received(message.topic, bytes(message.payload), message.retain))

@@ -86,11 +86,15 @@ class Network:
         self._watchers = 0
         self._asked: set[str] = set()
         """Jobs with a subscription of their own on this connection."""
-        self._sent: dict[int, str] = {}
-        """Jobs by message token. Tokens are reused, so it has 65,535 entries at most."""
         self._thread = threading.Thread(
             target=self._run, name=f"device[{device}].network", daemon=True
         )
+
+    @property
+    def node(self) -> str | None:
+        """The node at the other end, as `host:port`; None while there is no connection."""
+        link = self._link
+        return str(link.node) if link is not None and self._deadline is None else None
 
     def start(self) -> None:
         """Begin to connect, in the background."""
@@ -217,11 +221,10 @@ class Network:
             case Lost(reason):
                 self._lose(reason)
             case refused:
-                return self._on_refused(refused.token, refused.code, refused.reason)
+                return self._on_refused(refused.job, refused.code, refused.reason)
         return ()
 
-    def _on_refused(self, token: int, code: int, reason: str) -> Iterable[Effect]:
-        job = self._sent.get(token, "")
+    def _on_refused(self, job: str, code: int, reason: str) -> Iterable[Effect]:
         self.trouble = f"{self._route.current}: refuses job {job}: {reason}"
         if code == _PACKET_TOO_LARGE:
             return list(self._brain.refused(job, f"the node's broker says: {reason}"))
@@ -249,7 +252,6 @@ class Network:
             self._link = None
         self._deadline = None
         self._asked.clear()
-        self._sent.clear()
 
     # Effects.
 
@@ -314,7 +316,7 @@ class Network:
 
     def _publish(self, job: str, topic: str, payload: bytes) -> None:
         if self._link is not None:
-            self._sent[self._link.publish(topic, payload)] = job
+            self._link.publish(topic, payload, job)
 
     def _mark(self, mark: Callable[[str], None], job: str) -> None:
         try:

@@ -102,6 +102,11 @@ class Session:
         """Return whether jobs outlive the process."""
         return self._outbox.durable
 
+    @property
+    def node(self) -> str | None:
+        """Return the node it is connected to, as `host:port`, or None."""
+        return self._network.node
+
     def _restore(self) -> None:
         for kept in self._outbox.load():
             self.board.restore(kept.job, State.ACCEPTED if kept.accepted else State.KEPT)

@@ -146,14 +146,14 @@ class Play:
     def kill_broker(self) -> None:
         """SIGKILL the broker that the device is connected to."""
         self._screen.act("4  A broker dies")
-        host = self._device.connected_to or self._cluster.hosts[0]
+        host = self._device.node or self._cluster.hosts[0]
         node = self._cluster.node_names[self._cluster.hosts.index(host)]
         os.kill(self._cluster.broker_pid(node), signal.SIGKILL)
         killed_at = time.monotonic()
         self._screen.bad(f"SIGKILL to the broker of {node}, where the device was connected")
-        self._until("the device at another node", lambda: self._device.connected_to != host)
+        self._until("the device at another node", lambda: self._device.node not in (None, host))
         took_s = time.monotonic() - killed_at
-        self._screen.good(f"the device is at {self._device.connected_to} {took_s:.2f} s later")
+        self._screen.good(f"the device is at {self._device.node} {took_s:.2f} s later")
 
     def collect(self, jobs: Sequence[DemoJob]) -> dict[str, Result]:
         """Wait for every job's one result."""

@@ -21,14 +21,21 @@ _STYLES: Final[Mapping[str, str]] = {
     "arriving": "dim",
 }
 """Words that stand out, wherever they stand alone in a cell."""
+_NEVER_CUT: Final = 12
+"""Columns up to this width keep it, however narrow the terminal."""
 
 
-def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, empty: str) -> None:
-    """Print *rows* under *columns*, or the sentence *empty* on standard error."""
+def print_table(
+    columns: Sequence[str], rows: Sequence[Sequence[str]], *, empty: str, wrap: bool = False
+) -> None:
+    """Print *rows* under *columns*, or the sentence *empty* on standard error.
+
+    On a terminal, columns without content are left out and long cells are cut, or wrapped.
+    """
     if not rows:
         print(empty, file=sys.stderr)
     elif sys.stdout.isatty():
-        _print_fitted(columns, rows)
+        _print_fitted(columns, rows, wrap=wrap)
     else:
         print(plain(columns, rows))
 
@@ -43,17 +50,24 @@ def plain(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     )
 
 
-def _print_fitted(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+def _print_fitted(columns: Sequence[str], rows: Sequence[Sequence[str]], *, wrap: bool) -> None:
     from rich.console import Console  # noqa: PLC0415 (60 ms that a pipe need not wait for)
     from rich.table import Table  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
 
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for place, column in enumerate(columns):
-        # The first column is what one types next, so it is folded and never cut.
-        table.add_column(column, overflow="fold" if place == 0 else "ellipsis", no_wrap=place > 0)
+    shown = [place for place in range(len(columns)) if any(row[place] for row in rows)]
+    for place in shown:
+        width = max(len(columns[place]), *(len(row[place]) for row in rows))
+        if width <= _NEVER_CUT:
+            table.add_column(columns[place], no_wrap=True, min_width=width)
+        elif wrap or place == 0:
+            # The first column is what one types next, so it is folded and never cut.
+            table.add_column(columns[place], overflow="fold", min_width=_NEVER_CUT)
+        else:
+            table.add_column(columns[place], overflow="ellipsis", no_wrap=True, min_width=8)
     for row in rows:
-        table.add_row(*(Text(cell, style=_STYLES.get(cell, "")) for cell in row))
+        table.add_row(*(Text(row[place], style=_STYLES.get(row[place], "")) for place in shown))
     Console().print(table)
 
 

@@ -1,0 +1,107 @@
+"""`workrs doctor`: what this machine can do, why not more, and what to type for it."""
+
+import os
+import tempfile
+from argparse import Namespace
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from workrs.cli.error import FAILED, OK
+from workrs.cli.options import Options
+from workrs.cli.table import print_json, print_table
+from workrs.domain.errors import WorkrsError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from workrs.engine.probe import EngineFacts, Finding, Verdict
+
+_USUAL: Final = Path("/var/run/docker.sock")
+_OWN: Final = "engine of our own, as ./run demo starts it"
+
+
+def options() -> Options:
+    """Describe the subcommand."""
+    it = Options(
+        "doctor",
+        "what this machine can do, and what to type for the rest",
+        examples=(
+            "workrs doctor",
+            "workrs doctor --engine unix:///var/run/docker.sock",
+            "workrs doctor --json",
+        ),
+    )
+    it.many(
+        "--engine",
+        metavar="URL",
+        help="judge this container engine; default the one at DOCKER_HOST or the usual place",
+    )
+    it.flag("--skip-own", help="do not start an engine of our own to look at it (0.5 s)")
+    it.flag("--json", help="print JSON")
+    return it
+
+
+def run(asked: Namespace) -> int:
+    """Look, judge, print. 1 when no node can run here."""
+    from workrs.engine import probe  # noqa: PLC0415 (the help needs none of it)
+
+    machine = probe.probe_machine()
+    found = probe.findings(machine)
+    ladders = {"no engine: plain processes": probe.rungs(machine, None)}
+    for url in asked.engine or _usual_engines():
+        ladders[f"engine {url}"] = probe.rungs(machine, _probe_engine(url))
+    if not asked.skip_own and machine.is_root and machine.programs["dockerd"]:
+        ladders[_OWN] = probe.rungs(machine, _probe_own())
+    if asked.json:
+        print_json(
+            {
+                "findings": [asdict(finding) for finding in found],
+                "rungs": {
+                    where: [asdict(verdict) for verdict in verdicts]
+                    for where, verdicts in ladders.items()
+                },
+            }
+        )
+    else:
+        _print(found, ladders)
+    return OK if machine.programs["mosquitto"] else FAILED
+
+
+def _usual_engines() -> list[str]:
+    named = os.environ.get("DOCKER_HOST")
+    if named:
+        return [named]
+    return [f"unix://{_USUAL}"] if _USUAL.exists() else []
+
+
+def _probe_engine(url: str) -> "EngineFacts":
+    from workrs.engine.probe import EngineFacts  # noqa: PLC0415
+
+    try:
+        from workrs.engine.engine_facts import probe_engine  # noqa: PLC0415
+    except ModuleNotFoundError as error:
+        return EngineFacts(url=url, problem=f"the package {error.name} is not installed")
+    return probe_engine(url)
+
+
+def _probe_own() -> "EngineFacts":
+    """Start an engine of our own, look at it, end it."""
+    from workrs.engine.own import own_engines  # noqa: PLC0415
+    from workrs.engine.probe import EngineFacts  # noqa: PLC0415
+
+    with tempfile.TemporaryDirectory(prefix="workrs-doctor-") as root:
+        try:
+            with own_engines(1, Path(root)) as (engine,):
+                return _probe_engine(engine.url)
+        except WorkrsError as error:
+            return EngineFacts(url="", problem=str(error))
+
+
+def _print(found: "Sequence[Finding]", ladders: "Mapping[str, Sequence[Verdict]]") -> None:
+    rows = [[one.name, "yes" if one.ok else "no", one.why, one.fix] for one in found]
+    print_table(("part", "ok", "what was found", "what to type"), rows, empty="", wrap=True)
+    for where, verdicts in ladders.items():
+        print(f"\ncheckpoints, {where}:")
+        rows = [[one.rung.value, "yes" if one.ok else "no", one.why, one.fix] for one in verdicts]
+        print_table(("rung", "ok", "why", "what to type"), rows, empty="", wrap=True)

@@ -1,0 +1,146 @@
+"""`workrs submit`: publish a job as a device, and wait for it if asked to."""
+
+import asyncio
+import base64
+import sys
+from argparse import Namespace
+from typing import Final
+
+from device_client import AsyncDevice, JobError, Report, State, Timing
+from workrs.cli.connection import add_node_options, connected, user_name
+from workrs.cli.error import FAILED, OK, TimedOutError
+from workrs.cli.options import Options
+from workrs.cli.progress import shown_progress
+from workrs.cli.spec import add_spec_options, read_spec
+from workrs.cli.table import print_json
+from workrs.domain.errors import ConfigError, IdError
+from workrs.domain.ids import ClientId, client_id
+
+_RESULT_MAX_BYTES: Final = 4 << 30
+_ACCEPT_TIMEOUT_S: Final = 30.0
+_TIMING: Final = Timing(reask_period_s=5.0)
+"""A person looks at the screen: a silent job is asked about sooner than a device would."""
+
+
+def options() -> Options:
+    """Describe the subcommand."""
+    it = Options(
+        "submit",
+        "publish a job as a device",
+        examples=(
+            "workrs submit job.json --wait > result.txt",
+            "workrs submit --image busybox:1 --command 'sh -c \"echo $((6 * 7))\"' --wait",
+            "workrs submit --function co2-trend --input co2.csv --device pump-7 --job trend-1",
+            "workrs submit --image workrs/python:1 --command 'python3 /job/in/main.py' \\",
+            "    --file main.py=./sum.py --env N=1000",
+        ),
+    )
+    add_spec_options(it)
+    it.value("--device", metavar="NAME", help="the device that submits; default your name")
+    it.value("--job", metavar="ID", help="the job's id; default a new one")
+    it.flag("--wait", help="show progress, then write the result to the standard output")
+    it.value(
+        "--timeout",
+        convert=float,
+        metavar="SECONDS",
+        help="longest wait: for the acceptance (default 30), or with --wait for the end",
+    )
+    it.flag("--json", help="print what became of it as JSON")
+    add_node_options(it)
+    return it
+
+
+def run(asked: Namespace) -> int:
+    """Submit, and wait until the job is accepted, or ended."""
+    device = _device(asked)
+    return asyncio.run(_submit(asked, device, read_spec(asked)))
+
+
+def _device(asked: Namespace) -> ClientId:
+    if asked.device is None:
+        return user_name(asked)
+    try:
+        return client_id(asked.device)
+    except IdError as error:
+        raise ConfigError(str(error)) from error
+
+
+async def _submit(asked: Namespace, device: ClientId, spec: dict[str, object]) -> int:
+    # A device keeps trying for ever; a person wants to know at once that nobody is there.
+    async with connected(asked.node, device):
+        pass
+    nodes = [str(node) for node in asked.node]
+    async with AsyncDevice(
+        device,
+        nodes,
+        username=asked.user or device,
+        result_max_bytes=_RESULT_MAX_BYTES,
+        timing=_TIMING,
+    ) as client:
+        job = await client.submit(spec, job=asked.job)
+        work = _wait if asked.wait else _accept
+        limit_s = asked.timeout or (None if asked.wait else _ACCEPT_TIMEOUT_S)
+        try:
+            async with asyncio.timeout(limit_s):
+                return await work(asked, client, device, job)
+        except TimeoutError:
+            goes_on = "has no outcome yet" if asked.wait else "was not accepted by a majority"
+            raise TimedOutError(
+                f"{device}/{job} {goes_on} after {limit_s:g} s; workrs show {device}/{job} "
+                "tells what became of it"
+            ) from None
+
+
+async def _accept(asked: Namespace, client: AsyncDevice, device: ClientId, job: str) -> int:
+    """Wait until a majority has the job on disk: from then on it is not lost."""
+    async for report in client.watch(job):
+        if report.state is not State.KEPT:
+            break
+    if report.state is State.REJECTED:
+        return _report_end(asked, device, report, None)
+    if asked.json:
+        print_json({"job": f"{device}/{job}", "state": report.state.value})
+    else:
+        print(f"{device}/{job}")
+    return OK
+
+
+async def _wait(asked: Namespace, client: AsyncDevice, device: ClientId, job: str) -> int:
+    with shown_progress(f"{device}/{job}") as show:
+        try:
+            async for report in client.watch(job):
+                show(report)
+            result = await client.result(job)
+        except JobError as error:
+            return _report_end(asked, device, error.report, None)
+    return _report_end(asked, device, report, result.value)
+
+
+def _report_end(asked: Namespace, device: ClientId, report: Report, value: bytes | None) -> int:
+    """Print how the job ended; the result goes to the standard output as it is."""
+    if asked.json:
+        print_json(_as_json(device, report, value))
+    elif value is not None:
+        sys.stdout.buffer.write(value)
+        sys.stdout.buffer.flush()
+    else:
+        reason = f": {report.reason}" if report.reason else ""
+        print(f"workrs: {device}/{report.job} {report.state}{reason}", file=sys.stderr)
+    return OK if report.state is State.SUCCEEDED else FAILED
+
+
+def _as_json(device: ClientId, report: Report, value: bytes | None) -> dict[str, object]:
+    found: dict[str, object] = {
+        "job": f"{device}/{report.job}",
+        "state": report.state.value,
+        "attempt": report.attempt,
+        "agent": report.agent,
+        "exit_code": report.exit_code,
+        "reason": report.reason,
+    }
+    if value is not None:
+        try:
+            found["result"] = value.decode()
+        except UnicodeDecodeError:
+            found["result_b64"] = base64.b64encode(value).decode()
+    return found

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, Protocol, cast
 
 from mqtt5 import DisconnectPacket, DisconnectReasonCode, PingReqPacket
 
-from workrs.adapters.mqtt_packet import MalformedPacketError, PacketBuffer
+from workrs.adapters.mqtt_packet import PacketBuffer
 
 if TYPE_CHECKING:
     from mqtt5 import Packet
@@ -76,13 +76,11 @@ class Link(asyncio.BufferedProtocol):
     def buffer_updated(self, nbytes: int) -> None:
         """Hand the packets that are complete now to the owner."""
         self._heard = True
-        try:
-            packets = self._buffer.parse(nbytes)
-        except MalformedPacketError as error:
-            self.cut(f"the broker sent a malformed packet: {error}")
-            return
+        packets = self._buffer.parse(nbytes)
         if packets:
             self._owner.packets_arrived(packets)
+        if self._buffer.malformed is not None:
+            self.cut(f"the broker sent a malformed packet: {self._buffer.malformed}")
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell the owner, with the most telling reason known."""

@@ -50,11 +50,13 @@ apt_install() {
     return "$apt_install_code"
 }
 
-# leave_disabled SERVICE...: a package enables its service for the next boot; the
+# leave_disabled SERVICE...: a package enables its services for the next boot; the
 # project runs its own processes, so services that came with it stay off.
 leave_disabled() {
-    command -v systemctl >/dev/null 2>&1 || return 0
-    for leave_disabled_unit in "$@"; do
-        systemctl -q disable "$leave_disabled_unit" >/dev/null 2>&1 || :
+    for leave_disabled_name in "$@"; do
+        deb-systemd-helper disable "$leave_disabled_name.service" >/dev/null 2>&1 || :
+        deb-systemd-helper disable "$leave_disabled_name.socket" >/dev/null 2>&1 || :
+        [ ! -e "/etc/init.d/$leave_disabled_name" ] ||
+            update-rc.d "$leave_disabled_name" disable >/dev/null 2>&1 || :
     done
 }

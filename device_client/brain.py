@@ -49,6 +49,7 @@ class _Job:
         "due_at",
         "ended",
         "heap_at",
+        "heard_on",
         "kept",
         "name",
         "out",
@@ -73,6 +74,8 @@ class _Job:
         self.queued = False
         """Due, but the window was full."""
         self.report: Report | None = None
+        self.heard_on = 0
+        """Number of the connection on which a node last spoke of it."""
         self.out: bytes | None = None
         """Result bytes of a plain job, heard before or after its word."""
         self.ended: Report | None = None
@@ -97,6 +100,8 @@ class Brain:
         self._heap: list[tuple[float, int, str]] = []
         self._ticket = count()
         self._connected = False
+        self._connection = 0
+        """Counts the connections."""
         self._silent_since: float | None = None
         self._served = False
 
@@ -137,10 +142,12 @@ class Brain:
         entry.waiters += 1
         if not entry.kept and self._connected:
             yield AskRetained(job)
-        if entry.accepted and entry.due_at is None:
+        if entry.accepted:
             timing = self._timing
-            heard = entry.report is not None
-            self._plan(entry, now + (timing.reask_period_s if heard else timing.snapshot_grace_s))
+            heard = entry.heard_on == self._connection
+            due_at = now + (timing.reask_period_s if heard else timing.snapshot_grace_s)
+            if entry.due_at is None or due_at < entry.due_at:
+                self._plan(entry, due_at)
 
     def leave_job(self, job: str) -> tuple[()]:
         """Note that one waits no longer. Nothing is to be done for that."""
@@ -168,6 +175,7 @@ class Brain:
     def connected(self, now: float) -> Iterator[Effect]:
         """Say everything that is unsaid: the subscription stands."""
         self._connected = True
+        self._connection += 1
         self._forget_questions()
         for entry in list(self._jobs.values()):
             if entry.ended is not None:
@@ -319,6 +327,7 @@ class Brain:
     def _heard_report(
         self, entry: _Job, report: Report, now: float, *, retained: bool, plain: bool
     ) -> Iterator[Effect]:
+        entry.heard_on = self._connection
         if not retained:
             yield from self._answered(entry, now)
         if report.state is State.REJECTED and entry.kept and (entry.accepted or retained):

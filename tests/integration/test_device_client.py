@@ -1,0 +1,455 @@
+"""Goal: what docs/device.md promises holds against real brokers that die and stop.
+
+Method: a real Mosquitto per test, a scripted node beside it, the real client; processes are
+ended with SIGKILL and SIGSTOP. Nothing sleeps: every wait is for a condition.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import signal
+import subprocess
+import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from device_client import (
+    AsyncDevice,
+    Device,
+    DeviceClosedError,
+    JobCancelledError,
+    JobFailedError,
+    JobIdReusedError,
+    JobRejectedError,
+    ResultTimeoutError,
+    State,
+    Timing,
+    UnknownJobError,
+)
+from tests.integration.device_peer import WAIT_S, Broker, ScriptedNode, accept, ignore
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+SPEC = {"image": "img", "command": ["x"], "input": "abc"}
+FAST = Timing(answer_timeout_s=1.0, keepalive_s=1, connect_timeout_s=1.0, out_grace_s=0.3)
+
+
+@pytest.fixture
+def make_broker(tmp_path: Path) -> Iterator[Callable[..., Broker]]:
+    made: list[Broker] = []
+
+    def make(**options: Any) -> Broker:
+        made.append(Broker(tmp_path, **options))
+        return made[-1]
+
+    yield make
+    for broker in made:
+        broker.kill()
+
+
+@pytest.fixture
+def broker(make_broker: Callable[..., Broker]) -> Broker:
+    return make_broker()
+
+
+@pytest.fixture
+def node(broker: Broker) -> Iterator[ScriptedNode]:
+    with ScriptedNode(broker) as scripted:
+        yield scripted
+
+
+def test_a_job_is_accepted_runs_and_gives_its_result(broker: Broker, node: ScriptedNode) -> None:
+    with Device("pump-7", [broker.address]) as device:
+        job = device.submit(SPEC)
+        states = [report.state for report in device.watch(job, timeout=WAIT_S)]
+        result = device.result(job, timeout=WAIT_S)
+        assert device.result(job, timeout=WAIT_S) == result, "asking again is free"
+        assert device.jobs() == []
+    assert states == ["accepted", "running", "succeeded"]
+    assert (result.value, result.exit_code, result.job) == (b"cba", 0, job)
+    assert len(node.heard) == 1
+
+
+def test_a_run_sends_raw_bytes_and_reads_plain_topics(broker: Broker, node: ScriptedNode) -> None:
+    with Device("pump-7", [broker.address]) as device:
+        job = device.run("reverse", b"\x00\xff1")
+        reports = list(device.watch(job, timeout=WAIT_S))
+        assert device.result(job).value == b"1\xff\x00"
+    assert [r.state for r in reports] == ["accepted", "running", "succeeded"]
+    assert reports[1].progress == 0.5
+    assert node.jobs["pump-7", job] == b"run/reverse/\x00\xff1"
+
+
+@pytest.mark.parametrize("first", ["out", "state"])
+def test_output_and_final_word_may_come_in_either_order(
+    broker: Broker, node: ScriptedNode, first: str
+) -> None:
+    def answer(peer: ScriptedNode, device: str, job: str, _payload: bytes) -> None:
+        said = [("out", b"42"), ("state", b"succeeded")]
+        for tail, payload in said if first == "out" else reversed(said):
+            peer.say_plain(device, job, tail, payload)
+
+    node.on_job = answer
+    with Device("pump-7", [broker.address]) as device:
+        assert device.result(device.run("f", b""), timeout=WAIT_S).value == b"42"
+
+
+def test_a_plain_job_without_output_gives_empty_bytes(broker: Broker, node: ScriptedNode) -> None:
+    node.on_job = lambda peer, device, job, _: peer.say_plain(device, job, "state", b"succeeded")
+    with Device("pump-7", [broker.address], timing=FAST) as device:
+        assert device.result(device.run("f", b""), timeout=WAIT_S).value == b""
+
+
+def test_failed_and_rejected_jobs_raise_with_the_reason(broker: Broker, node: ScriptedNode) -> None:
+    def answer(peer: ScriptedNode, device: str, job: str, payload: bytes) -> None:
+        if b"bad" in payload:
+            peer.say(device, job, "rejected", retain=False, reason="function 'f' is not known here")
+        else:
+            peer.say(device, job, "failed", exit_code=3, reason="three attempts", result="partial")
+
+    node.on_job = answer
+    with Device("pump-7", [broker.address]) as device:
+        job = device.submit(SPEC)
+        with pytest.raises(JobFailedError, match="three attempts") as failed:
+            device.result(job, timeout=WAIT_S)
+        assert (failed.value.exit_code, failed.value.report.value) == (3, b"partial")
+        job = device.submit(SPEC, env={"A": "bad"}, job="mine")
+        with pytest.raises(JobRejectedError, match="not known here"):
+            device.result(job, timeout=WAIT_S)
+        assert device.state("mine").state is State.REJECTED
+        node.on_job = lambda peer, name, job, _: peer.say(name, job, "succeeded", result="ok")
+        assert device.result(device.submit(SPEC, job="mine"), timeout=WAIT_S).text == "ok", (
+            "a rejected id is free again"
+        )
+
+
+def test_a_cancel_is_sent_after_acceptance_and_ends_the_wait(
+    broker: Broker, node: ScriptedNode
+) -> None:
+    node.on_job = accept
+    with Device("pump-7", [broker.address], timing=FAST) as device:
+        job = device.submit(SPEC)
+        device.cancel(job)
+        with pytest.raises(JobCancelledError, match="its device asked"):
+            device.result(job, timeout=WAIT_S)
+    assert node.cancelled == {job}
+
+
+def test_an_id_names_one_job(broker: Broker, node: ScriptedNode, tmp_path: Path) -> None:
+    with Device("pump-7", [broker.address], outbox=tmp_path / "box") as device:
+        job = device.submit(SPEC, job="a")
+        assert device.submit({**SPEC}, job="a") == job, "same spec: same job"
+        with pytest.raises(JobIdReusedError):
+            device.submit(SPEC, priority=9, job="a")
+        device.result(job, timeout=WAIT_S)
+        assert device.submit(SPEC, job="a") == job
+        with pytest.raises(JobIdReusedError):
+            device.submit(SPEC, priority=9, job="a")
+    assert len(node.heard) == 1
+    assert node.conflicts == []
+
+
+def test_a_final_state_that_comes_again_is_told_once(broker: Broker, node: ScriptedNode) -> None:
+    def answer(peer: ScriptedNode, device: str, job: str, _payload: bytes) -> None:
+        for number in range(3):
+            peer.say(device, job, "succeeded", result=str(number))
+        peer.say(device, job, "failed", reason="late")
+
+    node.on_job = answer
+    with Device("pump-7", [broker.address]) as device:
+        job, other = device.submit(SPEC, job="a"), device.submit(SPEC, job="b")
+        assert [r.value for r in device.watch(job)] == [b"0"]
+        device.result(other, timeout=WAIT_S)  # Behind it all copies of the first were heard.
+        assert device.result(job).value == b"0"
+
+
+def test_many_threads_share_a_device(broker: Broker, node: ScriptedNode) -> None:
+    results: dict[int, bytes] = {}
+    with Device("pump-7", [broker.address]) as device:
+
+        def work(number: int) -> None:
+            for step in range(20):
+                text = f"{number}.{step}"
+                job = device.submit(SPEC | {"input": text})
+                results[number * 100 + step] = device.result(job, timeout=WAIT_S).value
+                assert results[number * 100 + step] == text[::-1].encode()
+
+        threads = [threading.Thread(target=work, args=(n,)) for n in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert len(results) == 160
+    assert len(node.jobs) == 160
+
+
+def test_a_job_submitted_while_no_node_is_there_is_sent_when_one_comes(broker: Broker) -> None:
+    broker.kill()
+    with Device("pump-7", [broker.address]) as device:
+        job = device.submit(SPEC)
+        assert device.state(job).state is State.KEPT
+        with pytest.raises(ResultTimeoutError, match=r"last state kept.*refused"):
+            device.result(job, timeout=0.3)
+        broker.start()
+        with ScriptedNode(broker):
+            assert device.result(job, timeout=WAIT_S).value == b"cba"
+
+
+@pytest.mark.parametrize("fault", [signal.SIGKILL, signal.SIGSTOP])
+def test_a_device_goes_to_the_next_node_when_its_broker_dies_or_stops(
+    make_broker: Callable[..., Broker], fault: signal.Signals
+) -> None:
+    first, second = make_broker(), make_broker()
+    with ScriptedNode(first) as one, ScriptedNode(second) as two:
+        one.on_job = accept
+        with Device("pump-7", [first.address, second.address], timing=FAST) as device:
+            running = device.submit(SPEC, job="running")
+            one.wait_for(lambda: ("pump-7", "running") in one.jobs, "the first job")
+            assert next(device.watch(running, timeout=WAIT_S)).state is not State.KEPT
+            first.send(fault)
+            fresh = device.submit(SPEC, job="fresh")
+            assert device.result(fresh, timeout=WAIT_S).value == b"cba"
+            assert device.result(running, timeout=WAIT_S).value == b"cba", (
+                "an awaited job is asked about at the new node, with the same bytes"
+            )
+        assert one.jobs["pump-7", "running"] == two.jobs["pump-7", "running"]
+
+
+def test_a_node_that_answers_no_submit_is_left(make_broker: Callable[..., Broker]) -> None:
+    first, second = make_broker(), make_broker()
+    with ScriptedNode(first) as mute, ScriptedNode(second):
+        mute.on_job = ignore
+        with Device("pump-7", [first.address, second.address], timing=FAST) as device:
+            assert device.result(device.submit(SPEC), timeout=WAIT_S).value == b"cba"
+        assert mute.heard, "it was asked first"
+
+
+def test_a_result_that_came_while_the_device_was_away_is_found(
+    broker: Broker, node: ScriptedNode, tmp_path: Path
+) -> None:
+    node.on_job = accept
+    box = tmp_path / "box"
+    with Device("pump-7", [broker.address], outbox=box) as device:
+        job = device.submit(SPEC)
+        assert device.drain(WAIT_S)
+    node.say("pump-7", job, "succeeded", result="at night")
+    with Device("pump-7", [broker.address], outbox=box) as device:
+        assert device.result(job, timeout=WAIT_S).text == "at night"
+    with Device("pump-7", [broker.address]) as device:
+        assert device.state(job).state is State.SUCCEEDED, "known by its retained state alone"
+        assert device.result(job, timeout=WAIT_S).text == "at night"
+        with pytest.raises(UnknownJobError):
+            device.state("never-was")
+
+
+def test_an_old_state_of_an_id_is_not_taken_for_the_new_job(
+    broker: Broker, node: ScriptedNode
+) -> None:
+    node.say("pump-7", "a", "succeeded", result="of yesterday's job a")
+    node.on_job = lambda peer, name, job, _: peer.say(
+        name, job, "rejected", retain=False, reason="used before for another spec"
+    )
+    with (
+        Device("pump-7", [broker.address]) as device,
+        pytest.raises(JobRejectedError, match="used before"),
+    ):
+        device.result(device.submit(SPEC, job="a"), timeout=WAIT_S)
+
+
+def test_a_message_too_big_for_the_bus_is_rejected_and_blocks_nothing(
+    make_broker: Callable[..., Broker],
+) -> None:
+    narrow = make_broker(more="max_packet_size 2000")
+    with ScriptedNode(narrow), Device("pump-7", [narrow.address]) as device:
+        big = device.submit(SPEC | {"input": "x" * 4000})
+        small = device.submit(SPEC)
+        assert device.result(small, timeout=WAIT_S).value == b"cba"
+        with pytest.raises(JobRejectedError, match="takes 2000 at most"):
+            device.result(big, timeout=WAIT_S)
+
+
+def test_closing_wakes_whoever_waits(broker: Broker, node: ScriptedNode) -> None:
+    node.on_job = accept
+    device = Device("pump-7", [broker.address])
+    job = device.submit(SPEC)
+    failures: list[BaseException] = []
+
+    def wait() -> None:
+        try:
+            device.result(job)
+        except DeviceClosedError as error:
+            failures.append(error)
+
+    waiter = threading.Thread(target=wait)
+    waiter.start()
+    node.wait_for(lambda: bool(node.heard), "the job")
+    device.close()
+    device.close()
+    waiter.join(WAIT_S)
+    assert len(failures) == 1
+    with pytest.raises(DeviceClosedError):
+        device.submit(SPEC)
+
+
+def test_an_async_device_does_the_same(broker: Broker, node: ScriptedNode, tmp_path: Path) -> None:
+    async def main() -> None:
+        async with AsyncDevice("pump-7", [broker.address], outbox=tmp_path / "box") as device:
+            job = await device.submit(SPEC)
+            states = [report.state async for report in device.watch(job, timeout=WAIT_S)]
+            assert states == ["accepted", "running", "succeeded"]
+            ids = [await device.run("f", str(n).encode()) for n in range(30)]
+            results = await asyncio.gather(*(device.result(i, timeout=WAIT_S) for i in ids))
+            assert [r.value for r in results] == [str(n).encode()[::-1] for n in range(30)]
+            node.on_job = accept
+            job = await device.submit(SPEC)
+            with pytest.raises(ResultTimeoutError):
+                await device.result(job, timeout=0.05)
+            await device.cancel(job)
+            with pytest.raises(JobCancelledError):
+                await device.result(job, timeout=WAIT_S)
+            assert await device.drain(WAIT_S)
+            assert device.jobs() == []
+
+    asyncio.run(main())
+
+
+_CHILD = """
+import json, sys
+from device_client import Device
+device = Device("pump-7", [sys.argv[1]], outbox=sys.argv[2])
+for number in range(int(sys.argv[3]), 100000):
+    text = f"job {number}"
+    device.submit(image="img", command=["x"], input=text, job=f"j{number}")
+    print(number, flush=True)
+"""
+
+
+def test_kill_9_in_the_middle_of_submits_loses_and_doubles_nothing(
+    broker: Broker, node: ScriptedNode, tmp_path: Path
+) -> None:
+    box, told = tmp_path / "box", -1
+    for round_number in range(4):
+        child = subprocess.Popen(
+            [sys.executable, "-c", _CHILD, broker.address, str(box), str(told + 1)],
+            stdout=subprocess.PIPE,
+        )
+        assert child.stdout is not None
+        wanted = told + 25 + 7 * round_number
+        while told < wanted:
+            told = int(child.stdout.readline())
+        if round_number == 2:
+            # Once with a dead broker, so that the outbox is all there is.
+            broker.kill()
+            while told < wanted + 20:
+                told = int(child.stdout.readline())
+        child.kill()
+        for line in child.stdout.read().split():
+            told = int(line)
+        child.wait(WAIT_S)
+        child.stdout.close()
+    broker.start()
+    with Device("pump-7", [broker.address], outbox=box) as device:
+        assert device.drain(WAIT_S)
+        node.wait_for(lambda: len(node.jobs) > told, "every job that was told to be kept")
+        for number in range(told + 1):
+            spec = json.loads(node.jobs["pump-7", f"j{number}"].removeprefix(b"submit//"))
+            assert spec["input"] == f"job {number}"
+            # The caller's own repetition of a submit it is not sure of: the same job.
+            device.submit(image="img", command=["x"], input=f"job {number}", job=f"j{number}")
+            result = device.result(f"j{number}", timeout=WAIT_S)
+            assert result.text == f"job {number}"[::-1]
+    assert node.conflicts == []
+    # One more may be on disk than was told, when the kill fell between the two.
+    assert len(node.jobs) <= told + 5
+
+
+class BlobStore(ThreadingHTTPServer):
+    """A node's blob store, as far as a device sees it."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        self.blobs: dict[str, bytes] = {}
+        self.failures_left = 0
+        super().__init__(("127.0.0.1", 0), _BlobHandler)
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_address[1]}"
+
+    def stop(self) -> None:
+        self.shutdown()
+        self.server_close()
+
+
+class _BlobHandler(BaseHTTPRequestHandler):
+    server: BlobStore
+
+    def log_message(self, *_: object) -> None:
+        """Stay silent."""
+
+    def _answer(self, status: int, body: bytes = b"") -> None:
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+    def do_GET(self) -> None:
+        body = self.server.blobs.get(self.path)
+        self._answer(404) if body is None else self._answer(200, body)
+
+    do_HEAD = do_GET  # noqa: N815
+
+    def do_PUT(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        if self.server.failures_left:
+            self.server.failures_left -= 1
+            self._answer(507)
+            return
+        self.server.blobs[self.path] = body
+        self._answer(201)
+
+
+@pytest.fixture
+def stores() -> Iterator[list[BlobStore]]:
+    made = [BlobStore(), BlobStore()]
+    yield made
+    for store in made:
+        store.stop()
+
+
+def test_big_inputs_and_results_travel_by_the_blob_stores(
+    broker: Broker, stores: list[BlobStore]
+) -> None:
+    data = bytes(range(256)) * 1024
+    digest = hashlib.sha256(data).hexdigest()
+    stores[1].failures_left = 2
+
+    def answer(peer: ScriptedNode, device: str, job: str, payload: bytes) -> None:
+        body = json.loads(payload)
+        assert (body["function"], body["input_url"]) == ("sum", f"workrs:sha256/{digest}")
+        assert all(f"/inputs/{device}/{digest}" in store.blobs for store in stores), (
+            "no job is sent before two stores have its input"
+        )
+        stores[0].blobs[f"/blobs/{device}_{job}/{digest}"] = b"x" + data[1:]
+        stores[1].blobs[f"/blobs/{device}_{job}/{digest}"] = data
+        peer.say(device, job, "succeeded", result_url=f"workrs:sha256/{digest}")
+
+    with ScriptedNode(broker, blobs_url=stores[0].url, nodes=("node-1", "node-2")) as one:
+        one.publish(
+            "workrs/1/node/node-2/state",
+            json.dumps({"nodes": ["node-1", "node-2"], "blobs_url": stores[1].url}).encode(),
+        )
+        one.on_job = answer
+        with Device("pump-7", [broker.address]) as device:
+            result = device.result(device.run("sum", data), timeout=WAIT_S)
+    assert result.value == data, "the damaged copy of the first store was not taken"

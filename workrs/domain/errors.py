@@ -28,6 +28,10 @@ class SpecError(WireError, ValueError):
     """A job spec asks for something that is not allowed. The text is for its author."""
 
 
+class OutcomeError(WireError, ValueError):
+    """An outcome holds what its device could not read."""
+
+
 class ContainerError(WorkrsError):
     """A container could not be started, checkpointed or restored: report the attempt."""
 

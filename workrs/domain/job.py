@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 
-from workrs.domain.errors import SpecError
+from workrs.domain.errors import OutcomeError, SpecError
 from workrs.domain.ids import ClientId, Digest, JobId
 
 INLINE_MAX_BYTES = 32 * 1024
@@ -274,6 +274,14 @@ class Outcome:
     result_bytes: int = 0
     reason: str = ""
     """One or two sentences for a human, and the end of the job's stderr when it failed."""
+
+    def __post_init__(self) -> None:
+        """Refuse a result that every node would fail to show once it is decided."""
+        if self.result_b64 is not None:
+            try:
+                base64.b64decode(self.result_b64, validate=True)
+            except ValueError as error:
+                raise OutcomeError(f"result_b64 is not valid base64: {error}") from error
 
     def digest(self) -> Digest:
         """Return the identity of this value."""

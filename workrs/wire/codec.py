@@ -11,10 +11,13 @@ from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
-from workrs.domain.errors import WireError
+from workrs.domain.errors import WireError, WorkrsError
 
 T = TypeVar("T")
 
+WHERE_MAX = 100
+TEXT_MAX = 400
+"""Characters of an error that are told: the rest would be the sender's own words."""
 
 _adapters: dict[object, TypeAdapter[Any]] = {}
 
@@ -37,13 +40,19 @@ def decode(kind: type[T], payload: bytes) -> T:
         value: T = _adapter(kind).validate_json(payload, strict=True)
     except ValidationError as error:
         raise WireError(_explain(error)) from None
+    except WorkrsError as error:
+        # A value's own constructor refused it; only those that are ValueErrors come wrapped.
+        raise WireError(str(error)[:TEXT_MAX]) from None
     return value
 
 
 def _explain(error: ValidationError) -> str:
-    first = error.errors(include_url=False, include_context=True)[0]
-    where = ".".join(str(part) for part in first["loc"])
-    text = first["msg"].removeprefix("Value error, ")
+    found = error.errors(include_url=False, include_context=True)
+    # Of several readings of one value (text, or {"b64": ...}) the one that was meant is the
+    # one whose own constructor had something to say.
+    first = next((one for one in found if one["type"] == "value_error"), found[0])
+    where = ".".join(str(part) for part in first["loc"])[:WHERE_MAX]
+    text = first["msg"].removeprefix("Value error, ")[:TEXT_MAX]
     if first["type"] == "json_invalid":
         return f"not valid JSON: {text.removeprefix('Invalid JSON: ')}"
     if first["type"] in ("unexpected_keyword_argument", "extra_forbidden"):

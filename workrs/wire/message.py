@@ -11,12 +11,15 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from workrs.domain.dispatch import AgentProfile
+from workrs.domain.errors import OutcomeError
 from workrs.domain.ids import Digest, Epoch, JobId
-from workrs.domain.job import Outcome, StoredSpec
+from workrs.domain.job import INLINE_MAX_BYTES, Outcome, StoredSpec
 from workrs.domain.lease import LeaseTiming
 from workrs.domain.record import CheckpointRef, Incarnation
 
 _CLOSED = {"extra": "forbid"}
+REASON_MAX = 16 * 1024
+"""Characters of an outcome's reason: a sentence and the end of the program's stderr."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +42,17 @@ class OutcomeProposal:
     incarnation: Incarnation
     epoch: Epoch
     outcome: Outcome
+
+    def __post_init__(self) -> None:
+        """Refuse what would make a record too large for a broker to carry."""
+        size = len(self.outcome.inline_result() or b"")
+        if size > INLINE_MAX_BYTES:
+            raise OutcomeError(
+                f"the result has {size} bytes, at most {INLINE_MAX_BYTES} go inline: store it "
+                "as a blob and propose its result_url"
+            )
+        if len(self.outcome.reason) > REASON_MAX:
+            raise OutcomeError(f"the reason is longer than {REASON_MAX} characters")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

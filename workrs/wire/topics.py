@@ -91,9 +91,13 @@ def parse_up(topic: str) -> Up | None:
         return None
     if parts[2] == "up":
         return _parse_up(parts[3:], "")
-    if parts[2] == "relay":
-        return _parse_up(parts[4:], parts[3])
-    return None
+    if parts[2] != "relay":
+        return None
+    try:
+        # An empty name would pass for a message that came straight from its client.
+        return _parse_up(parts[4:], client_id(parts[3]))
+    except IdError:
+        return None
 
 
 def parse_node(topic: str) -> Node | None:

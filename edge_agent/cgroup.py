@@ -13,7 +13,7 @@ import signal
 from dataclasses import dataclass
 from pathlib import Path
 
-from workrs.domain.errors import ContainerError
+from workrs.domain.errors import ConfigError, ContainerError
 
 _WAIT_S = 5.0
 _POLL_S = 0.002
@@ -108,6 +108,14 @@ class Cgroup:
                 # Opened without creating: a cgroup that is gone must not raise a file.
                 with (self.path / "freezer.state").open("r+") as state:
                     state.write("FROZEN" if frozen else "THAWED")
+
+
+def freezer_mount(*, version: int) -> Path:
+    """Return where the hierarchy is mounted in which engines of a cgroup version freeze."""
+    for mount, kind in _mounts():
+        if (kind == "cgroup2") == (version == 2):
+            return mount
+    raise ConfigError(f"no cgroup of version {version} with a freezer is mounted here")
 
 
 def find_parents() -> list[Path]:

@@ -97,6 +97,14 @@ class Warden:
         deadline = self._deadlines.get((job, epoch))
         return deadline is not None and boottime() < deadline
 
+    def stand_back(self, job: JobId, epoch: Epoch) -> None:
+        """Freeze nothing for a while."""
+        self._tell("stand_back", f"{job}/{epoch}")
+
+    def step_in(self, job: JobId, epoch: Epoch) -> None:
+        """Guard it again."""
+        self._tell("step_in", f"{job}/{epoch}")
+
     def unwatch(self, job: JobId, epoch: Epoch) -> None:
         """Forget it."""
         if self._deadlines.pop((job, epoch), None) is not None:

@@ -5,6 +5,8 @@ and shares nothing with the agent but a pipe on standard input. Lines, fields sp
 
     watch KEY DEADLINE TARGET…    guard the targets; DEADLINE is CLOCK_BOOTTIME in seconds
     extend KEY DEADLINE           move the deadline; what is frozen stays frozen
+    stand_back KEY                CRIU works on it: do not freeze, for 60 s at most
+    step_in KEY                   guard it again
     unwatch KEY                   all of its processes are gone
 
 A TARGET is `cgroup:/path` or `group:PGID`. On standard output it says `ready`, `frozen KEY`
@@ -27,6 +29,7 @@ import time
 
 TURN_S = 0.2
 """Longest time between two looks at the clock. poll(2) does not count a suspended host."""
+STAND_BACK_S = 60.0
 KILL_S = 10.0
 KILL_TURN_S = 0.01
 
@@ -34,12 +37,13 @@ KILL_TURN_S = 0.01
 class Watched:
     """What is guarded under one key."""
 
-    __slots__ = ("deadline", "frozen", "targets")
+    __slots__ = ("back_until", "deadline", "frozen", "targets")
 
     def __init__(self, targets: list[str], deadline: float) -> None:
         self.targets = targets
         self.deadline = deadline
         self.frozen = False
+        self.back_until = 0.0
 
 
 def now() -> float:
@@ -125,6 +129,10 @@ def obey(watched: dict[str, Watched], line: str) -> None:
     elif verb == "extend" and len(rest) == 2 and rest[0] in watched:
         watched[rest[0]].deadline = float(rest[1])
         watched[rest[0]].frozen = False
+    elif verb == "stand_back" and len(rest) == 1 and rest[0] in watched:
+        watched[rest[0]].back_until = now() + STAND_BACK_S
+    elif verb == "step_in" and len(rest) == 1 and rest[0] in watched:
+        watched[rest[0]].back_until = 0.0
     elif verb == "unwatch" and len(rest) == 1:
         watched.pop(rest[0], None)
 
@@ -134,7 +142,7 @@ def look(watched: dict[str, Watched]) -> float:
     instant = now()
     turn = TURN_S
     for key, job in watched.items():
-        left = job.deadline - instant
+        left = max(job.deadline, job.back_until) - instant
         if left > 0:
             turn = min(turn, left)
             continue

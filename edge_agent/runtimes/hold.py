@@ -6,43 +6,71 @@ its lease's deadline passed. The end of one must not undo another.
 1. After a checkpoint the program goes on only if the brain did not freeze it meanwhile and
    the warden's deadline has not passed. An agent that was itself stopped in between finds
    the deadline passed, and leaves the program as it is.
-2. The brain's thaw ends only the brain's freeze; a checkpoint under way finishes first.
+2. While a checkpoint is taken nobody else freezes or thaws: the brain's wish is noted, the
+   warden stands back. CRIU thaws and freezes the cgroup itself, to run its own code in it.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+import asyncio
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from typing import Protocol
+
+from workrs.domain.ids import Epoch, JobId
+from workrs.ports.runtime import Warden
 
 
-@dataclass(slots=True, kw_only=True)
+class Freezer(Protocol):
+    """What can stop a program: a cgroup, or a process group."""
+
+    async def freeze(self) -> None:
+        """Stop it; on return nothing of it runs."""
+        ...
+
+    def thaw(self) -> None:
+        """Let it go on."""
+        ...
+
+
 class Hold:
-    """The reasons for which one program stands still."""
+    """The reasons for which the program of one (job, epoch) stands still."""
 
-    freeze_now: Callable[[], Awaitable[None]]
-    thaw_now: Callable[[], Awaitable[None]]
-    may_run: Callable[[], bool]
-    _by_brain: bool = field(default=False, init=False)
-    _by_checkpoint: bool = field(default=False, init=False)
+    def __init__(self, *, job: JobId, epoch: Epoch, freezer: Freezer, warden: Warden) -> None:
+        """Let it run."""
+        self._job = job
+        self._epoch = epoch
+        self._freezer = freezer
+        self._warden = warden
+        self._by_brain = False
+        self._by_checkpoint: asyncio.Event | None = None
+        """Set once it stands still; None while no checkpoint is taken."""
 
     async def freeze(self) -> None:
         """Stop it until `thaw`."""
         self._by_brain = True
-        await self.freeze_now()
+        if self._by_checkpoint is not None:
+            await self._by_checkpoint.wait()
+        else:
+            await self._freezer.freeze()
 
     async def thaw(self) -> None:
         """Let it go on, or leave that to the checkpoint under way."""
         self._by_brain = False
-        if not self._by_checkpoint:
-            await self.thaw_now()
+        if self._by_checkpoint is None:
+            self._freezer.thaw()
 
     @asynccontextmanager
     async def still(self) -> AsyncIterator[None]:
         """Let it stand still within the block."""
-        self._by_checkpoint = True
+        reached = self._by_checkpoint = asyncio.Event()
         try:
-            await self.freeze_now()
+            await self._freezer.freeze()
+            self._warden.stand_back(self._job, self._epoch)
+            reached.set()
             yield
         finally:
-            self._by_checkpoint = False
-            if not self._by_brain and self.may_run():
-                await self.thaw_now()
+            reached.set()
+            self._by_checkpoint = None
+            # Told first: should this process be stopped right here, the warden acts.
+            self._warden.step_in(self._job, self._epoch)
+            if not self._by_brain and self._warden.may_run(self._job, self._epoch):
+                self._freezer.thaw()

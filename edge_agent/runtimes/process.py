@@ -79,11 +79,7 @@ class ProcessAttempt:
         self._process = process
         self._group = group
         self._runtime = runtime
-        self._hold = Hold(
-            freeze_now=group.freeze,
-            thaw_now=self._thaw_now,
-            may_run=lambda: runtime.warden.may_run(self.job, self.epoch),
-        )
+        self._hold = Hold(job=self.job, epoch=self.epoch, freezer=group, warden=runtime.warden)
         self._result: asyncio.Lock = asyncio.Lock()
         self._exit: Exit | None = None
 
@@ -124,9 +120,6 @@ class ProcessAttempt:
     async def thaw(self) -> None:
         """Let them go on."""
         await self._hold.thaw()
-
-    async def _thaw_now(self) -> None:
-        self._group.thaw()
 
     async def kill(self) -> None:
         """End all of its processes."""

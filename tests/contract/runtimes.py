@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from edge_agent.cgroup import find_parents
+from edge_agent.runtimes.docker import DockerRuntime
 from edge_agent.runtimes.process import ProcessRuntime
 from workrs.domain.ids import ClientId, Epoch, Instant, JobId
 from workrs.domain.job import JobSpec
@@ -17,6 +18,8 @@ from workrs.testing.runtime import FakeRuntime, FakeWarden
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
     from pathlib import Path
+
+    from tests.engine_fixture import Engines
 
 FAR = Instant(1e12)
 
@@ -94,6 +97,25 @@ async def fake(work: Path, *, rung: Rung = Rung.MEMORY) -> AsyncIterator[World]:
     runtime = FakeRuntime(warden=warden, rung=rung)
     yield World(runtime=runtime, warden=warden, image="any", work=work, fake=True)
     await runtime.close()
+
+
+def docker_on(
+    engines: Engines,
+) -> Callable[[Path], contextlib.AbstractAsyncContextManager[World]]:
+    """Return an opener of runtimes on the first of *engines*."""
+
+    @contextlib.asynccontextmanager
+    async def opened(work: Path) -> AsyncIterator[World]:
+        warden = FakeWarden()
+        runtime = await DockerRuntime.open(
+            url=engines.a.url, agent=ClientId("a1"), work=work / "work", warden=warden
+        )
+        try:
+            yield World(runtime=runtime, warden=warden, image=engines.image, work=work)
+        finally:
+            await runtime.close()
+
+    return opened
 
 
 def process_on(kind: str) -> Callable[[Path], contextlib.AbstractAsyncContextManager[World]]:

@@ -11,13 +11,15 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.contract import runtimes
-from tests.contract.runtimes import World
+from tests.engine_fixture import engines
 from workrs.domain.errors import ContainerError
 from workrs.ports.runtime import EXIT_RESUME, Attempt, Rung
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
     from pathlib import Path
+
+    from tests.contract.runtimes import World
 
 OPENERS = {
     "fake": runtimes.fake,
@@ -26,18 +28,22 @@ OPENERS = {
     "process-group": runtimes.process_on("group"),
 }
 
+__all__ = ["engines"]  # a fixture is found by its name in the module
+
 Run = "Callable[[Callable[[World], Coroutine[Any, Any, None]]], None]"
 
 
-@pytest.fixture(params=OPENERS)
+@pytest.fixture(params=[*OPENERS, pytest.param("docker", marks=pytest.mark.engine)])
 def run(request: pytest.FixtureRequest, tmp_path: Path) -> Run:
     kind = request.param.removeprefix("process-")
     if kind in ("v1", "v2") and runtimes.parent(kind) is None:
         pytest.skip(f"this machine has no cgroup {kind} to freeze with")
 
+    opener = OPENERS.get(request.param) or runtimes.docker_on(request.getfixturevalue("engines"))
+
     def runner(story: Callable[[World], Coroutine[Any, Any, None]]) -> None:
         async def main() -> None:
-            async with asyncio.timeout(60), OPENERS[request.param](tmp_path) as world:
+            async with asyncio.timeout(60), opener(tmp_path) as world:
                 await story(world)
 
         asyncio.run(main())

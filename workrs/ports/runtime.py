@@ -264,6 +264,17 @@ class Warden(Protocol):
         """Return whether the deadline it was last told has not passed."""
         ...
 
+    def stand_back(self, job: JobId, epoch: Epoch) -> None:
+        """Freeze nothing until `step_in`, 60 s at most: CRIU works on the frozen program.
+
+        CRIU runs code of its own inside the program; frozen meanwhile, it would wait for ever.
+        """
+        ...
+
+    def step_in(self, job: JobId, epoch: Epoch) -> None:
+        """Guard it again."""
+        ...
+
     def unwatch(self, job: JobId, epoch: Epoch) -> None:
         """Forget it: all of its processes are gone."""
         ...

@@ -63,6 +63,12 @@ class FakeWarden:
         """Return whether no test said that it is due."""
         return (job, epoch) in self.watched and (job, epoch) not in self.due
 
+    def stand_back(self, job: JobId, epoch: Epoch) -> None:
+        """Do nothing: it freezes nothing anyway."""
+
+    def step_in(self, job: JobId, epoch: Epoch) -> None:
+        """Do nothing."""
+
     def unwatch(self, job: JobId, epoch: Epoch) -> None:
         """Forget it."""
         self.watched.pop((job, epoch), None)

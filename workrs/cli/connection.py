@@ -40,8 +40,8 @@ def address(text: str) -> Address:
     return Address(host=host, port=int(port) if port else _PORT)
 
 
-def add_node_options(options: Options) -> None:
-    """Add what every command that talks to the cluster can be told."""
+def add_nodes_option(options: Options) -> None:
+    """Add which nodes to talk to."""
     options.many(
         "--node",
         convert=address,
@@ -49,6 +49,11 @@ def add_node_options(options: Options) -> None:
         metavar="HOST:PORT",
         help="a node's broker; repeat it for more, the next is tried when one is silent",
     )
+
+
+def add_node_options(options: Options) -> None:
+    """Add what every command of a person can be told: which nodes, and who asks."""
+    add_nodes_option(options)
     options.value(
         "--user", metavar="NAME", help="MQTT user name, and the name of the operator; default yours"
     )

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from workrs.cli.options import Options
 
 COMMANDS: Final[Mapping[str, str]] = {
-    "up": "a local cluster in the foreground",
-    "demo": "the whole story: a kill, a takeover, the same result",
+    "up": "run a local cluster in the foreground; Ctrl-C ends it",
+    "demo": "play the main job: jobs, a killed agent, a killed broker, one result each",
     "doctor": "what this machine can do, and what to type for the rest",
     "node": "run a node: broker, votes, blob store",
     "agent": "run an agent: claim jobs and run them",

@@ -15,6 +15,8 @@ The file is the one `--config` or `WORKRS_CONFIG` names, else `./workrs.toml`, e
 
 import argparse
 import os
+import shutil
+import sys
 import tomllib
 from argparse import Namespace
 from collections.abc import Callable, Mapping, Sequence
@@ -29,7 +31,7 @@ Convert = Callable[[str], object]
 
 _TRUE: Final = frozenset({"1", "true", "yes", "on"})
 _FALSE: Final = frozenset({"0", "false", "no", "off", ""})
-_USAGE_WIDTH: Final = 96
+_WIDTH: Final = 96
 
 
 class _Kind(Enum):
@@ -67,6 +69,11 @@ class _Option:
         return value
 
 
+def _width() -> int:
+    """Return the terminal's width; the same everywhere when the output is none."""
+    return min(_WIDTH, shutil.get_terminal_size().columns - 2) if sys.stdout.isatty() else _WIDTH
+
+
 def _name(flag: str) -> str:
     return flag.removeprefix("--").replace("-", "_")
 
@@ -91,13 +98,14 @@ class Options:
         """
         self.command = command
         self.summary = summary
+        self.examples = tuple(examples)
         self._options: dict[str, _Option] = {}
         self.parser = _Parser(
             prog=f"workrs {command}",
             description=summary[0].upper() + summary[1:] + ".",
             epilog="examples:\n" + "\n".join(f"  {example}" for example in examples),
             formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(
-                prog, max_help_position=28, width=_USAGE_WIDTH
+                prog, max_help_position=28, width=_width()
             ),
             allow_abbrev=False,
         )

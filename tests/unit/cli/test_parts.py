@@ -1,0 +1,217 @@
+"""The small parts of the commands: addresses, job names, specs, tables."""
+
+import json
+from argparse import Namespace
+from pathlib import Path
+
+import pytest
+
+from edge_agent.config import AgentConfig
+from workrs.cli import agent, node
+from workrs.cli.connection import address
+from workrs.cli.error import NotFoundError
+from workrs.cli.job_name import find_job
+from workrs.cli.options import Options
+from workrs.cli.spec import add_spec_options, read_spec
+from workrs.cli.table import percent, plain, size
+from workrs.domain.errors import ConfigError
+from workrs.domain.ids import JobId
+from workrs.domain.record import Record
+from workrs.wire import codec, topics
+from workrs.wire.view import ClusterView
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("10.0.0.1:1884", ("10.0.0.1", 1884)),
+        ("broker.lan", ("broker.lan", 1883)),
+        ("[::1]:99", ("::1", 99)),
+        ("::1", ("::1", 1883)),
+    ],
+)
+def test_addresses(text: str, found: tuple[str, int]) -> None:
+    read = address(text)
+    assert (read.host, read.port) == found
+
+
+@pytest.mark.parametrize(
+    "text", ["", ":1883", "host:", "host:0", "host:99999", "host:x", "host:-1"]
+)
+def test_what_is_no_address_is_refused(text: str) -> None:
+    if text == "host:":
+        assert address(text).port == 1883
+        return
+    with pytest.raises(ConfigError, match="HOST:PORT"):
+        address(text)
+
+
+def view_with(*jobs: str) -> ClusterView:
+    view = ClusterView()
+    for job in jobs:
+        view.apply(topics.record("n1", job), codec.encode(Record(job=JobId(job))))
+    return view
+
+
+def test_a_job_is_found_by_its_full_name_and_by_a_unique_id() -> None:
+    view = view_with("pump-7_sum", "pump-8_sum", "pump-8_a_b")
+    assert find_job(view, "pump-8/sum").job == "pump-8_sum"
+    assert find_job(view, "a_b").job == "pump-8_a_b"
+
+
+def test_an_id_of_two_devices_must_be_told_apart() -> None:
+    with pytest.raises(ConfigError, match="pump-7/sum, pump-8/sum"):
+        find_job(view_with("pump-7_sum", "pump-8_sum"), "sum")
+
+
+@pytest.mark.parametrize("text", ["pump-9/sum", "other"])
+def test_an_unknown_job_is_not_found(text: str) -> None:
+    with pytest.raises(NotFoundError, match=text):
+        find_job(view_with("pump-7_sum"), text)
+
+
+@pytest.mark.parametrize("text", ["", "/", "a/b/c", "Pump/x", "../x", "pump_7/x"])
+def test_what_is_no_job_name_is_wrong_use(text: str) -> None:
+    with pytest.raises(ConfigError, match="names no job"):
+        find_job(view_with("pump-7_sum"), text)
+
+
+def asked(*words: str) -> Namespace:
+    it = Options("submit", "publish", examples=("x",))
+    add_spec_options(it)
+    return it.parse(words, environ={}, home=Path("/nonexistent"))
+
+
+def test_a_spec_from_options(tmp_path: Path) -> None:
+    (tmp_path / "in").write_bytes(b"\x00\x01")
+    (tmp_path / "main.py").write_text("print(1)")
+    found = read_spec(
+        asked(
+            *("--image", "busybox", "--command", "sh -c 'echo a b'", "--input", f"{tmp_path}/in"),
+            *("--file", f"main.py={tmp_path}/main.py", "--env", "A=1=2", "--label", "gpu"),
+            *("--arch", "arm64", "--memory-mb", "64", "--attempt-timeout", "9"),
+        )
+    )
+    assert found == {
+        "image": "busybox",
+        "command": ["sh", "-c", "echo a b"],
+        "input": b"\x00\x01",
+        "files": {"main.py": b"print(1)"},
+        "env": {"A": "1=2"},
+        "constraints": {"labels": ["gpu"], "arch": "arm64"},
+        "memory_mb": 64,
+        "timeout_s": 9.0,
+    }
+
+
+def test_options_win_over_the_file_field_by_field(tmp_path: Path) -> None:
+    path = tmp_path / "job.json"
+    spec = {"image": "a", "command": ["x"], "env": {"A": "1"}, "input_b64": "AA==", "cpus": 2}
+    path.write_text(json.dumps(spec))
+    (tmp_path / "in").write_bytes(b"new")
+    found = read_spec(asked(str(path), "--image", "b", "--env", "B=2", "--input", f"{tmp_path}/in"))
+    assert found == {
+        "image": "b",
+        "command": ["x"],
+        "env": {"A": "1", "B": "2"},
+        "input": b"new",
+        "cpus": 2,
+    }
+
+
+WRONG_SPECS = {
+    (): "nothing to submit",
+    ("/nowhere.json",): "cannot read",
+    ("--file", "main.py"): "NAME=PATH",
+    ("--file", "main.py=/nowhere"): "cannot read",
+    ("--env", "=1"): "NAME=VALUE",
+    ("--command", "sh -c '"): "--command",
+    ("-", "--input", "-"): "standard input",
+}
+
+
+@pytest.mark.parametrize("words", WRONG_SPECS)
+def test_a_wrong_spec_is_wrong_use(words: tuple[str, ...]) -> None:
+    with pytest.raises(ConfigError, match=WRONG_SPECS[words]):
+        read_spec(asked(*words))
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "3", '{"files": [1]}'])
+def test_a_spec_file_that_is_none_is_wrong_use(text: str, tmp_path: Path) -> None:
+    (tmp_path / "job.json").write_text(text)
+    (tmp_path / "x").write_text("")
+    with pytest.raises(ConfigError):
+        read_spec(asked(f"{tmp_path}/job.json", "--file", f"a={tmp_path}/x"))
+
+
+def test_a_plain_table_cuts_nothing() -> None:
+    rows = [["pump-7/sum", "running"], ["p/x", ""]]
+    assert plain(("job", "state"), rows) == "JOB         STATE\npump-7/sum  running\np/x"
+
+
+def test_numbers_for_humans() -> None:
+    assert [percent(None), percent(0.0), percent(0.426)] == ["", "0 %", "43 %"]
+    assert [size(0), size(1023), size(1536), size(1 << 30), size(1 << 50)] == [
+        "0 B",
+        "1023 B",
+        "1.5 KiB",
+        "1.0 GiB",
+        "1024.0 TiB",
+    ]
+
+
+def node_config(*words: str) -> Namespace:
+    return node.options().parse(words, environ={}, home=Path("/nonexistent"))
+
+
+def test_a_node_is_configured_by_its_options() -> None:
+    found = node.config(
+        node_config(
+            *("--name", "n1", "--listen", "10.0.0.1:1900", "--peer", "n2=10.0.0.2:1883"),
+            *("--peer", "n3=10.0.0.3", "--state", "/s", "--init", "--lease-ttl", "20"),
+        )
+    )
+    assert found.nodes == ("n1", "n2", "n3")
+    assert (str(found.blobs), found.init, found.timing.ttl_s) == ("10.0.0.1:11900", True, 20.0)
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        (("--name", "n1", "--peer", "n2=h:1"), "1, 3 or 5 nodes"),
+        (("--name", "n1", "--peer", "n2=h:1", "--peer", "n2=h:2"), "named twice"),
+        (("--name", "n1", "--peer", "n2"), "NAME=HOST:PORT"),
+        (("--name", "N 1"), "not allowed"),
+        (("--name", "n1", "--lease-ttl", "3"), "ttl_s"),
+    ],
+)
+def test_a_node_that_cannot_work_is_refused(words: tuple[str, ...], text: str) -> None:
+    with pytest.raises(ConfigError, match=text):
+        node.config(node_config(*words))
+
+
+def agent_config(*words: str) -> AgentConfig:
+    return agent.config(agent.options().parse(words, environ={}, home=Path("/nonexistent")))
+
+
+def test_an_agent_is_configured_by_its_options() -> None:
+    found = agent_config(
+        *("--name", "a1", "--node", "10.0.0.1:1900", "--node", "h", "--runtime", "process"),
+        *("--state", "/s", "--slots", "3", "--label", "gpu", "--label", "lab-3"),
+    )
+    assert [str(at) for at in found.nodes] == ["10.0.0.1:1900", "h:1883"]
+    assert (found.runtime, found.slots, found.labels) == ("process", 3, ("gpu", "lab-3"))
+    assert found.memory_mb > 0
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        (("--name", "a_1"), "not allowed"),
+        (("--name", "a1", "--slots", "0"), "slots"),
+        (("--name", "a1", "--runtime", "process", "--engine", "unix:///x"), "engine"),
+    ],
+)
+def test_an_agent_that_cannot_work_is_refused(words: tuple[str, ...], text: str) -> None:
+    with pytest.raises(ConfigError, match=text):
+        agent_config(*words)

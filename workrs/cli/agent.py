@@ -1,0 +1,77 @@
+"""`workrs agent`: one agent, in the foreground."""
+
+import logging
+from argparse import Namespace
+
+from edge_agent.config import RUNTIMES, AgentConfig
+from workrs.adapters import log
+from workrs.cli.connection import add_nodes_option
+from workrs.cli.node import add_state_option, state_directory
+from workrs.cli.options import Options
+from workrs.domain.ids import client_id
+
+
+def options() -> Options:
+    """Describe the subcommand."""
+    it = Options(
+        "agent",
+        "run an agent: claim jobs and run them",
+        examples=(
+            "workrs agent --name a1 --runtime process",
+            "workrs agent --name a2 --node 10.0.0.1:1883 --node 10.0.0.2:1883 \\",
+            "    --engine unix:///var/run/docker.sock --slots 4 --label gpu",
+        ),
+    )
+    it.value("--name", convert=client_id, required=True, metavar="NAME", help="this agent's name")
+    add_nodes_option(it)
+    it.value(
+        "--runtime",
+        choices=RUNTIMES,
+        default="docker",
+        help="docker: containers of an engine; process: plain processes, where there is none; "
+        "instant: nothing runs, every job succeeds with its input, for benchmarks",
+    )
+    it.value("--engine", metavar="URL", help="container engine; default the machine's usual one")
+    it.value("--slots", convert=int, metavar="N", help="jobs at once; default one a core")
+    it.value("--memory-mb", convert=int, metavar="MB", help="most for one job; default all")
+    it.many("--label", metavar="LABEL", help="what jobs may ask for: gpu, lab-3 …")
+    it.value("--copies", convert=int, default=2, metavar="N", help="nodes to keep a checkpoint")
+    it.value(
+        "--grace",
+        convert=float,
+        default=10.0,
+        metavar="SECONDS",
+        help="how long a stop may take for last checkpoints",
+    )
+    add_state_option(it)
+    it.flag("--verbose", help="log details")
+    return it
+
+
+def config(asked: Namespace) -> AgentConfig:
+    """Return the agent's configuration, or raise ConfigError."""
+    # What was not given has its default there, which depends on the machine.
+    given = {
+        name: value
+        for name in ("slots", "memory_mb")
+        if (value := getattr(asked, name)) is not None
+    }
+    return AgentConfig(
+        name=asked.name,
+        nodes=tuple(asked.node),
+        state_dir=state_directory(asked),
+        runtime=asked.runtime,
+        engine=asked.engine or "",
+        labels=tuple(asked.label),
+        copies=asked.copies,
+        grace_s=asked.grace,
+        **given,
+    )
+
+
+def run(asked: Namespace) -> int:
+    """Run until SIGTERM or SIGINT."""
+    log.configure(level=logging.DEBUG if asked.verbose else logging.INFO)
+    from edge_agent.__main__ import run_agent  # noqa: PLC0415 (the help needs none of it)
+
+    return run_agent(config(asked))

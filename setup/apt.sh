@@ -51,11 +51,15 @@ apt_install() {
 }
 
 # leave_disabled SERVICE...: a package enables its services for the next boot; the
-# project runs its own processes, so services that came with it stay off.
+# project runs its own processes, so services that came with it stay off. Works without
+# systemd running, as systemctl does not; the variable stands for a package's script,
+# from which alone deb-systemd-helper wants to be called.
 leave_disabled() {
     for leave_disabled_name in "$@"; do
-        deb-systemd-helper disable "$leave_disabled_name.service" >/dev/null 2>&1 || :
-        deb-systemd-helper disable "$leave_disabled_name.socket" >/dev/null 2>&1 || :
+        for leave_disabled_unit in "$leave_disabled_name.service" "$leave_disabled_name.socket"; do
+            DPKG_MAINTSCRIPT_PACKAGE=$leave_disabled_name \
+                deb-systemd-helper disable "$leave_disabled_unit" >/dev/null 2>&1 || :
+        done
         [ ! -e "/etc/init.d/$leave_disabled_name" ] ||
             update-rc.d "$leave_disabled_name" disable >/dev/null 2>&1 || :
     done

@@ -38,8 +38,16 @@ step_criu() {
         criu_works "$prefix/bin/criu" && return 0
         lack "a CRIU that works on kernel $(uname -r)" "$prefix/bin/criu check" "$criu_lost"
     else
-        lack "a CRIU that passes 'criu check'" "apt-get install criu && criu check" "$criu_lost"
+        lack "a CRIU that passes 'criu check'" "$(criu_hint)" "$criu_lost"
     fi
+}
+
+# Where the distribution has no CRIU that works, the CRIU project's own archive for Ubuntu has.
+criu_hint() {
+    case $(. /etc/os-release && echo "${ID-}") in
+    ubuntu) echo "add-apt-repository ppa:criu/ppa && apt-get install criu" ;;
+    *) echo "install CRIU 4 or newer, see https://criu.org/Installation" ;;
+    esac
 }
 
 # A release as new as Debian 13 has a CRIU worth trying; an older one is passed over,

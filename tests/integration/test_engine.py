@@ -36,6 +36,9 @@ pytestmark = [
     pytest.mark.engine,
     pytest.mark.skipif(missing() is not None, reason=str(missing())),
 ]
+MACHINE = probe_machine()
+CRIU_PROBLEM = MACHINE.criu.problem or ("" if MACHINE.criu.path else "no criu")
+NEEDS_CRIU = pytest.mark.skipif(bool(CRIU_PROBLEM), reason=CRIU_PROBLEM)
 
 COUNT = "i=0; while :; do i=$((i+1)); echo $i; echo $i >>/job/out; sleep 0.02; done"
 HARDENED: dict[str, Any] = {
@@ -144,6 +147,7 @@ def test_a_folder_serves_one_engine_at_a_time(pair: tuple[OwnEngine, OwnEngine])
 
 
 @pytest.mark.criu
+@NEEDS_CRIU
 def test_a_container_moves_to_another_engine_with_its_memory_files_and_tmpfs(
     pair: tuple[OwnEngine, OwnEngine], tmp_path: Path
 ) -> None:
@@ -179,6 +183,7 @@ def test_a_container_moves_to_another_engine_with_its_memory_files_and_tmpfs(
 
 
 @pytest.mark.criu
+@NEEDS_CRIU
 def test_a_damaged_checkpoint_does_not_start_and_says_why(
     pair: tuple[OwnEngine, OwnEngine], tmp_path: Path
 ) -> None:
@@ -208,9 +213,7 @@ def test_probing_an_engine_of_ours_finds_the_memory_rung(
     facts = probe_engine(pair[0].url)
     assert facts.is_local
     assert facts.runc_root == str(pair[0].runc_root)
-    machine = probe_machine()
-    expected = Rung.FILES if machine.criu.problem or not machine.criu.path else Rung.MEMORY
-    assert best(rungs(machine, facts)).rung is expected
+    assert best(rungs(MACHINE, facts)).rung is (Rung.FILES if CRIU_PROBLEM else Rung.MEMORY)
 
 
 def test_the_state_of_a_foreign_engine_is_found_by_its_process(
@@ -225,7 +228,7 @@ def test_the_state_of_a_foreign_engine_is_found_by_its_process(
 def test_an_engine_that_is_not_there_is_a_fact_and_no_error(tmp_path: Path) -> None:
     facts = probe_engine(f"unix://{tmp_path}/docker.sock")
     assert "No such file" in facts.problem
-    assert best(rungs(probe_machine(), facts)).rung is Rung.NONE
+    assert best(rungs(MACHINE, facts)).rung is Rung.NONE
 
 
 def test_a_stop_leaves_nothing_of_running_paused_and_misplaced_containers(tmp_path: Path) -> None:
@@ -371,8 +374,9 @@ exec "$0" -m pytest -p no:cacheprovider -k "moves_to_another or stop_leaves or k
 
 
 @pytest.mark.criu
+@NEEDS_CRIU
 @pytest.mark.skipif(
-    probe_machine().cgroup_version == 2, reason="this machine has version 2: all tests tried it"
+    MACHINE.cgroup_version == 2, reason="this machine has version 2: all tests tried it"
 )
 def test_moving_stopping_and_sweeping_work_on_cgroup_version_2_too() -> None:
     ran = subprocess.run(

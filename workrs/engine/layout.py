@@ -88,7 +88,7 @@ def dockerd_config(
     Args:
         layout: where everything goes.
         storage_driver: the engine's choice if None.
-        has_trust_key: whether the engine is older than 23 and so has a key, from which its id
+        has_trust_key: whether the engine is older than 25 and so has a key, from which its id
             comes; all engines of a machine would share the one in /etc/docker.
 
     No bridge and no firewall rules, because jobs have no network and an engine that is already on

@@ -131,7 +131,7 @@ def _start(layout: EngineLayout, daemons: list[_Daemon], *, storage_driver: str 
     containerd.write_text(containerd_config(layout))
     daemons.append(_spawn(layout, folder, "containerd", "--config", containerd))
     config = dockerd_config(
-        layout, storage_driver=storage_driver, has_trust_key=_major_version("dockerd") < 23
+        layout, storage_driver=storage_driver, has_trust_key=_major_version("dockerd") < 25
     )
     dockerd = layout.run / "dockerd.json"
     dockerd.write_text(config)

@@ -30,6 +30,7 @@ from workrs.engine.layout import EngineLayout
 from workrs.engine.mount import below, read_mounts
 from workrs.engine.own import EngineError, OwnEngine, missing, own_engines
 from workrs.engine.probe import best, find_program, probe_machine, rungs
+from workrs.engine.rehearsal import LABEL, rehearse
 from workrs.ports.runtime import Rung
 
 pytestmark = [
@@ -214,6 +215,18 @@ def test_probing_an_engine_of_ours_finds_the_memory_rung(
     assert facts.is_local
     assert facts.runc_root == str(pair[0].runc_root)
     assert best(rungs(MACHINE, facts)).rung is (Rung.FILES if CRIU_PROBLEM else Rung.MEMORY)
+
+
+@pytest.mark.criu
+@NEEDS_CRIU
+def test_a_rehearsal_finds_what_probing_cannot_and_leaves_nothing(
+    pair: tuple[OwnEngine, OwnEngine], tmp_path: Path
+) -> None:
+    assert rehearse(pair[0].url, str(pair[0].runc_root)) == ""
+    assert "checkpoint" in rehearse(pair[0].url, str(tmp_path))
+    with client_of(pair[0]) as client:
+        assert client.containers.list(all=True, filters={"label": LABEL}) == []
+        assert client.images.list("workrs/rehearsal") == []
 
 
 def test_the_state_of_a_foreign_engine_is_found_by_its_process(

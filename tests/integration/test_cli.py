@@ -22,6 +22,7 @@ from workrs.adapters.mqtt import connect
 from workrs.domain.dispatch import AgentProfile
 from workrs.domain.job import Outcome, StoredSpec, Verdict, outcome_with_result
 from workrs.domain.record import Incarnation, Record
+from workrs.engine.own import missing, own_engines
 from workrs.ports.bus import Address, Bus, Message, Subscription
 from workrs.wire import codec, topics
 from workrs.wire.message import Beat, Claim, Held, Offer, OutcomeProposal
@@ -295,3 +296,31 @@ def test_ctrl_c_ends_a_wait_quietly(node: str) -> None:
     _, text = waiting.communicate(timeout=20)
     assert waiting.returncode == 130
     assert b"Traceback" not in text
+
+
+def test_doctor_judges_machine_and_rungs() -> None:
+    done = run("doctor", "--skip-own", "--engine", "unix:///nowhere/docker.sock", "--json")
+    assert done.returncode == 0, told(done)
+    found = json.loads(done.stdout)
+    assert {"mosquitto", "criu", "root"} <= {one["name"] for one in found["findings"]}
+    silent = found["rungs"]["engine unix:///nowhere/docker.sock"]
+    assert [one["ok"] for one in silent] == [False, False, True]
+    assert "does not answer" in silent[0]["why"]
+    plain = run("doctor", "--skip-own")
+    assert b"checkpoints, no engine: plain processes:" in plain.stdout
+
+
+@pytest.mark.engine
+@pytest.mark.skipif(missing() is not None, reason=str(missing()))
+def test_image_build_loads_an_image_once(tmp_path: Path) -> None:
+    with own_engines(1, tmp_path) as (engine,):
+        words = ("image", "build", "--engine", engine.url)
+        first = json.loads(run(*words, "--json").stdout)
+        assert first["loaded"] == [engine.url]
+        assert first["image_id"].startswith("sha256:")
+        again = run(*words)
+        assert again.stdout.decode().strip() == first["tag"]
+        assert "there already" in told(again)
+        lacking = run(*words, "--package", "no-such-package-here")
+        assert lacking.returncode == 1
+        assert "no-such-package-here" in told(lacking)

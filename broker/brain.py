@@ -129,7 +129,7 @@ def _apply(node: Node, entry: JobEntry, event: AgentHeard, now: Instant) -> Vote
                 holder,
                 request.epoch,
                 now=now,
-                retry_after_s=max(0.0, request.retry_after_s),
+                retry_after_s=request.retry_after_s,
                 reason=request.reason,
             )
         case message.Progress():

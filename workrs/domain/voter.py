@@ -12,12 +12,15 @@ Each rule returns the new vote, or None when it refuses; a refusal changes nothi
 
 from dataclasses import dataclass, replace
 
-from workrs.domain.ids import Digest, Epoch, Instant
+from workrs.domain.ids import EPOCH_MAX, Digest, Epoch, Instant
 from workrs.domain.job import Outcome
 from workrs.domain.record import Accepted, CheckpointRef, Holder, Record
 
 CHECKPOINTS_KEPT = 2
 NOTE_MAX = 200
+REASON_MAX = 2000
+RETRY_AFTER_MAX_S = 3600.0
+"""Longest wait a release may ask for: one broken agent must not put a job off for good."""
 _PAST = Instant(0.0)
 
 
@@ -51,7 +54,7 @@ def _supersedes(new: Holder, old: Holder) -> bool:
 def claim(vote: Vote, request: ClaimRequest, *, now: Instant, ttl_s: float) -> Vote | None:
     """Grant the epoch, or None."""
     record = vote.record
-    if record.decided is not None or request.epoch <= record.epoch:
+    if record.decided is not None or not record.epoch < request.epoch <= EPOCH_MAX:
         return None
     if not request.by_node:
         if record.digest is None or record.digest != request.digest:
@@ -129,8 +132,9 @@ def release(
     """Take the holder's release. Nothing is accepted at this epoch any more."""
     if not _is_held_by(vote.record, holder, epoch):
         return None
-    freed = replace(vote.record, holder=None, progress=None, note="", reason=reason)
-    return Vote(record=freed, lease_until=Instant(now + retry_after_s))
+    freed = replace(vote.record, holder=None, progress=None, note="", reason=reason[:REASON_MAX])
+    wait_s = min(RETRY_AFTER_MAX_S, max(0.0, retry_after_s))
+    return Vote(record=freed, lease_until=Instant(now + wait_s))
 
 
 def progress(vote: Vote, holder: Holder, epoch: Epoch, done: float, note: str) -> Vote | None:

@@ -5,7 +5,8 @@
 3. Durations travel; instants never do.
 """
 
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
+from math import isfinite
 
 from workrs.domain.errors import ConfigError
 from workrs.domain.ids import Instant
@@ -29,6 +30,9 @@ class LeaseTiming:
 
     def __post_init__(self) -> None:
         """Refuse timings under which two agents could run one job."""
+        if not all(isfinite(value) for value in astuple(self)):
+            # No comparison below would refuse a NaN.
+            raise ConfigError(f"lease timings must be finite: {self}")
         if min(self.ttl_s, self.heartbeat_period_s, self.margin_s, self.freeze_max_s) <= 0:
             raise ConfigError(f"lease timings must be above 0: {self}")
         if self.reconnect_grace_s < 0 or not 0 <= self.clock_drift_max < 0.5:

@@ -24,6 +24,7 @@ from importlib.resources import files
 from string import Template
 from typing import TYPE_CHECKING, Final
 
+from workrs.adapters.mqtt_packet import PACKET_MAX_BYTES
 from workrs.domain.errors import ConfigError
 from workrs.ports.bus import PAYLOAD_MAX_BYTES, Address
 from workrs.wire.topics import ROOT
@@ -34,8 +35,6 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-PACKET_MAX_BYTES: Final = PAYLOAD_MAX_BYTES + 8 * 1024
-"""Largest packet the broker takes; the surplus is for topic and properties."""
 MEMORY_MAX_BYTES: Final = 1024**3
 """Heap of the broker, at most."""
 

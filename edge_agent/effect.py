@@ -6,6 +6,7 @@ a run that is gone does nothing.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from workrs.domain.ids import Epoch, Instant, JobId
 from workrs.domain.job import JobSpec
@@ -143,7 +144,7 @@ class Log:
     """Write a line. The key is stable: tests and dashboards read it."""
 
     key: str
-    fields: Mapping[str, object] = field(default_factory=dict)
+    fields: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,12 +157,8 @@ class Exit:
     """Said before leaving, so that nobody waits for leases of ours."""
 
 
-Effect = (
-    Connect
-    | Publish
-    | FollowJob
-    | UnfollowJob
-    | PrepareStart
+ContainerEffect = (
+    PrepareStart
     | StartContainer
     | MoveDeadline
     | FreezeContainer
@@ -170,6 +167,7 @@ Effect = (
     | TakeCheckpoint
     | DiscardCheckpoint
     | StoreResult
-    | Log
-    | Exit
 )
+"""What hands do; see `edge_agent.hands`."""
+
+Effect = Connect | Publish | FollowJob | UnfollowJob | Log | Exit | ContainerEffect

@@ -129,6 +129,7 @@ def _start(work: Work, agent: Agent) -> None:
     work.run_epoch = work.epoch
     work.frozen = False
     work.lapsed = False
+    work.told_until = work.safe_until
     work.started_at = min(work.started_at, agent.now)
     work.timeout_at = Instant(work.started_at + work.spec.timeout_s)
     agent.do(
@@ -165,6 +166,8 @@ def on_started(work: Work, agent: Agent, event: ContainerStarted) -> None:
         }
         agent.log("restored", **facts)
     saving.plan_first(work, agent)
+    if agent.now >= work.told_until - holding.LAPSE_SLACK_S:
+        work.lapsed = True
     follow_deadline(work, agent)
     if work.leaving:
         saving.take(work, agent)

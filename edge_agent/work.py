@@ -153,6 +153,8 @@ class Work:
     """When the program of this attempt was first started here."""
     timeout_at: Instant = NOT
     frozen: bool = False
+    told_until: Instant = PAST
+    """The deadline that the start was given; the warden knows no other before it is done."""
     after: After = None
     outcome: Outcome | None = None
     proposed_at: Epoch = NEVER

@@ -7,7 +7,13 @@ the real ones, and everything that a container would cost is left out.
 from collections.abc import Callable
 
 from edge_agent.effect import ContainerEffect, PrepareStart, RemoveContainer, StartContainer
-from edge_agent.event import ContainerExited, ContainerRemoved, ContainerStarted, Event, StartPrepared
+from edge_agent.event import (
+    ContainerExited,
+    ContainerRemoved,
+    ContainerStarted,
+    Event,
+    StartPrepared,
+)
 
 
 class InstantHands:

@@ -3,7 +3,6 @@
 from dataclasses import replace
 
 import pytest
-from agent_talk import DIGEST, JOB, ME, OTHER, TIMING, Talk, checkpoint
 
 from edge_agent.effect import (
     Exit,
@@ -16,6 +15,7 @@ from edge_agent.effect import (
     UnfollowJob,
 )
 from edge_agent.event import BeatAnswered, ConnectionLost
+from tests.unit.edge_agent.agent_talk import DIGEST, JOB, ME, OTHER, TIMING, Talk, checkpoint
 from workrs.domain.ids import ClientId, Epoch, JobId
 from workrs.domain.job import Outcome, Verdict
 from workrs.domain.record import Accepted, Incarnation

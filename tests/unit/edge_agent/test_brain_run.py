@@ -3,7 +3,6 @@
 from typing import Any
 
 import pytest
-from agent_talk import JOB, OTHER, TIMING, Talk, checkpoint
 
 from edge_agent.effect import (
     DiscardCheckpoint,
@@ -31,6 +30,7 @@ from edge_agent.event import (
     StartPrepared,
     StopRequested,
 )
+from tests.unit.edge_agent.agent_talk import JOB, OTHER, TIMING, Talk, checkpoint
 from workrs.domain.ids import JobId
 from workrs.domain.job import CheckpointMode, CheckpointPolicy, Verdict
 from workrs.domain.record import CheckpointRef
@@ -278,8 +278,7 @@ def test_a_deadline_that_moved_during_the_start_thaws_what_the_warden_may_have_f
     talk.tell(ContainerStarted(job=JOB, run=asked.run))
     moved = talk.last(MoveDeadline)
     assert moved.deadline > asked.deadline
-    talk.wait(TIMING.heartbeat_period_s)
-    assert not talk.brain.roster.works[JOB].frozen
+    assert talk.all(ThawContainer) == [ThawContainer(job=JOB, run=asked.run)]
 
 
 def test_a_renewal_at_the_last_moment_thaws_because_the_warden_may_have_been_quicker() -> None:

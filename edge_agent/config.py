@@ -1,0 +1,62 @@
+"""What an agent needs to know to start. Every field has the option of `workrs agent` it is."""
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from workrs.domain.errors import ConfigError
+from workrs.domain.ids import client_id
+from workrs.domain.lease import LeaseTiming
+from workrs.ports.bus import Address
+
+RUNTIMES = ("docker", "process", "instant")
+"""`instant` runs nothing: every job succeeds at once with its input. For benchmarks."""
+
+
+def _cores() -> int:
+    return os.cpu_count() or 1
+
+
+def _memory_mb() -> int:
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") >> 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AgentConfig:
+    """One agent's configuration."""
+
+    name: str
+    nodes: tuple[Address, ...]
+    """Brokers, in the order in which they are tried. Not all of the cluster's are needed."""
+    state_dir: Path
+    """Its incarnation, its attempts' files, its warden's lock. Of this agent alone."""
+    runtime: str = "docker"
+    engine: str = ""
+    """URL of the Docker Engine; empty: the machine's usual one."""
+    slots: int = field(default_factory=_cores)
+    """Jobs it runs at once."""
+    memory_mb: int = field(default_factory=_memory_mb)
+    """The most that one job may ask for."""
+    labels: tuple[str, ...] = ()
+    copies: int = 2
+    """Nodes that must have a checkpoint or a large result."""
+    grace_s: float = 10.0
+    """How long a stop may take for last checkpoints."""
+    timing: LeaseTiming = field(default_factory=LeaseTiming)
+    """Assumed until a node has said its own."""
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot work."""
+        client_id(self.name)
+        if not self.nodes:
+            raise ConfigError("an agent needs at least one node: --node HOST:PORT")
+        if self.runtime not in RUNTIMES:
+            raise ConfigError(f"runtime {self.runtime!r} is none of {', '.join(RUNTIMES)}")
+        for name, low, high in (("slots", 1, 10_000), ("memory_mb", 4, 1 << 24), ("copies", 1, 5)):
+            value = getattr(self, name)
+            if not low <= value <= high:
+                raise ConfigError(f"{name} is {value}: write {low} to {high}")
+        if self.grace_s < 0:
+            raise ConfigError(f"grace_s is {self.grace_s}: write 0 or more")
+        if self.engine and self.runtime != "docker":
+            raise ConfigError(f"an engine goes with the docker runtime, not with {self.runtime}")

@@ -1,0 +1,298 @@
+"""One container, from what its start needs to its removal: the steps, and what they report.
+
+Each step ends in an event. Errors that are not of ours go through: they end the agent, whose
+warden then kills what runs.
+"""
+
+import asyncio
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from edge_agent import checkpoint, transfer
+from edge_agent.effect import (
+    FreezeContainer,
+    PrepareStart,
+    StartContainer,
+    StoreResult,
+    TakeCheckpoint,
+    ThawContainer,
+)
+from edge_agent.event import (
+    Blame,
+    CheckpointFailed,
+    CheckpointSaved,
+    ContainerExited,
+    ContainerRemoved,
+    ContainerStarted,
+    Event,
+    ProgressMade,
+    ResultRefused,
+    ResultStored,
+    StartFailed,
+    StartPrepared,
+)
+from workrs.adapters import log
+from workrs.domain.errors import CheckpointError, ContainerError, StoreError
+from workrs.domain.ids import ClientId, JobId
+from workrs.ports.runtime import (
+    Attempt,
+    ContainerRuntime,
+    Exit,
+    RestoreError,
+    Snapshot,
+    StartRequest,
+    Warden,
+)
+from workrs.ports.store import BlobLostError, OpenStore
+
+PROGRESS_POLL_S = 0.5
+REMOVE_RETRY_S = 1.0
+LOST_CODE = 255
+"""Exit code told for a program whose end nobody saw."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tools:
+    """What containers are made and kept with."""
+
+    agent: ClientId
+    runtime: ContainerRuntime
+    warden: Warden
+    open_store: OpenStore
+    folder: Path
+    """For downloads and snapshots, of this agent alone."""
+    copies: int
+    disk_bytes: int
+    """Most that a job may keep in /job; bounds what is fetched for it."""
+
+
+class Container:
+    """One run of one job."""
+
+    def __init__(self, job: JobId, run: int, tools: Tools, post: Callable[[Event], None]) -> None:
+        """Do nothing yet; *post* takes events."""
+        self.job = job
+        self.run = run
+        self._tools = tools
+        self._post = post
+        self._folder = tools.folder / f"run-{run}"
+        self._attempt: Attempt | None = None
+        self._snapshot: Snapshot | None = None
+        self._input: Path | None = None
+        self._fetch_s = 0.0
+        self._saved: checkpoint.Saved | None = None
+        self._result: Path | None = None
+        self._result_bytes = 0
+        self._hold = asyncio.Lock()
+        self._log = log.get(f"agent[{tools.agent}]")
+
+    async def prepare(self, effect: PrepareStart) -> None:
+        """Fetch and verify input and checkpoint."""
+        clock = asyncio.get_running_loop().time
+        begin = clock()
+        tools, spec = self._tools, effect.spec
+        try:
+            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if spec.input_url is not None:
+                self._input = self._folder / "input"
+                await transfer.fetch_input(
+                    spec.input_url,
+                    self._input,
+                    job=self.job,
+                    stores=effect.stores,
+                    open_store=tools.open_store,
+                    limit=tools.disk_bytes,
+                )
+            if effect.checkpoint is not None:
+                limit = checkpoint.size_limit(memory_mb=spec.memory_mb, disk_bytes=tools.disk_bytes)
+                self._snapshot = await checkpoint.load(
+                    effect.checkpoint,
+                    job=self.job,
+                    open_store=tools.open_store,
+                    path=self._folder / "restore",
+                    limit_bytes=limit,
+                )
+        except (StoreError, CheckpointError) as error:
+            await self._clear()
+            self._post(
+                StartFailed(job=self.job, run=self.run, blame=_blame(error), reason=str(error))
+            )
+            return
+        self._fetch_s = clock() - begin
+        self._post(StartPrepared(job=self.job, run=self.run))
+
+    async def start(self, effect: StartContainer) -> None:
+        """Start the program, then report its progress and its end."""
+        clock = asyncio.get_running_loop().time
+        begin = clock()
+        request = StartRequest(
+            job=self.job,
+            epoch=effect.epoch,
+            attempt=effect.attempt,
+            spec=effect.spec,
+            deadline=effect.deadline,
+            input_file=self._input,
+            restore_from=self._snapshot if effect.restore else None,
+        )
+        try:
+            attempt = await self._tools.runtime.start(request)
+        except ContainerError as error:
+            restoring = isinstance(error, RestoreError)
+            blame = Blame.CHECKPOINT if restoring else Blame.CONTAINER
+            await self._clear()
+            self._post(StartFailed(job=self.job, run=self.run, blame=blame, reason=str(error)))
+            return
+        self._attempt = attempt
+        await self._clear()
+        for step, took_s in attempt.steps_s.items():
+            self._log.debug("start_step", job=self.job, step=step, took_s=took_s)
+        self._post(
+            ContainerStarted(
+                job=self.job, run=self.run, fetch_s=self._fetch_s, start_s=clock() - begin
+            )
+        )
+        await self._follow(attempt)
+
+    async def _follow(self, attempt: Attempt) -> None:
+        """Tell the program's progress until it ends, then how it ended."""
+        async with asyncio.TaskGroup() as group:
+            name = f"agent[{self._tools.agent}].progress.{self.job}"
+            polling = group.create_task(self._poll(attempt), name=name)
+            try:
+                ended = await attempt.wait()
+            except ContainerError as error:
+                self._tell_exit(Exit(code=LOST_CODE, problem=f"the engine lost it: {error}"))
+            else:
+                self._tell_exit(ended)
+            polling.cancel()
+
+    def _tell_exit(self, ended: Exit) -> None:
+        result = ended.result
+        if isinstance(result, Path):
+            self._result, self._result_bytes = result, ended.result_bytes
+        self._post(
+            ContainerExited(
+                job=self.job,
+                run=self.run,
+                code=ended.code,
+                oom_killed=ended.oom_killed,
+                result=None if isinstance(result, Path) else result,
+                result_bytes=ended.result_bytes,
+                stderr_tail=ended.stderr_tail,
+                problem=ended.problem,
+            )
+        )
+
+    async def _poll(self, attempt: Attempt) -> None:
+        last = None
+        while True:
+            await asyncio.sleep(PROGRESS_POLL_S)
+            try:
+                found = await attempt.progress()
+            except ContainerError:
+                continue  # its end will be told
+            if found is not None and found != last:
+                last = found
+                self._post(
+                    ProgressMade(
+                        job=self.job, run=self.run, fraction=found.fraction, note=found.note
+                    )
+                )
+
+    async def hold(self, effect: FreezeContainer | ThawContainer) -> None:
+        """Freeze or thaw the program, in the order in which that was decided."""
+        async with self._hold:
+            if self._attempt is None:
+                return
+            try:
+                if isinstance(effect, FreezeContainer):
+                    await self._attempt.freeze()
+                else:
+                    await self._attempt.thaw()
+            except ContainerError as error:
+                # The warden freezes as well, and a program that cannot be thawed times out.
+                self._log.warning("hold_failed", job=self.job, run=self.run, why=str(error))
+
+    async def save(self, effect: TakeCheckpoint) -> None:
+        """Take a snapshot and put it into the stores."""
+        if self._attempt is None:
+            self._fail_save("it has not started")
+            return
+        clock = asyncio.get_running_loop().time
+        path = self._folder / f"save-{effect.epoch}-{effect.seq}"
+        try:
+            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            snapshot = await self._attempt.checkpoint(path)
+            begin = clock()
+            stores = [self._tools.open_store(url) for url in effect.stores]
+            saved = await checkpoint.save(
+                snapshot,
+                job=self.job,
+                epoch=effect.epoch,
+                seq=effect.seq,
+                stores=stores,
+                copies=self._tools.copies,
+                previous=self._saved,
+            )
+        except (ContainerError, StoreError, CheckpointError) as error:
+            self._fail_save(str(error))
+            return
+        finally:
+            await asyncio.to_thread(shutil.rmtree, path, ignore_errors=True)
+        self._saved = saved
+        self._post(
+            CheckpointSaved(
+                job=self.job,
+                run=self.run,
+                ref=saved.ref,
+                frozen_s=snapshot.frozen_s,
+                upload_s=clock() - begin,
+            )
+        )
+
+    def _fail_save(self, reason: str) -> None:
+        self._post(CheckpointFailed(job=self.job, run=self.run, reason=reason))
+
+    async def store_result(self, effect: StoreResult) -> None:
+        """Put the result into the stores."""
+        try:
+            if self._result is None:
+                raise StoreError("it is gone")  # noqa: TRY301 (one way to tell it)
+            url = await transfer.store_result(
+                self._result,
+                job=self.job,
+                epoch=effect.epoch,
+                stores=[self._tools.open_store(url) for url in effect.stores],
+                copies=self._tools.copies,
+            )
+        except StoreError as error:
+            self._post(ResultRefused(job=self.job, run=self.run, reason=str(error)))
+            return
+        self._post(ResultStored(job=self.job, run=self.run, url=url, size_bytes=self._result_bytes))
+
+    async def remove(self) -> None:
+        """Remove all that is left of it, however long that takes."""
+        while self._attempt is not None:
+            try:
+                await self._attempt.remove()
+            except ContainerError as error:
+                self._log.warning("remove_failed", job=self.job, run=self.run, why=str(error))
+                await asyncio.sleep(REMOVE_RETRY_S)
+            else:
+                self._attempt = None
+        await self._clear()
+        self._post(ContainerRemoved(job=self.job, run=self.run))
+
+    async def _clear(self) -> None:
+        """Remove what was fetched or saved in between."""
+        if self._folder.exists():
+            await asyncio.to_thread(shutil.rmtree, self._folder, ignore_errors=True)
+
+
+def _blame(error: StoreError | CheckpointError) -> Blame:
+    if isinstance(error, CheckpointError):
+        return Blame.CHECKPOINT
+    # The input is at no store though all answered: no other agent will find it either.
+    return Blame.CONTAINER if isinstance(error, BlobLostError) else Blame.STORE

@@ -3,7 +3,7 @@
 import os
 import tempfile
 from argparse import Namespace
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -15,7 +15,7 @@ from workrs.domain.errors import WorkrsError
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from workrs.engine.probe import EngineFacts, Finding, Verdict
+    from workrs.engine.probe import Finding, MachineFacts, Verdict
 
 _USUAL: Final = Path("/var/run/docker.sock")
 _OWN: Final = "engine of our own, as ./run demo starts it"
@@ -28,7 +28,7 @@ def options() -> Options:
         "what this machine can do, and what to type for the rest",
         examples=(
             "workrs doctor",
-            "workrs doctor --engine unix:///var/run/docker.sock",
+            "workrs doctor --engine unix:///var/run/docker.sock --rehearse",
             "workrs doctor --json",
         ),
     )
@@ -37,7 +37,8 @@ def options() -> Options:
         metavar="URL",
         help="judge this container engine; default the one at DOCKER_HOST or the usual place",
     )
-    it.flag("--skip-own", help="do not start an engine of our own to look at it (0.5 s)")
+    it.flag("--rehearse", help="save and restore a container on that engine, too (1 s)")
+    it.flag("--skip-own", help="do not start an engine of our own and rehearse on it (2 s)")
     it.flag("--json", help="print JSON")
     return it
 
@@ -50,9 +51,9 @@ def run(asked: Namespace) -> int:
     found = probe.findings(machine)
     ladders = {"no engine: plain processes": probe.rungs(machine, None)}
     for url in asked.engine or _usual_engines():
-        ladders[f"engine {url}"] = probe.rungs(machine, _probe_engine(url))
+        ladders[f"engine {url}"] = _judge(machine, url, rehearsed=asked.rehearse)
     if not asked.skip_own and machine.is_root and machine.programs["dockerd"]:
-        ladders[_OWN] = probe.rungs(machine, _probe_own())
+        ladders[_OWN] = _judge_own(machine)
     if asked.json:
         print_json(
             {
@@ -75,27 +76,35 @@ def _usual_engines() -> list[str]:
     return [f"unix://{_USUAL}"] if _USUAL.exists() else []
 
 
-def _probe_engine(url: str) -> "EngineFacts":
-    from workrs.engine.probe import EngineFacts  # noqa: PLC0415
+def _judge(machine: "MachineFacts", url: str, *, rehearsed: bool) -> "tuple[Verdict, ...]":
+    from workrs.engine.probe import EngineFacts, rungs  # noqa: PLC0415
 
     try:
         from workrs.engine.engine_facts import probe_engine  # noqa: PLC0415
+        from workrs.engine.rehearsal import rehearse  # noqa: PLC0415
     except ModuleNotFoundError as error:
-        return EngineFacts(url=url, problem=f"the package {error.name} is not installed")
-    return probe_engine(url)
+        problem = f"the package {error.name} is not installed"
+        return rungs(machine, EngineFacts(url=url, problem=problem))
+    engine = probe_engine(url)
+    memory, *others = rungs(machine, engine)
+    if memory.ok and rehearsed:
+        problem = rehearse(url, engine.runc_root)
+        why = f"tried, and failed: {problem}" if problem else "tried: a container was restored"
+        memory = replace(memory, ok=not problem, why=why)
+    return (memory, *others)
 
 
-def _probe_own() -> "EngineFacts":
-    """Start an engine of our own, look at it, end it."""
+def _judge_own(machine: "MachineFacts") -> "tuple[Verdict, ...]":
+    """Start an engine of our own, rehearse on it, end it."""
     from workrs.engine.own import own_engines  # noqa: PLC0415
-    from workrs.engine.probe import EngineFacts  # noqa: PLC0415
+    from workrs.engine.probe import EngineFacts, rungs  # noqa: PLC0415
 
     with tempfile.TemporaryDirectory(prefix="workrs-doctor-") as root:
         try:
             with own_engines(1, Path(root)) as (engine,):
-                return _probe_engine(engine.url)
+                return _judge(machine, engine.url, rehearsed=True)
         except WorkrsError as error:
-            return EngineFacts(url="", problem=str(error))
+            return rungs(machine, EngineFacts(url="", problem=str(error)))
 
 
 def _print(found: "Sequence[Finding]", ladders: "Mapping[str, Sequence[Verdict]]") -> None:

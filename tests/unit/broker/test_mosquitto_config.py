@@ -20,7 +20,7 @@ PEERS = [
     Peer(name="n2", address=Address(host="127.0.0.1", port=18832)),
     Peer(name="n3", address=Address(host="node3.example", port=18833)),
 ]
-TEMPLATES = sorted(Path("mosquitto").glob("*.conf"))
+TEMPLATES = sorted((Path(__file__).parents[3] / "mosquitto").glob("*.conf"))
 
 
 def settings(text: str) -> list[str]:

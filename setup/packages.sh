@@ -13,12 +13,12 @@ step_packages() {
     if has mosquitto; then ok "mosquitto"; else
         packages="$packages mosquitto"
         services="$services mosquitto"
-        without="$without nodes (no broker);"
+        without="nodes (no broker)"
     fi
     if has dockerd && has containerd; then ok "dockerd, containerd"; else
         packages="$packages docker.io"
         services="$services docker containerd"
-        without="$without containers and memory checkpoints (the process runtime works);"
+        without="${without:+$without, }containers and memory checkpoints (the process runtime works)"
     fi
     if has runc; then ok "runc"; else packages="$packages runc"; fi
     if has busybox; then ok "busybox"; else packages="$packages busybox-static"; fi

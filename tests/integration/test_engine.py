@@ -318,6 +318,17 @@ def test_what_a_killed_supervisor_leaves_goes_with_the_next_start_of_any_engine(
     assert left_of(owned.layout) == {}
 
 
+@pytest.mark.parametrize("daemon", ["dockerd", "containerd"])
+def test_of_an_engine_whose_daemon_dies_nothing_goes_on(tmp_path: Path, daemon: str) -> None:
+    with OwnEngine(tmp_path / "engine") as engine, client_of(engine) as client:
+        client.containers.run(load_busybox(client), ["sleep", "600"], detach=True, **HARDENED)
+        for process in left_of(engine.layout)["processes"]:  # type: ignore[attr-defined]
+            if Path("/proc", process, "comm").read_text() == f"{daemon}\n":
+                os.kill(int(process), signal.SIGKILL)
+        assert until(lambda: not engine.is_alive())
+        assert left_of(engine.layout) == {}
+
+
 def test_an_engine_that_cannot_start_says_why_and_leaves_nothing(tmp_path: Path) -> None:
     engine = OwnEngine(tmp_path / "engine", storage_driver="nonsense")
     with pytest.raises(EngineError, match="nonsense"):

@@ -87,5 +87,6 @@ def test_the_lines_for_a_foreign_engine_are_json() -> None:
 
 
 def test_all_answers_can_be_written_as_json() -> None:
-    judged = [asdict(answer) for answer in (*findings(MACHINE), *rungs(MACHINE, ENGINE))]
+    judged = [asdict(finding) for finding in findings(MACHINE)]
+    judged += [asdict(verdict) for verdict in rungs(MACHINE, ENGINE)]
     assert json.loads(json.dumps([*judged, asdict(MACHINE), asdict(ENGINE)]))

@@ -85,7 +85,7 @@ def main() -> int:
     took: list[float] = []
     with ExitStack() as stack:
         root = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="workrs-bench-")))
-        found = stack.enter_context(stage(root, runtime="docker", engines=2))
+        found = stack.enter_context(stage(root, purpose="bench", runtime="docker", engines=2))
         agents = tuple(
             AgentPlan(name=f"edge-{i}", runtime=found.runtime, engine=found.engine(i), slots=4)
             for i in range(3)

@@ -27,8 +27,17 @@ def tell(node: Node, entry: JobEntry, now: Instant, *, again: bool = False) -> N
         state = front.open_state(local, entry.records, entry.record, node.size)
     else:
         return
-    if again or state != entry.told:
+    if again or _is_news(entry, state):
         _say(node, entry, state, now)
+
+
+def _is_news(entry: JobEntry, state: JobState) -> bool:
+    if entry.told is None or state == entry.told:
+        return entry.told is None
+    if entry.stored is not None and entry.stored.plain:
+        # A new attempt or checkpoint shows in JSON only: the plain word would just repeat.
+        return front.plain_word(state) != front.plain_word(entry.told)
+    return True
 
 
 def _say(node: Node, entry: JobEntry, state: JobState, now: Instant) -> None:

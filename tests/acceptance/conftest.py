@@ -10,8 +10,8 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from tests.acceptance.agreement import assert_agreement, assert_nothing_left
 
+from tests.acceptance.agreement import assert_agreement, assert_nothing_left
 from workrs.cli.cluster import AgentPlan, ClusterPlan, LocalCluster, local_cluster
 from workrs.cli.stage import Stage, stage
 from workrs.examples.functions import functions_toml
@@ -54,7 +54,7 @@ def start_cluster(tmp_path: Path) -> Iterator[StartCluster]:
 @pytest.fixture
 def engine_stage(tmp_path: Path) -> Iterator[Stage]:
     """Run two Docker Engines of our own, with an image and functions."""
-    with stage(tmp_path / "stage", runtime="docker", engines=2) as found:
+    with stage(tmp_path / "stage", purpose="test", runtime="docker", engines=2) as found:
         yield found
 
 

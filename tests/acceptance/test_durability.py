@@ -1,5 +1,7 @@
-"""Goal: a job that was acknowledged is never lost. Method: kill -9 of everything at once,
-right after the device heard *accepted*; start everything again on the same disks.
+"""Goal: a job that was acknowledged is never lost.
+
+Method: kill -9 of everything at once, right after the device heard *accepted*; start
+everything again on the same disks.
 """
 
 import json

@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from tests.acceptance.agreement import until
 
+from tests.acceptance.agreement import until
 from workrs.cli.cluster import LocalCluster
 from workrs.ports.bus import Address
 

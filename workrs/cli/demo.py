@@ -84,7 +84,7 @@ def _remove(root: Path) -> None:
 
 def _play(screen: DemoScreen, root: Path, asked: Namespace) -> Summary:
     screen.act("1  A cluster on this machine")
-    with stage(root, runtime=asked.runtime, engines=2, say=screen.say) as found:
+    with stage(root, purpose="demo", runtime=asked.runtime, engines=2, say=screen.say) as found:
         screen.say(f"checkpoints: {found.rung.value} ({found.why})")
         plan = _plan(root, found)
         jobs = demo_jobs(found.rung, long_s=asked.long)

@@ -45,12 +45,18 @@ def data_folder() -> Path:
 
 @contextmanager
 def stage(
-    root: Path, *, runtime: str = "auto", engines: int = 1, say: Say = lambda _text: None
+    root: Path,
+    *,
+    purpose: str,
+    runtime: str = "auto",
+    engines: int = 1,
+    say: Say = lambda _text: None,
 ) -> Iterator[Stage]:
     """Set a stage below *root* while the context lasts.
 
     Args:
         root: folder for the functions file.
+        purpose: up, demo, test or bench: each has engines of its own, so they do not collide.
         runtime: docker, process, or auto: docker where an engine of ours can run.
         engines: how many Docker Engines.
         say: told what is going on, a sentence at a time.
@@ -65,7 +71,7 @@ def stage(
             yield _stage(root, Rung.FILES, why, engines=(), image="none")
             return
         say(f"starting {engines} Docker Engine{'s' if engines > 1 else ''} of our own")
-        started = stack.enter_context(own_engines(engines, data_folder() / "engines"))
+        started = stack.enter_context(own_engines(engines, data_folder() / "engines" / purpose))
         yield _with_engines(root, started, say)
 
 

@@ -60,7 +60,7 @@ def run(asked: Namespace) -> int:
     def say(text: str) -> None:
         console.print(f"[dim]{text} …[/]")
 
-    with stage(asked.state, runtime=asked.runtime, say=say) as found:
+    with stage(asked.state, purpose="up", runtime=asked.runtime, say=say) as found:
         plan = _plan(asked, found)
         say(f"starting {asked.nodes} nodes and {asked.agents} agents")
         with local_cluster(plan) as cluster:
@@ -91,7 +91,8 @@ def _greet(console: Console, cluster: LocalCluster, found: Stage) -> None:
     port = next(iter(cluster.addresses.values())).port
     where = f"-h {HOST} -p {port} " if port != PORT else ""
     node = "" if port == PORT else f" --node {HOST}:{port}"
-    console.print(f"""
+    console.print(
+        f"""
 [bold green]The cluster runs.[/] Nodes: {", ".join(cluster.hosts)}. Checkpoints: {found.rung.value}.
 No passwords and no encryption: it listens on {HOST} only.
 Logs: {cluster.plan.root / "logs"}
@@ -101,11 +102,13 @@ Watch what a device is told, in a second terminal:
 Send raw bytes to a function, then a job of your own:
   mosquitto_pub {where}-q 1 -t workrs/1/up/pump-7/run/echo/job-1 -m hello
   mosquitto_pub {where}-q 1 -t workrs/1/up/pump-7/submit/job-2 \\
-    -m '{{"image": "{found.image}", "command": ["sh", "-c", "echo 0.5 > /job/progress; date"]}}'
+    -m '{{"image": "{found.image}", "command": ["sh", "-c", "sleep 3; date"]}}'
 See all of it:
   workrs jobs{node}
 
-[dim]Ctrl-C ends it. What is on its disks is there again at the next start.[/]""")
+[dim]Ctrl-C ends it. What is on its disks is there again at the next start.[/]""",
+        soft_wrap=True,
+    )
 
 
 def _watch(console: Console, cluster: LocalCluster, stop: threading.Event) -> None:

@@ -20,7 +20,7 @@ one that did not die. What nobody reads any more is dropped.
 3. It ends only after that. The next incarnation of the agent waits for its end.
 """
 
-# ruff: noqa: SIM105, PTH123 (contextlib and pathlib cost more memory than the rest of it)
+# ruff: noqa: SIM105, PTH123, PTH208 (contextlib and pathlib cost more memory than the rest of it)
 
 import os
 import select
@@ -79,7 +79,7 @@ def kill(target: str) -> bool:
     """Send SIGKILL to what the target names; return whether nothing is left."""
     kind, _, name = target.partition(":")
     if kind == "group":
-        return not signal_group(int(name), signal.SIGKILL)
+        return not signal_group(int(name), signal.SIGKILL) or not lives(int(name))
     if not write(name + "/cgroup.kill", b"1"):
         for pid in members(name):
             try:
@@ -98,6 +98,23 @@ def signal_group(pgid: int, number: int) -> bool:
     except OSError:
         return False
     return True
+
+
+def lives(pgid: int) -> bool:
+    """Return whether a process group has a member that is no zombie.
+
+    Zombies wait for whoever inherited them, which may take its time and is none of ours.
+    """
+    for name in os.listdir("/proc"):
+        if name.isdigit():
+            try:
+                with open("/proc/" + name + "/stat") as stat:
+                    fields = stat.read().rpartition(")")[2].split()
+            except OSError:
+                continue
+            if int(fields[2]) == pgid and fields[0] not in "ZX":
+                return True
+    return False
 
 
 def members(cgroup: str) -> list[int]:

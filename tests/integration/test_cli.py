@@ -5,6 +5,7 @@ lines that runs nothing: it claims what it is offered and proposes an outcome at
 """
 
 import asyncio
+import itertools
 import json
 import os
 import signal
@@ -75,10 +76,11 @@ def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 class InstantAgent:
     """Claims what it is offered; the outcome is the job's own input, or what its name says."""
 
-    incarnation = Incarnation(1, "ab" * 8)
+    starts = itertools.count(1)
 
     def __init__(self, bus: Bus) -> None:
         self.bus = bus
+        self.incarnation = Incarnation(next(self.starts), "ab" * 8)
         self.stored: dict[str, StoredSpec] = {}
         self.counter = 0
 

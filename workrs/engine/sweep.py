@@ -18,13 +18,20 @@ from workrs.engine.mount import unmount_below
 def take_lock(layout: EngineLayout) -> int | None:
     """Become the owner of the engine: return a descriptor to keep open, or None if it has one."""
     layout.run.mkdir(mode=0o700, parents=True, exist_ok=True)
-    lock = os.open(layout.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        lock = os.open(layout.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except FileNotFoundError:
+        return None  # a former owner has just removed the folder
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        # A former owner may have removed the file between the two calls: what is locked then
+        # is a file that nobody else will ever find.
+        if _is_at(lock, layout.lock):
+            return lock
     except BlockingIOError:
-        os.close(lock)
-        return None
-    return lock
+        pass
+    os.close(lock)
+    return None
 
 
 def sweep(layout: EngineLayout) -> None:
@@ -67,6 +74,13 @@ def container_cgroups(layout: EngineLayout) -> list[Path]:
         with contextlib.suppress(OSError, ValueError):
             folders.update(json.loads(state.read_text())["cgroup_paths"].values())
     return [Path(folder) for folder in sorted(folders) if folder]
+
+
+def _is_at(descriptor: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    except FileNotFoundError:
+        return False
 
 
 def _data_of(run: Path) -> Path:

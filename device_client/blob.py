@@ -186,18 +186,14 @@ def _get(
     return b"".join(parts)
 
 
-class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    """A redirect would carry the password to wherever it points."""
-
-    def redirect_request(self, *_args: object) -> None:
-        """Follow none: the redirect becomes an HTTPError."""
-
-
 @contextmanager
 def _open(
     request: urllib.request.Request, tls: "ssl.SSLContext | None", timeout_s: float
 ) -> Iterator[http.client.HTTPResponse]:
-    """Open *request* by HTTP or HTTPS alone (no file:, no proxy); StoreError for any failure."""
+    """Open *request* by HTTP or HTTPS; StoreError for any failure.
+
+    No file:, no proxy, and no redirect, which would carry the password to where it points.
+    """
     if request.type not in ("http", "https"):
         raise StoreError(f"{request.full_url[:100]}: only http and https are fetched")
     opener = urllib.request.OpenerDirector()
@@ -206,7 +202,6 @@ def _open(
         urllib.request.HTTPSHandler(context=tls),
         urllib.request.HTTPErrorProcessor(),
         urllib.request.HTTPDefaultErrorHandler(),
-        _NoRedirect(),
     ):
         opener.add_handler(handler)
     try:

@@ -176,7 +176,6 @@ class Brain:
         """Say everything that is unsaid: the subscription stands."""
         self._connected = True
         self._connection += 1
-        self._forget_questions()
         for entry in list(self._jobs.values()):
             if entry.ended is not None:
                 self._plan(entry, now + self._timing.out_grace_s)

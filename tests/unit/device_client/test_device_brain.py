@@ -121,6 +121,33 @@ def test_a_node_that_answers_others_is_asked_again_and_not_left(desk: Desk) -> N
     assert desk.tick(TICK_S) == [SendJob("a")]
 
 
+def test_silence_is_counted_from_the_last_answer(desk: Desk) -> None:
+    desk.connect()
+    desk.keep("a")
+    desk.keep("b")
+    desk.now += 1.0
+    desk.hear("b", "accepted")
+    assert desk.tick(TIMING.answer_timeout_s - TICK_S) == [SendJob("a")]
+    assert isinstance(desk.tick(TICK_S)[0], LeaveNode)
+
+
+def test_a_question_that_the_retained_end_answers_is_no_silence(desk: Desk) -> None:
+    desk.keep("a", accepted=True)
+    desk.wait("a")
+    desk.connect()
+    assert desk.tick(TIMING.snapshot_grace_s) == [SendJob("a")]
+    assert desk.hear("a", "succeeded", retained=True) == [ForgetJob("a")]
+    assert desk.tick(TIMING.answer_timeout_s) == []
+
+
+def test_who_waited_before_the_job_was_kept_still_waits(desk: Desk) -> None:
+    desk.connect()
+    assert desk.wait("a") == [AskRetained("a")]
+    assert desk.keep("a") == [SendJob("a")]
+    desk.hear("a", "running")
+    assert desk.tick(TIMING.reask_period_s) == [SendJob("a")]
+
+
 def test_retained_states_do_not_count_as_a_sign_of_life(desk: Desk) -> None:
     desk.keep("a", accepted=True)
     desk.connect()
@@ -177,6 +204,16 @@ def test_the_window_bounds_what_is_unanswered_and_moves_on_with_each_answer(desk
     assert SendJob(f"j{WINDOW + 1}") in desk.hear("j6", "rejected")
     desk.brain.disconnected()
     assert len(desk.connect()) == WINDOW
+
+
+def test_a_job_that_waits_for_the_window_waits_there_once(desk: Desk) -> None:
+    desk.connect()
+    for number in range(WINDOW):
+        desk.keep(f"j{number}")
+    assert desk.keep("late") == []
+    assert desk.do(desk.brain.uploaded("late", desk.now)) == []
+    desk.hear("j0", "accepted")
+    assert desk.hear("j1", "accepted") == [MarkAccepted("j1")]
 
 
 def test_an_awaited_job_is_asked_about_after_a_silence_and_an_unawaited_one_is_not(

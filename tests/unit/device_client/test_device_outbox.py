@@ -123,6 +123,18 @@ def test_a_file_of_another_device_or_version_or_no_database_is_refused(tmp_path:
         FileOutbox(tmp_path / "nowhere" / "box", device="dev")
 
 
+def test_what_is_kept_is_synced_and_marks_are_only_ordered(tmp_path: Path) -> None:
+    # No test can pull the plug; the settings are what SQLite's promise hangs on.
+    box = FileOutbox(tmp_path / "box", device="dev")
+    modes = [
+        connection.execute(f"PRAGMA {name}").fetchone()[0]
+        for connection in (box._synced, box._relaxed)
+        for name in ("journal_mode", "synchronous")
+    ]
+    assert modes == ["wal", 2, "wal", 1]
+    box.close()
+
+
 def test_a_closed_file_says_so(tmp_path: Path) -> None:
     box = FileOutbox(tmp_path / "box", device="dev")
     box.close()

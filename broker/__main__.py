@@ -11,13 +11,13 @@ import socket
 import time
 
 import uvloop
-from workrs.wire.function_file import load_functions
 
 from broker import brain
 from broker.agents import AgentTable
 from broker.blob_server import BlobServer
 from broker.config import NodeConfig
-from broker.ledger import create_ledger, open_ledger
+from broker.housekeeping import keep_house
+from broker.ledger import SqliteLedger, create_ledger, open_ledger
 from broker.mosquitto import MosquittoProcess, Peer, mosquitto, render
 from broker.node import Node, NodeSettings
 from broker.supervisor import NodeSupervisor
@@ -26,7 +26,7 @@ from workrs.adapters import log
 from workrs.adapters.mqtt import connect
 from workrs.domain.ids import Instant, client_id
 from workrs.domain.record import Incarnation
-from workrs.ports.ledger import Ledger
+from workrs.wire.function_file import load_functions
 
 LOG = log.get("node")
 
@@ -54,7 +54,7 @@ async def _run(config: NodeConfig) -> None:
         ledger.close()
 
 
-def _restore(config: NodeConfig, ledger: Ledger, now: Instant) -> Node:
+def _restore(config: NodeConfig, ledger: SqliteLedger, now: Instant) -> Node:
     """Return the node's memory as its ledger has it."""
     functions = load_functions(config.functions) if config.functions else {}
     settings = NodeSettings(
@@ -75,7 +75,7 @@ def _restore(config: NodeConfig, ledger: Ledger, now: Instant) -> Node:
     return node
 
 
-async def _serve(config: NodeConfig, ledger: Ledger) -> None:
+async def _serve(config: NodeConfig, ledger: SqliteLedger) -> None:
     loop = asyncio.get_running_loop()
     node = _restore(config, ledger, Instant(loop.time()))
     blobs = BlobServer(config.state_dir / "blobs", config.blobs.host, config.blobs.port)
@@ -89,7 +89,12 @@ async def _serve(config: NodeConfig, ledger: Ledger) -> None:
             address=config.listen,
             clock=loop.time,
         )
-        await _with_broker(config, supervisor)
+        async with asyncio.TaskGroup() as tasks:
+            house = tasks.create_task(
+                keep_house(node, ledger, blobs.directory), name=f"node[{config.name}].house"
+            )
+            await _with_broker(config, supervisor)
+            house.cancel()
     finally:
         await blobs.stop()
 

@@ -110,7 +110,7 @@ class NodeSupervisor:
             await self._commit(bus, effects)
         await self._publish(bus, effects.publishes)
         for fact in effects.facts:
-            self._log.event(fact.event, **fact.fields)
+            self._log.facts(fact.event, fact.fields)
         for job in effects.dropped_blobs:
             await asyncio.to_thread(self._drop_blobs, job)
 

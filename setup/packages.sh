@@ -1,4 +1,5 @@
-# Programs that come from the system's packages: Mosquitto, Docker Engine, runc, BusyBox.
+# Programs that come from the system's packages: Mosquitto and its command-line clients,
+# Docker Engine, runc, BusyBox.
 
 # The service programs are in sbin, which a plain user's PATH may leave out.
 PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
@@ -15,6 +16,7 @@ step_packages() {
         services="$services mosquitto"
         without="nodes (no broker)"
     fi
+    if has mosquitto_pub; then ok "mosquitto_pub"; else packages="$packages mosquitto-clients"; fi
     if has dockerd && has containerd; then ok "dockerd, containerd"; else
         packages="$packages docker.io"
         services="$services docker containerd"

@@ -7,6 +7,7 @@ given; values with spaces are quoted as JSON, so a line can be taken apart again
 import json
 import logging
 import sys
+from collections.abc import Mapping
 from typing import TextIO
 
 _PLAIN = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-/:+@%")
@@ -27,6 +28,10 @@ class EventLog:
 
     def event(self, key: str, /, *, level: int = logging.INFO, **fields: object) -> None:
         """Log that *key* happened, with its facts."""
+        self.facts(key, fields, level=level)
+
+    def facts(self, key: str, fields: Mapping[str, object], *, level: int = logging.INFO) -> None:
+        """Log that *key* happened, with facts whose names are known at run time only."""
         if self._logger.isEnabledFor(level):
             facts = " ".join(f"{name}={_quote(value)}" for name, value in fields.items())
             self._logger.log(level, "%s", f"{key} {facts}" if facts else key)

@@ -1,4 +1,4 @@
-"""Dumping a container's memory with CRIU, through runc and past the engine.
+"""Dumping a container's memory with CRIU, through runc and past the engine; and its leftovers.
 
 The engine's own checkpoint call packs the images through its content store, which takes some
 twenty times as long and needs its experimental flag. Restoring is the engine's: it starts a
@@ -7,10 +7,18 @@ container with our OCI runtime, see `workrs.oci`.
 
 import asyncio
 import contextlib
+import os
+import shutil
+import signal
 from pathlib import Path
 
+from edge_agent.runtimes import job_mount
 from edge_agent.runtimes.host import tool_path
 from workrs.domain.errors import ContainerError
+
+_RESTORE_S = 10.0
+_RESTORE_BYTES_PER_S = 100 << 20
+"""A tenth of what was measured."""
 
 
 async def dump(container_id: str, *, runc_root: Path, folder: Path) -> None:
@@ -44,7 +52,53 @@ async def dump(container_id: str, *, runc_root: Path, folder: Path) -> None:
     if process.returncode:
         reason = await asyncio.to_thread(_explain, work / "dump.log", output)
         raise ContainerError(f"CRIU could not save container {container_id[:12]}: {reason}")
-    await asyncio.to_thread(_protect, image)
+    await asyncio.to_thread(_tidy, image, work)
+
+
+def restore_limit_s(folder: Path) -> float:
+    """Return how long restoring the images in *folder* may take; CRIU knows no end of its own."""
+    size = sum(path.stat().st_size for path in (folder / "image").iterdir())
+    return _RESTORE_S + size / _RESTORE_BYTES_PER_S
+
+
+def clear_restore(container_id: str, folder: Path) -> None:
+    """Remove what a restore that failed left: processes that hang, and mounts in `work/`. Blocks.
+
+    CRIU given a page image that is too short reads its end for ever.
+    """
+    for pid in _descendants(_restorers(container_id)):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    # Cgroups are mounted in there: not to be reached by whoever removes the folder.
+    job_mount.unmount_below(folder)
+    shutil.rmtree(folder / "work", ignore_errors=True)
+
+
+def _restorers(container_id: str) -> set[int]:
+    """Return the `runc restore` of a container, if there is one."""
+    found = set()
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            words = (process / "cmdline").read_bytes().decode(errors="replace").split("\0")
+            if container_id in words and "restore" in words:
+                found.add(int(process.name))
+    return found
+
+
+def _descendants(pids: set[int]) -> set[int]:
+    """Return *pids* and all that they started, as far as their parents still live."""
+    children: dict[int, set[int]] = {}
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            fields = (process / "stat").read_text().rpartition(")")[2].split()
+            children.setdefault(int(fields[1]), set()).add(int(process.name))
+    found: set[int] = set()
+    left = set(pids)
+    while left:
+        pid = left.pop()
+        found.add(pid)
+        left |= children.get(pid, set()) - found
+    return found
 
 
 def _explain(log: Path, output: bytes) -> str:
@@ -56,6 +110,7 @@ def _explain(log: Path, output: bytes) -> str:
     return output.decode(errors="replace").strip()[-500:]
 
 
-def _protect(image: Path) -> None:
+def _tidy(image: Path, work: Path) -> None:
+    shutil.rmtree(work)
     for path in image.iterdir():
         path.chmod(0o600)

@@ -15,6 +15,7 @@ from typing import Self
 
 from edge_agent.cgroup import Cgroup, freezer_mount
 from edge_agent.runtimes import job_mount
+from edge_agent.runtimes.criu import clear_restore, restore_limit_s
 from edge_agent.runtimes.docker_attempt import DockerAttempt
 from edge_agent.runtimes.docker_engine import DockerEngine
 from edge_agent.runtimes.docker_options import (
@@ -224,14 +225,18 @@ class DockerRuntime:
             await self._engine.start(container_id)
             return
         oci.hand_over(container_id, saved.path.absolute())
+        limit_s = restore_limit_s(saved.path)
         try:
-            await self._engine.start(container_id)
-        except ContainerError as error:
-            errors = oci.restore_errors(saved.path)
-            why = errors[-1] if errors else str(error)
-            raise RestoreError(f"{request.job} was not restored: {why}") from error
-        finally:
+            async with asyncio.timeout(limit_s):
+                await self._engine.start(container_id)
+        except BaseException as error:
             oci.take_back(container_id)
+            errors = oci.restore_errors(saved.path)
+            await asyncio.to_thread(clear_restore, container_id, saved.path)
+            if not isinstance(error, ContainerError | TimeoutError):
+                raise
+            why = errors[-1] if errors else str(error) or f"it took over {limit_s:.0f} s"
+            raise RestoreError(f"{request.job} was not restored: {why}") from error
 
     def _cgroup(self, container_id: str) -> Cgroup:
         scope = f"docker-{container_id}.scope"

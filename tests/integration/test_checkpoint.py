@@ -1,0 +1,306 @@
+"""Goal: a container moves between engines with memory, files and output of one instant.
+
+Method: a counter that keeps one number in memory, in a growing open file and in what it prints
+moves twenty times, through stores; at its end all three must agree, without gap or repetition.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import shutil
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from edge_agent.checkpoint import Saved, load, save, size_limit
+from edge_agent.runtimes.docker import DockerRuntime
+from edge_agent.stores import Stores
+from tests.engine_fixture import Engines, engines
+from workrs.domain.errors import ContainerError
+from workrs.domain.ids import ClientId, Epoch, Instant, JobId
+from workrs.domain.job import CheckpointMode, CheckpointPolicy, JobSpec
+from workrs.engine.mount import below, read_mounts
+from workrs.ports.runtime import Exit, RestoreError, Rung, Snapshot, StartRequest
+from workrs.testing.runtime import FakeWarden
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    from edge_agent.runtimes.docker_attempt import DockerAttempt
+
+__all__ = ["engines"]  # a fixture is found by its name in the module
+
+pytestmark = [pytest.mark.engine, pytest.mark.criu]
+
+HOPS = 20
+COUNTER = """
+import sys, time
+ballast = bytearray(range(256)) * 4096
+with open("/job/lines", "a") as lines, open("/job/progress", "a") as progress:
+    for n in range(1, int(sys.argv[1]) + 1):
+        lines.write(f"{n}\\n")
+        lines.flush()
+        # No line end: what a container prints must not wait for one.
+        print(n, end=" ", flush=True)
+        progress.write(f"{n / int(sys.argv[1])} at {n}\\n")
+        progress.flush()
+        time.sleep(0.005)
+assert ballast == bytearray(range(256)) * 4096
+with open("/job/lines") as lines:
+    assert lines.read().split() == [str(n) for n in range(1, int(sys.argv[1]) + 1)]
+with open("/job/attempt") as attempt:
+    print("\\n" + attempt.read().strip())
+"""
+
+
+class Cluster:
+    """A runtime on each engine, and a store."""
+
+    def __init__(
+        self, runtimes: list[DockerRuntime], stores: Stores, path: Path, image: str
+    ) -> None:
+        self.runtimes = runtimes
+        self.stores = stores
+        self.path = path
+        self.spec = JobSpec(image=image, command=("python3", "-c", COUNTER, "1500"), memory_mb=64)
+        self.epoch = 0
+
+    async def start(
+        self, number: int, spec: JobSpec | None = None, snapshot: Snapshot | None = None
+    ) -> DockerAttempt:
+        self.epoch += 1
+        return await self.runtimes[number].start(
+            StartRequest(
+                job=JobId("pump_1"),
+                epoch=Epoch(self.epoch),
+                attempt=self.epoch,
+                spec=spec or self.spec,
+                deadline=Instant(1e12),
+                restore_from=snapshot,
+            )
+        )
+
+    async def save(self, attempt: DockerAttempt) -> Saved:
+        snapshot = await attempt.checkpoint(self.path / "taken")
+        try:
+            return await save(
+                snapshot,
+                job=attempt.job,
+                epoch=attempt.epoch,
+                seq=1,
+                stores=[self.stores.open(self.url(name)) for name in ("n1", "n2")],
+            )
+        finally:
+            shutil.rmtree(snapshot.path)
+
+    async def load(self, saved: Saved) -> Snapshot:
+        return await load(
+            saved.ref,
+            job=JobId("pump_1"),
+            open_store=self.stores.open,
+            path=self.path / f"loaded-{saved.ref.epoch}",
+            limit_bytes=size_limit(memory_mb=64, disk_bytes=256 << 20),
+        )
+
+    def url(self, name: str) -> str:
+        (self.path / name).mkdir(exist_ok=True)
+        return (self.path / name).as_uri()
+
+
+@contextlib.asynccontextmanager
+async def cluster(engines: Engines, path: Path) -> AsyncIterator[Cluster]:
+    runtimes = [
+        await DockerRuntime.open(
+            url=engine.url, agent=ClientId(name), work=path / name, warden=FakeWarden()
+        )
+        for name, engine in (("a1", engines.a), ("a2", engines.b))
+    ]
+    if runtimes[0].rung is not Rung.MEMORY:
+        pytest.skip("this machine cannot checkpoint memory: see `workrs doctor`")
+    async with Stores() as stores:
+        try:
+            yield Cluster(runtimes, stores, path, engines.image)
+        finally:
+            for runtime in runtimes:
+                await runtime.close()
+    assert not below(read_mounts(), path)
+
+
+async def counted(attempt: DockerAttempt, number: float) -> None:
+    """Wait until the counter has passed *number*, as a share."""
+    async with asyncio.timeout(30):
+        while True:
+            progress = await attempt.progress()
+            if progress is not None and progress.fraction > number:
+                return
+            await asyncio.sleep(0.01)
+
+
+def assert_whole(ended: Exit) -> None:
+    assert ended.code == 0, ended.stderr_tail
+    assert isinstance(ended.result, bytes)
+    numbers = ended.result.split(b"\n")[0]
+    assert numbers.split() == [str(n).encode() for n in range(1, 1501)]
+
+
+@pytest.mark.timeout(300)
+def test_nothing_is_lost_or_repeated_over_twenty_moves(engines: Engines, tmp_path: Path) -> None:
+    async def story() -> None:
+        async with cluster(engines, tmp_path) as world:
+            attempt = await world.start(0)
+            for hop in range(HOPS):
+                await counted(attempt, hop / (HOPS + 5))
+                saved = await world.save(attempt)
+                assert saved.ref.rung == "memory"
+                # It ran on after its checkpoint: what it did since must leave no trace.
+                await attempt.remove()
+                snapshot = await world.load(saved)
+                attempt = await world.start((hop + 1) % 2, snapshot=snapshot)
+                shutil.rmtree(snapshot.path)
+            ended = await attempt.wait()
+            assert_whole(ended)
+            assert isinstance(ended.result, bytes)
+            assert f'"epoch": {HOPS + 1}'.encode() in ended.result
+            assert b'"resumed": true' in ended.result
+            await attempt.remove()
+
+    asyncio.run(story())
+
+
+def test_a_checkpointed_program_runs_on_undisturbed(engines: Engines, tmp_path: Path) -> None:
+    async def story() -> None:
+        async with cluster(engines, tmp_path) as world:
+            attempt = await world.start(0)
+            for number in range(5):
+                await counted(attempt, number / 20)
+                await world.save(attempt)
+            assert_whole(await attempt.wait())
+            await attempt.remove()
+
+    asyncio.run(story())
+
+
+def test_a_cancelled_checkpoint_leaves_the_program_whole(engines: Engines, tmp_path: Path) -> None:
+    async def story() -> None:
+        async with cluster(engines, tmp_path) as world:
+            attempt = await world.start(0)
+            for number in range(8):
+                await counted(attempt, number / 20)
+                task = asyncio.create_task(attempt.checkpoint(tmp_path / "cut"))
+                await asyncio.wait([task], timeout=0.03 * number)
+                task.cancel()
+                await asyncio.wait([task])
+                shutil.rmtree(tmp_path / "cut", ignore_errors=True)
+            assert_whole(await attempt.wait())
+            await attempt.remove()
+
+    asyncio.run(story())
+
+
+def test_a_frozen_program_stays_frozen_over_its_checkpoint(
+    engines: Engines, tmp_path: Path
+) -> None:
+    async def story() -> None:
+        async with cluster(engines, tmp_path) as world:
+            attempt = await world.start(0)
+            await counted(attempt, 0.05)
+            await attempt.freeze()
+            saved = await world.save(attempt)
+            before = await attempt.progress()
+            for _ in range(20):
+                await asyncio.sleep(0.01)
+                assert await attempt.progress() == before
+            await attempt.thaw()
+            assert_whole(await attempt.wait())
+            await attempt.remove()
+            snapshot = await world.load(saved)
+            again = await world.start(1, snapshot=snapshot)
+            assert_whole(await again.wait())
+            await again.remove()
+
+    asyncio.run(story())
+
+
+def test_a_program_killed_during_its_checkpoint_is_dead(engines: Engines, tmp_path: Path) -> None:
+    async def story() -> None:
+        async with cluster(engines, tmp_path) as world:
+            attempt = await world.start(0)
+            await counted(attempt, 0.05)
+            task = asyncio.create_task(attempt.checkpoint(tmp_path / "taken"))
+            await asyncio.wait([task], timeout=0.1)
+            async with asyncio.timeout(5):
+                await attempt.kill()
+                assert (await attempt.wait()).code == 137
+                await asyncio.wait([task])
+            await attempt.remove()
+
+    asyncio.run(story())
+
+
+def test_memory_is_not_restored_where_it_does_not_fit(engines: Engines, tmp_path: Path) -> None:
+    async def story() -> None:
+        async with cluster(engines, tmp_path) as world:
+            attempt = await world.start(0)
+            await counted(attempt, 0.05)
+            snapshot = await attempt.checkpoint(tmp_path / "taken")
+            await attempt.remove()
+            other_cpu = replace(snapshot, host=replace(snapshot.host, cpu="other"))
+            with pytest.raises(RestoreError, match="cpu"):
+                await world.start(1, snapshot=other_cpu)
+            with pytest.raises(RestoreError, match="command"):
+                await world.start(1, replace(world.spec, command=("sh",)), snapshot)
+            os.truncate(snapshot.path / "image" / "pages-1.img", 4096)
+            with pytest.raises(RestoreError, match="pump_1 was not restored"):
+                await world.start(1, snapshot=snapshot)
+            assert not list((tmp_path / "a2").iterdir())
+
+    asyncio.run(story())
+
+
+def test_on_the_files_rung_a_program_finds_its_files(engines: Engines, tmp_path: Path) -> None:
+    async def story() -> None:
+        async with cluster(engines, tmp_path) as world:
+            script = 'read n <kept && echo "found $n $WORKRS_RESUMED" || { echo 7 >kept; sleep 9; }'
+            spec = replace(
+                world.spec,
+                command=("sh", "-c", script),
+                checkpoint=CheckpointPolicy(mode=CheckpointMode.FILES),
+            )
+            attempt = await world.start(0, spec)
+            async with asyncio.timeout(20):
+                while True:
+                    snapshot = await attempt.checkpoint(tmp_path / "taken")
+                    if (snapshot.path / "job" / "kept").exists():
+                        break
+                    shutil.rmtree(snapshot.path)
+            assert snapshot.rung is Rung.FILES
+            again = await world.start(1, spec, snapshot)
+            assert (await again.wait()).result == b"found 7 1\n"
+            await attempt.remove()
+            await again.remove()
+
+    asyncio.run(story())
+
+
+def test_a_failed_dump_leaves_the_program_whole(engines: Engines, tmp_path: Path) -> None:
+    async def story() -> None:
+        async with cluster(engines, tmp_path) as world:
+            # CRIU refuses a file that was deleted and is larger than it keeps in its images.
+            script = (
+                "exec 3>/job/big; dd if=/dev/zero bs=1024 count=3000 >&3; rm /job/big; "
+                "echo 0.5 >/job/progress; sleep 2; echo done"
+            )
+            attempt = await world.start(0, replace(world.spec, command=("sh", "-c", script)))
+            await counted(attempt, 0.4)
+            with pytest.raises(ContainerError, match="CRIU could not save"):
+                await attempt.checkpoint(tmp_path / "taken")
+            assert not (tmp_path / "taken").exists()
+            ended = await attempt.wait()
+            assert (ended.code, ended.result) == (0, b"done\n")
+            await attempt.remove()
+
+    asyncio.run(story())

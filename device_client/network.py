@@ -83,6 +83,8 @@ class Network:
         self._deadline: float | None = None
         """For the next step of the connection's start; None once it stands."""
         self._down_token = 0
+        self._refusal = ""
+        """What this connection's broker refused to pass on. It explains a silence."""
         self._watchers = 0
         self._asked: set[str] = set()
         """Jobs with a subscription of their own on this connection."""
@@ -225,7 +227,8 @@ class Network:
         return ()
 
     def _on_refused(self, job: str, code: int, reason: str) -> Iterable[Effect]:
-        self.trouble = f"{self._route.current}: refuses job {job}: {reason}"
+        self._refusal = f"it refuses what concerns job {job}: {reason}"
+        self.trouble = f"{self._route.current}: {self._refusal}"
         if code == _PACKET_TOO_LARGE:
             return list(self._brain.refused(job, f"the node's broker says: {reason}"))
         return ()
@@ -234,7 +237,8 @@ class Network:
         """Give the connection up and go on to the next node."""
         if self._link is None:
             return
-        self.trouble = f"{self._link.node}: {reason}"
+        told = f" ({self._refusal})" if self._refusal else ""
+        self.trouble = f"{self._link.node}: {reason}{told}"
         self._drop_link()
         now = self._clock()
         if now - self._connected_at > self._timing.backoff_max_s:
@@ -251,6 +255,7 @@ class Network:
             self._link.close()
             self._link = None
         self._deadline = None
+        self._refusal = ""
         self._asked.clear()
 
     # Effects.

@@ -35,6 +35,7 @@ allow_anonymous true
 set_tcp_nodelay true
 persistence false
 log_dest none
+user root
 {more}
 """
 
@@ -58,7 +59,11 @@ class Broker:
 
     def start(self) -> None:
         self.process = subprocess.Popen(self._arguments)
-        wait_for_listener(self.process, Address(host=HOST, port=self.port))
+        self.wait_for(self.port)
+
+    def wait_for(self, port: int) -> None:
+        assert self.process is not None
+        wait_for_listener(self.process, Address(host=HOST, port=port))
 
     def send(self, number: signal.Signals) -> None:
         assert self.process is not None
@@ -76,7 +81,12 @@ class ScriptedNode:
     """A node of a cluster of one, beside *broker*. Use as a context manager."""
 
     def __init__(
-        self, broker: Broker, *, blobs_url: str = "", nodes: tuple[str, ...] = ("node-1",)
+        self,
+        broker: Broker,
+        *,
+        port: int | None = None,
+        blobs_url: str = "",
+        nodes: tuple[str, ...] = ("node-1",),
     ) -> None:
         self.changed = threading.Condition()
         self.jobs: dict[tuple[str, str], bytes] = {}
@@ -87,7 +97,8 @@ class ScriptedNode:
         self.cancelled: set[str] = set()
         self.on_job: Callable[[ScriptedNode, str, str, bytes], None] = succeed
         """Called for every delivery. None of its own: say nothing."""
-        self._broker = broker
+        self._port = port or broker.port
+        broker.wait_for(self._port)
         self._name, self._nodes = nodes[0], nodes
         self._blobs_url = blobs_url
         self._client = mqtt.Client(
@@ -103,7 +114,7 @@ class ScriptedNode:
 
     def __enter__(self) -> Self:
         """Connect and hear what devices say."""
-        self._client.connect(HOST, self._broker.port, 60)
+        self._client.connect(HOST, self._port, 60)
         self._client.loop_start()
         assert self._ready.wait(WAIT_S)
         return self

@@ -10,6 +10,7 @@ import asyncio
 import hashlib
 import json
 import signal
+import ssl
 import subprocess
 import sys
 import threading
@@ -32,6 +33,7 @@ from device_client import (
     UnknownJobError,
 )
 from tests.integration.device_peer import WAIT_S, Broker, ScriptedNode, accept, ignore
+from tests.mosquitto_fixture import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -273,6 +275,56 @@ def test_a_message_too_big_for_the_bus_is_rejected_and_blocks_nothing(
         assert device.result(small, timeout=WAIT_S).value == b"cba"
         with pytest.raises(JobRejectedError, match="takes 2000 at most"):
             device.result(big, timeout=WAIT_S)
+
+
+def test_what_the_broker_refuses_is_told_to_who_waits(
+    make_broker: Callable[..., Broker], tmp_path: Path
+) -> None:
+    acl = tmp_path / "acl"
+    acl.write_text("topic read workrs/1/down/#\n")
+    acl.chmod(0o644)
+    strict = make_broker(more=f"acl_file {acl}")
+    with (
+        Device("pump-7", [strict.address], timing=FAST) as device,
+        pytest.raises(ResultTimeoutError, match="Not authorized"),
+    ):
+        device.result(device.submit(SPEC), timeout=1.5)
+
+
+def _openssl(folder: Path, *arguments: str) -> None:
+    subprocess.run(["openssl", *arguments], cwd=folder, check=True, capture_output=True)
+
+
+def test_a_device_may_show_a_certificate(
+    make_broker: Callable[..., Broker], tmp_path: Path
+) -> None:
+    new = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2")
+    _openssl(tmp_path, "req", "-x509", *new, "-keyout", "ca.key", "-out", "ca", "-subj", "/CN=ca")
+    for name in ("127.0.0.1", "pump-7"):
+        extension = ("-addext", "subjectAltName=IP:127.0.0.1")
+        signer = ("-CA", "ca", "-CAkey", "ca.key")
+        files = ("-keyout", f"{name}.key", "-out", name)
+        _openssl(
+            tmp_path, "req", "-x509", *new, *signer, *files, "-subj", f"/CN={name}", *extension
+        )
+    for key in tmp_path.glob("*.key"):
+        key.chmod(0o644)  # Mosquitto gives up root before it reads its own.
+    inside = free_port()
+    tls = make_broker(
+        more=f"cafile {tmp_path}/ca\ncertfile {tmp_path}/127.0.0.1\n"
+        f"keyfile {tmp_path}/127.0.0.1.key\nrequire_certificate true\n"
+        f"use_identity_as_username true\nlistener {inside} 127.0.0.1"
+    )
+    trusting, showing = (ssl.create_default_context(cafile=tmp_path / "ca") for _ in range(2))
+    showing.load_cert_chain(tmp_path / "pump-7", tmp_path / "pump-7.key")
+    with ScriptedNode(tls, port=inside):
+        with Device("pump-7", [tls.address], tls=showing) as device:
+            assert device.result(device.submit(SPEC), timeout=WAIT_S).value == b"cba"
+        with (
+            Device("pump-7", [tls.address], tls=trusting) as device,
+            pytest.raises(ResultTimeoutError, match=r"last state kept; last trouble: .+"),
+        ):
+            device.result(device.submit(SPEC), timeout=0.5)
 
 
 def test_closing_wakes_whoever_waits(broker: Broker, node: ScriptedNode) -> None:

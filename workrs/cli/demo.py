@@ -96,7 +96,8 @@ def _play(screen: DemoScreen, root: Path, asked: Namespace) -> Summary:
                 play.kill_agent()
                 play.kill_broker()
                 results = play.collect(jobs)
-        screen.act("5  The books")
+                play.revive_agent()
+        screen.act("6  The books")
         names = [f"{DEVICE}_{job.name}" for job in jobs]
         books = audit([root / name / "ledger.db" for name in cluster.node_names], names)
         _tell_audit(screen, books, len(names))

@@ -1,5 +1,6 @@
 """The acts of the demo: send, kill an agent, kill a broker, collect."""
 
+import asyncio
 import os
 import signal
 import time
@@ -11,7 +12,7 @@ from types import TracebackType
 from typing import Self
 
 from device_client import Device, Report, Result
-from workrs.cli.cluster import LocalCluster
+from workrs.cli.cluster import LocalCluster, wait_ready
 from workrs.cli.container_watch import ContainerWatch
 from workrs.cli.demo_audit import Audit
 from workrs.cli.demo_jobs import LONG, TWIN, DemoJob
@@ -69,6 +70,7 @@ class Play:
         self._stack = ExitStack()
         self._jobs: list[str] = []
         self._sent_at = 0.0
+        self._killed = ""
         self._takeover_s = 0.0
         self._repeated = 0.0
         self._long_s = 0.0
@@ -117,6 +119,7 @@ class Play:
             f"{_percent(checkpoint.get('progress'))}, {_size(checkpoint.get('bytes'))}"
         )
         killed_at = time.monotonic()
+        self._killed = report.agent
         self._cluster.kill(report.agent, signal.SIGKILL)
         self._screen.bad(f"SIGKILL to {report.agent}")
         back = self._wait_elsewhere(report)
@@ -154,6 +157,16 @@ class Play:
         self._until("the device at another node", lambda: self._device.node not in (None, host))
         took_s = time.monotonic() - killed_at
         self._screen.good(f"the device is at {self._device.node} {took_s:.2f} s later")
+
+    def revive_agent(self) -> None:
+        """Start the killed agent again: a new incarnation, which removes what is left."""
+        self._screen.act("5  The dead agent comes back")
+        self._cluster.start(self._killed)
+        asyncio.run(wait_ready(self._cluster))
+        self._screen.good(
+            f"{self._killed} is a new incarnation: it adopts nothing and has removed what its "
+            "former self left"
+        )
 
     def collect(self, jobs: Sequence[DemoJob]) -> dict[str, Result]:
         """Wait for every job's one result."""

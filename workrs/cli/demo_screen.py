@@ -54,7 +54,11 @@ class DemoScreen:
         line = Text(f"{self.elapsed_s:6.1f} s  ", style="dim")
         line.append(f"{mark} ", style=style or "dim")
         line.append(text, style=style)
-        self.console.print(line)
+        # A line is a line: what a narrow terminal cannot show of it is cut, not wrapped.
+        terminal = self.console.is_terminal
+        self.console.print(
+            line, no_wrap=True, overflow="ellipsis" if terminal else "ignore", crop=terminal
+        )
 
     def good(self, text: str) -> None:
         """Tell something that went as promised."""

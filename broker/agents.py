@@ -5,9 +5,12 @@
 2. A will is void once a heartbeat of a later connection or incarnation was seen.
 3. `busy` counts what this node granted and what it has on offer; other nodes' offers are
    unknown here, and dispatch may be wrong without harm.
+4. An agent is known from the first lease it is granted, before it is heard: the leases on
+   this node's disk after a restart end with its will like any other.
 """
 
 from dataclasses import dataclass, field
+from math import inf
 
 from workrs.domain.dispatch import AgentProfile, Candidate
 from workrs.domain.ids import ClientId, Epoch, Instant, JobId
@@ -56,11 +59,23 @@ class AgentTable:
 
     ttl_s: float
     entries: dict[ClientId, AgentEntry] = field(default_factory=dict)
-    _free: set[ClientId] = field(default_factory=set)
+    _free: dict[ClientId, tuple[object, ...]] = field(default_factory=dict)
+    """Agents with a free slot, and what of their profiles decides which jobs fit."""
+    _fresh: dict[ClientId, None] = field(default_factory=dict)
+    """Agents whose slot, or its use, came since the dispatcher last looked."""
 
     def get(self, client: ClientId) -> AgentEntry | None:
         """Return the agent's entry, if it was ever heard."""
         return self.entries.get(client)
+
+    def know(self, client: ClientId, incarnation: Incarnation) -> AgentEntry:
+        """Return the agent's entry, made for one that was granted a lease but never heard."""
+        entry = self.entries.get(client)
+        if entry is None:
+            # Not heard yet, so not silent yet: its leases end by themselves.
+            entry = AgentEntry(client, incarnation, counter=-1, seen_at=Instant(inf))
+            self.entries[client] = entry
+        return entry
 
     def admit(self, client: ClientId, beat: Beat) -> AgentEntry | None:
         """Return the entry to update with *beat*, or None when the beat is stale."""
@@ -89,9 +104,13 @@ class AgentTable:
             and not profile.draining
             and entry.busy < profile.slots
         ):
-            self._free.add(entry.client)
+            ability = (profile.arch, profile.labels, profile.memory_mb, profile.rung)
+            if self._free.get(entry.client) != ability:
+                self._free[entry.client] = ability
+                self._fresh[entry.client] = None
         else:
-            self._free.discard(entry.client)
+            self._free.pop(entry.client, None)
+            self._fresh.pop(entry.client, None)
 
     def candidates(self) -> list[Candidate]:
         """Return the agents with a free slot."""
@@ -101,6 +120,12 @@ class AgentTable:
             if entry.profile is not None:
                 found.append(Candidate(client=client, profile=entry.profile, busy=entry.busy))
         return found
+
+    def take_fresh(self) -> list[AgentProfile]:
+        """Return the profiles of agents that have come to take jobs since the last call."""
+        fresh, self._fresh = self._fresh, {}
+        found = [self.entries[client].profile for client in fresh]
+        return [profile for profile in found if profile is not None]
 
     def has_free(self) -> bool:
         """Return whether any agent has a free slot."""
@@ -112,4 +137,4 @@ class AgentTable:
 
     def count_live(self) -> int:
         """Return how many agents are there."""
-        return sum(1 for e in self.entries.values() if not e.gone)
+        return sum(1 for e in self.entries.values() if e.profile is not None and not e.gone)

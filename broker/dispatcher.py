@@ -5,24 +5,23 @@
 2. The node that ranks first for a job offers it at once; the others only if it was still
    free after their wait. Doubled offers do no harm, the votes decide.
 3. With no free agent nothing is scanned: the queue waits for a slot.
+4. A job whose lease a majority shows, at an epoch this node did not grant, is not offered
+   before a ttl without news of it: this node alone cannot know when that lease ends.
 """
 
-import heapq
 from zlib import crc32
 
 from broker.effect import Publish
 from broker.entry import JobEntry
 from broker.node import Node
 from workrs.domain import quorum
-from workrs.domain.dispatch import OFFER_S, choose, rank_nodes
-from workrs.domain.ids import ClientId, Epoch, Instant, JobId
+from workrs.domain.dispatch import OFFER_S, choose, need_of, rank_nodes
+from workrs.domain.ids import ClientId, Epoch, Instant
 from workrs.wire import topics
 from workrs.wire.message import Offer
 
 TURN_S = 1.5 * OFFER_S
 """How long each rank waits for the one before it."""
-SCAN_MAX = 64
-"""Jobs that fit no free agent which one pass may step over. The rest waits for the next."""
 
 
 def _is_ready(node: Node, entry: JobEntry, now: Instant) -> bool:
@@ -47,7 +46,8 @@ def consider(node: Node, entry: JobEntry, now: Instant) -> None:
         elif not entry.queued:
             assert entry.stored is not None
             entry.queued = True
-            heapq.heappush(node.queue, (-entry.stored.spec.priority, entry.arrived, entry.job))
+            item = (-entry.stored.spec.priority, entry.arrived, entry.job)
+            node.queue.push(need_of(entry.stored.spec), item)
     elif entry.is_open and now < entry.vote.lease_until:
         node.poke(entry.job, entry.vote.lease_until)
 
@@ -72,11 +72,19 @@ def _watch_offer(node: Node, entry: JobEntry, now: Instant) -> None:
         node.agents.refresh(agent)
 
 
+def stand_back(node: Node, entry: JobEntry, now: Instant) -> None:
+    """Leave the job to the nodes that granted a lease this node did not."""
+    led = quorum.leader(entry.records, node.size)
+    if led is not None and led[0] > entry.record.epoch:
+        entry.turn_at = Instant(now + node.settings.timing.ttl_s)
+
+
 def pump(node: Node, now: Instant) -> None:
     """Offer queued jobs while agents have free slots."""
-    stepped_over: list[tuple[int, int, JobId]] = []
-    while node.queue and node.agents.has_free() and len(stepped_over) < SCAN_MAX:
-        item = heapq.heappop(node.queue)
+    for profile in node.agents.take_fresh():
+        node.queue.revive(profile)
+    while node.agents.has_free() and (found := node.queue.pop()) is not None:
+        need, item = found
         entry = node.entries.get(item[2])
         if entry is None:
             continue
@@ -87,16 +95,18 @@ def pump(node: Node, now: Instant) -> None:
         agent = choose(entry.stored.spec, node.agents.candidates(), entry.avoid)
         if agent is None:
             entry.queued = True
-            stepped_over.append(item)
+            node.queue.give_up(need, item)
         else:
             _offer(node, entry, agent, now)
-    for item in stepped_over:
-        heapq.heappush(node.queue, item)
 
 
 def _must_wait(node: Node, entry: JobEntry, now: Instant) -> bool:
-    """Return whether nodes before this one should have their chance first."""
-    if entry.turn_at is None:
+    """Return whether nodes before this one should have their chance first.
+
+    A turn that came while no agent was free has passed: with a long queue every node would
+    otherwise offer every slot.
+    """
+    if entry.turn_at is None or now > entry.turn_at + TURN_S:
         rank = rank_nodes(entry.job, node.live_nodes()).index(node.name)
         entry.turn_at = Instant(now + rank * TURN_S)
     if now >= entry.turn_at:

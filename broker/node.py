@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from broker.agents import AgentTable
 from broker.effect import Effects, Fact, Publish
 from broker.entry import JobEntry
+from broker.job_queue import JobQueue
 from workrs.domain.ids import ClientId, Digest, Instant, JobId
 from workrs.domain.lease import LeaseTiming
 from workrs.domain.record import Holder, Incarnation, Record, Version
@@ -63,8 +64,8 @@ class Node:
     peers: dict[ClientId, Peer] = field(default_factory=dict)
     local_devices: set[ClientId] = field(default_factory=set)
     effects: Effects = field(default_factory=Effects)
-    queue: list[tuple[int, int, JobId]] = field(default_factory=list)
-    """Heap of jobs to offer: highest priority first, then oldest."""
+    queue: JobQueue = field(default_factory=JobQueue)
+    """Jobs to offer."""
     arrivals: int = 0
     step: int = 0
     beat: int = 0
@@ -124,8 +125,14 @@ class Node:
         if before.holder and (agent := self.agents.get(before.holder.client)):
             agent.holding.discard(entry.job)
             self.agents.refresh(agent)
-        if entry.is_open and after.holder and (agent := self.agents.get(after.holder.client)):
-            agent.holding.add(entry.job)
+        if entry.is_open and after.holder:
+            self.hold(after.holder, entry.job)
+
+    def hold(self, holder: Holder, job: JobId) -> None:
+        """Note that an agent has the lease of a job. A node that cancels is none."""
+        if holder.client not in self.settings.nodes:
+            agent = self.agents.know(holder.client, holder.incarnation)
+            agent.holding.add(job)
             self.agents.refresh(agent)
 
     def repeat(self, entry: JobEntry) -> None:

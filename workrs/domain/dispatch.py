@@ -8,6 +8,7 @@
 import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from workrs.domain.ids import ClientId, JobId
 from workrs.domain.job import CheckpointMode, JobSpec
@@ -53,16 +54,36 @@ def rank_nodes(job: JobId, nodes: Iterable[ClientId]) -> list[ClientId]:
     )
 
 
-def fits(spec: JobSpec, profile: AgentProfile) -> bool:
-    """Return whether the agent may get the job at all."""
+class Need(NamedTuple):
+    """What an agent must have to get a job. Jobs with the same need fit the same agents."""
+
+    arch: str | None
+    labels: frozenset[str]
+    memory_mb: int
+    memory_rung: bool
+
+
+def need_of(spec: JobSpec) -> Need:
+    """Return what the job needs of its agent."""
     wanted = spec.constraints
+    is_memory = spec.checkpoint.mode is CheckpointMode.MEMORY
+    return Need(wanted.arch, frozenset(wanted.labels), spec.memory_mb, is_memory)
+
+
+def meets(need: Need, profile: AgentProfile) -> bool:
+    """Return whether the agent may get jobs with this need at all."""
     return (
         not profile.draining
-        and (wanted.arch is None or wanted.arch == profile.arch)
-        and set(wanted.labels) <= set(profile.labels)
-        and spec.memory_mb <= profile.memory_mb
-        and (spec.checkpoint.mode is not CheckpointMode.MEMORY or profile.rung == "memory")
+        and need.arch in (None, profile.arch)
+        and need.labels.issubset(profile.labels)
+        and need.memory_mb <= profile.memory_mb
+        and (not need.memory_rung or profile.rung == "memory")
     )
+
+
+def fits(spec: JobSpec, profile: AgentProfile) -> bool:
+    """Return whether the agent may get the job at all."""
+    return meets(need_of(spec), profile)
 
 
 def choose(
@@ -74,7 +95,8 @@ def choose(
     they may be the only ones. Image present, then share of free slots, then load; ties by
     name so that all nodes agree.
     """
-    free = [c for c in candidates if c.busy < c.profile.slots and fits(spec, c.profile)]
+    need = need_of(spec)
+    free = [c for c in candidates if c.busy < c.profile.slots and meets(need, c.profile)]
     if not free:
         return None
 

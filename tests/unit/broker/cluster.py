@@ -1,28 +1,41 @@
-"""Three brains and a bus that delivers everything at once, for tests of the node's rules.
+"""Brains, their ledgers and a bus that delivers everything at once, for tests of the node's rules.
 
 Not a simulator: no faults but those a test asks for. Messages go through the codec, so a
-field that does not survive JSON fails here.
+field that does not survive JSON fails here. After every batch the promises are checked that
+hold whatever happens:
+
+1. No vote is published that is not on the disk by then (progress is no vote).
+2. *accepted* is said only while a majority of disks has the spec.
+3. No two nodes ever decide a job differently.
+4. What wakes a brain next lies in the future: no busy loop.
 """
 
 from collections import deque
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
 from broker import brain
 from broker.agents import AgentTable
-from broker.effect import Publish
+from broker.effect import Effects, Publish
 from broker.event import BrokerEmptied, Event, Ticked
 from broker.inbox import Dropped, parse
 from broker.node import Node, NodeSettings
-from workrs.domain.ids import ClientId, Instant
-from workrs.domain.record import Incarnation, Record
+from workrs.domain.dispatch import AgentProfile
+from workrs.domain.ids import ClientId, Digest, Epoch, Instant, JobId
+from workrs.domain.job import Outcome, Verdict, digest_of
+from workrs.domain.lease import LeaseTiming
+from workrs.domain.quorum import majority
+from workrs.domain.record import CheckpointRef, Incarnation, Record
 from workrs.ports.bus import Message
-from workrs.wire import codec, topics
-from workrs.wire.message import Function
+from workrs.testing.ledger import MemoryDisk, MemoryLedger
+from workrs.wire import codec, message, topics
+from workrs.wire.message import Function, Held, JobState, Offer, State
 
 FUNCTIONS = {
     "echo": Function(image="base", command=("cat", "/job/in/input")),
     "private": Function(image="base", command=("true",), callers=("pump-1",)),
 }
+TIMING = LeaseTiming()
 
 
 @dataclass
@@ -31,25 +44,91 @@ class Cluster:
 
     size: int = 3
     now: float = 1000.0
+    functions: Mapping[str, Function] = field(default_factory=lambda: FUNCTIONS)
     nodes: dict[str, Node] = field(default_factory=dict)
+    disks: dict[str, MemoryDisk] = field(default_factory=dict)
+    ledgers: dict[str, MemoryLedger] = field(default_factory=dict)
     down: set[str] = field(default_factory=set)
+    """Nodes that neither hear nor say anything."""
+    cut: set[frozenset[str]] = field(default_factory=set)
+    """Pairs of nodes whose bridges are down."""
     heard: list[tuple[str, Publish]] = field(default_factory=list)
     """Everything published, by whom."""
-    saved: dict[str, dict[str, Record]] = field(default_factory=dict)
+    retained: dict[str, dict[str, Publish]] = field(default_factory=dict)
+    """By node: what it retains on its own broker."""
 
     def __post_init__(self) -> None:
-        names = tuple(ClientId(f"n{i + 1}") for i in range(self.size))
-        for name in names:
-            settings = NodeSettings(
-                name=name,
-                nodes=names,
-                functions=FUNCTIONS,
-                incarnation=Incarnation(1, name * 8),
-            )
-            self.nodes[name] = Node(settings, lambda _job: None, AgentTable(settings.timing.ttl_s))
-        for name in names:
+        """Start every node on an empty disk."""
+        for name in self.names:
+            self.disks[name] = MemoryDisk()
+            self.retained[name] = {}
+            self._boot(name)
+        for name in self.names:
             self.feed(name, BrokerEmptied())
         self.tick()
+
+    @property
+    def names(self) -> tuple[ClientId, ...]:
+        return tuple(ClientId(f"n{i + 1}") for i in range(self.size))
+
+    def _boot(self, name: ClientId) -> None:
+        ledger = MemoryLedger(self.disks[name], wall=lambda: self.now)
+        settings = NodeSettings(
+            name=name,
+            nodes=self.names,
+            timing=TIMING,
+            functions=self.functions,
+            incarnation=Incarnation(ledger.boot, f"{name}-{ledger.boot}"),
+        )
+        node = Node(settings, ledger.retired, AgentTable(TIMING.ttl_s))
+        for saved in ledger.load():
+            ago_s = self.now - (saved.decided_wall_s or self.now)
+            brain.restore(node, saved.record, saved.payload, Instant(self.now), ago_s)
+        self.ledgers[name] = ledger
+        self.nodes[name] = node
+
+    # What happens to nodes.
+
+    def stop(self, *names: str) -> None:
+        """Take nodes away without a word."""
+        self.down |= set(names)
+
+    def start(self, *names: str, keep_memory: bool = False) -> None:
+        """Bring nodes back with their disks; bridges resend what is retained."""
+        self.down -= set(names)
+        for name in names:
+            if not keep_memory:
+                self._boot(ClientId(name))
+                self.retained[name] = {}
+                self.feed(name, BrokerEmptied())
+        for name in names:
+            for peer in self.names:
+                self._reconnect(name, peer)
+
+    def part(self, name: str, *peers: str) -> None:
+        """Cut the bridges between a node and some others, both ways."""
+        self.cut |= {frozenset((name, peer)) for peer in peers}
+
+    def heal(self) -> None:
+        """Mend every bridge; each resends what is retained."""
+        parted, self.cut = self.cut, set()
+        for pair in sorted(sorted(pair) for pair in parted):
+            self._reconnect(*pair)
+
+    def _reconnect(self, one: str, other: str) -> None:
+        for origin, peer in ((one, other), (other, one)):
+            if origin != peer and not {origin, peer} & self.down:
+                for publish in list(self.retained[origin].values()):
+                    if publish.topic.startswith(f"{topics.ROOT}/node/"):
+                        self._deliver(peer, publish)
+
+    def _deliver(self, peer: str, publish: Publish) -> None:
+        event = parse(ClientId(peer), _message(publish))
+        assert not isinstance(event, Dropped), event
+        if event is not None:
+            self.feed(peer, event)
+
+    # What nodes do.
 
     def feed(self, name: str, *events: Event) -> None:
         """Let events happen at one node, and all that follows everywhere."""
@@ -58,21 +137,50 @@ class Cluster:
             at, batch = todo.popleft()
             if at in self.down:
                 continue
-            effects = brain.handle(self.nodes[at], batch, Instant(self.now))
-            for change in effects.changes:
-                record = getattr(change, "record", None)
-                if record is not None:
-                    self.saved.setdefault(at, {})[record.job] = record
-            for publish in effects.publishes:
-                self.heard.append((at, publish))
+            for publish in self.handle(at, batch).publishes:
                 todo.extend(self._bridge(at, publish))
 
+    def handle(self, name: str, batch: list[Event]) -> Effects:
+        """Let one node handle a batch, commit it, and check what it may say."""
+        node = self.nodes[name]
+        effects = brain.handle(node, batch, Instant(self.now))
+        self.ledgers[name].commit(effects.changes)
+        assert node.wake_at() > self.now, f"{name} would spin"
+        for publish in effects.publishes:
+            self.heard.append((name, publish))
+            if publish.retain:
+                self.retained[name][publish.topic] = publish
+                if publish.body == b"":
+                    del self.retained[name][publish.topic]
+            self._check(name, publish)
+        return effects
+
+    def _check(self, name: str, publish: Publish) -> None:
+        body = publish.body
+        if isinstance(body, Record):
+            saved = self.disks[name].jobs.get(body.job)
+            assert _vote(body) == _vote(saved.record if saved else Record(job=body.job))
+        if isinstance(body, JobState) and body.state is State.ACCEPTED:
+            device = publish.topic.split("/")[3]
+            job = JobId(f"{device}_{body.job}")
+            on_disk = [d.jobs[job].digest for d in self.disks.values() if job in d.jobs]
+            most = max(on_disk.count(digest) for digest in set(on_disk))
+            assert most >= majority(self.size), "accepted before a majority had it on disk"
+        if isinstance(body, Record) and body.decided is not None:
+            decided = {
+                d.jobs[body.job].record.decided_digest
+                for d in self.disks.values()
+                if body.job in d.jobs
+            } - {None}
+            assert len(decided) == 1, "two outcomes"
+
     def _bridge(self, origin: str, publish: Publish) -> list[tuple[str, list[Event]]]:
-        message = _message(publish)
-        found = []
+        found: list[tuple[str, list[Event]]] = []
+        if not publish.topic.startswith(f"{topics.ROOT}/node/"):
+            return found
         for peer in self.nodes:
-            if peer != origin and message.topic.startswith(f"{topics.ROOT}/node/"):
-                event = parse(ClientId(peer), message)
+            if peer != origin and frozenset((peer, origin)) not in self.cut:
+                event = parse(ClientId(peer), _message(publish))
                 assert not isinstance(event, Dropped), event
                 if event is not None:
                     found.append((peer, [event]))
@@ -82,8 +190,9 @@ class Cluster:
         """Publish as a client at one node; bridges relay it to the others."""
         payload = body if isinstance(body, bytes) else codec.encode(body)
         relayed = topic.replace(f"{topics.ROOT}/up/", f"{topics.ROOT}/relay/{at}/")
-        for name in self.nodes:
-            if name != at and (not relays or at in self.down):
+        for name in sorted(self.nodes, key=lambda n: n != at):
+            parted = frozenset((name, at)) in self.cut
+            if name != at and (not relays or at in self.down or parted):
                 continue
             event = parse(ClientId(name), Message(topic if name == at else relayed, payload))
             if event is not None and not isinstance(event, Dropped):
@@ -99,25 +208,138 @@ class Cluster:
                 return
             self.now = min(end, self.now + step)
 
-    def down_states(self, device: str, job: str, rest: str = "") -> list[str]:
-        """Return the states a device was told, in order, by whichever node."""
+    # What clients do and see.
+
+    def submit(self, at: str, job: str = "j1", *, device: str = "pump-7", **spec: object) -> JobId:
+        """Submit a small job; return its id on the bus."""
+        fields = {"image": "base", "command": ["true"], **spec}
+        self.client(at, topics.up(device, "submit", job), codec.encode(fields))
+        return JobId(f"{device}_{job}")
+
+    def down_states(self, device: str, job: str, rest: str = "", at: str = "") -> list[str]:
+        """Return the states a device was told, in order, by whichever node or by *at*."""
         topic = topics.down(device, job, *([rest] if rest else []))
         found = []
-        for _, publish in self.heard:
-            if publish.topic == topic and publish.body != b"":
+        for name, publish in self.heard:
+            if publish.topic == topic and publish.body != b"" and at in ("", name):
                 body = publish.body
                 found.append(
                     body.decode() if isinstance(body, bytes) else str(getattr(body, "state", ""))
                 )
         return found
 
-    def offers(self) -> list[object]:
+    def offers(self) -> list[Offer]:
         """Return every offer made."""
-        return [p.body for _, p in self.heard if "/offer/" in p.topic]
+        return [p.body for _, p in self.heard if isinstance(p.body, Offer)]
+
+    def offered(self) -> list[tuple[str, str, str]]:
+        """Return (node, agent, job) of every offer made."""
+        return [
+            (name, p.topic.rsplit("/", 1)[1], p.body.job)
+            for name, p in self.heard
+            if isinstance(p.body, Offer)
+        ]
 
     def record(self, name: str, job: str) -> Record:
         """Return a node's vote."""
-        return self.nodes[name].entries[job].record  # type: ignore[index]
+        return self.nodes[name].entries[JobId(job)].record
+
+    def lease_left_s(self, name: str, job: str) -> float:
+        """Return how long a node keeps the job for its holder."""
+        return self.nodes[name].entries[JobId(job)].vote.lease_until - self.now
+
+
+@dataclass
+class Agent:
+    """What an agent says, said when a test wants it. It decides nothing."""
+
+    cluster: Cluster
+    name: str = "edge-1"
+    at: str = "n1"
+    number: int = 1
+    connection: int = 1
+    counter: int = 0
+    profile: AgentProfile = field(
+        default_factory=lambda: AgentProfile(slots=2, arch="amd64", memory_mb=1024, cpus=2.0)
+    )
+
+    @property
+    def incarnation(self) -> Incarnation:
+        return Incarnation(self.number, f"{self.name}-{self.number}")
+
+    def say(self, verb: str, job: str, body: object) -> None:
+        self.cluster.client(self.at, topics.up(self.name, verb, job), body)
+
+    def beat(self, *held: tuple[str, int] | tuple[str, int, int], **changes: object) -> None:
+        """Send the next heartbeat, listing (job, epoch[, attempt])."""
+        self.counter += 1
+        listed = tuple(Held(JobId(h[0]), Epoch(h[1]), h[2] if len(h) == 3 else 0) for h in held)
+        beat = message.Beat(
+            incarnation=self.incarnation,
+            connection=self.connection,
+            counter=self.counter,
+            held=listed,
+            profile=self.profile,
+        )
+        self.cluster.client(self.at, topics.beat(self.name), replace(beat, **changes))
+
+    def will(self, **changes: object) -> None:
+        """Let the broker say that the connection broke."""
+        will = message.Beat(incarnation=self.incarnation, connection=self.connection, gone=True)
+        self.cluster.client(self.at, topics.beat(self.name), replace(will, **changes))
+
+    def claim(self, job: str, epoch: int, digest: Digest | None = None) -> None:
+        records = [
+            n.entries[JobId(job)].record
+            for n in self.cluster.nodes.values()
+            if JobId(job) in n.entries
+        ]
+        shown = digest or next(r.digest for r in records if r.digest)
+        body = message.Claim(incarnation=self.incarnation, epoch=Epoch(epoch), digest=shown)
+        self.say("claim", job, body)
+
+    def outcome(self, job: str, epoch: int, value: Outcome | None = None) -> None:
+        value = value or Outcome(verdict=Verdict.SUCCEEDED, exit_code=0, result="42\n")
+        body = message.OutcomeProposal(
+            incarnation=self.incarnation, epoch=Epoch(epoch), outcome=value
+        )
+        self.say("outcome", job, body)
+
+    def checkpoint(self, job: str, epoch: int, seq: int) -> CheckpointRef:
+        ref = CheckpointRef(
+            epoch=Epoch(epoch),
+            seq=seq,
+            manifest=digest_of(f"{epoch}/{seq}".encode()),
+            location=("http://n1",),
+            rung="files",
+            bytes=100,
+        )
+        self.say(
+            "checkpoint",
+            job,
+            message.CheckpointReport(incarnation=self.incarnation, checkpoint=ref),
+        )
+        return ref
+
+    def release(self, job: str, epoch: int, retry_after_s: float = 0.0, reason: str = "") -> None:
+        body = message.Release(
+            incarnation=self.incarnation,
+            epoch=Epoch(epoch),
+            retry_after_s=retry_after_s,
+            reason=reason,
+        )
+        self.say("release", job, body)
+
+    def progress(self, job: str, epoch: int, done: float, note: str = "") -> None:
+        body = message.Progress(
+            incarnation=self.incarnation, epoch=Epoch(epoch), progress=done, note=note
+        )
+        self.say("progress", job, body)
+
+
+def _vote(record: Record) -> Record:
+    """Return what of a record must be on disk before it is said."""
+    return replace(record, version=Record(job=record.job).version, progress=None, note="")
 
 
 def _message(publish: Publish) -> Message:

@@ -1,0 +1,314 @@
+"""Goal: every job is offered to somebody who may take it, one at a time, and waiting costs nothing.
+
+Method: a cluster in memory with agents that answer or do not; then counts and times at 10,000.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from broker.dispatcher import TURN_S
+from broker.event import BeatHeard, SubmitHeard, Ticked
+from tests.unit.broker.cluster import TIMING, Agent, Cluster
+from workrs.domain.dispatch import OFFER_S, AgentProfile, rank_nodes
+from workrs.domain.ids import ClientId, JobId, LocalJobId
+from workrs.domain.record import Incarnation
+from workrs.wire import codec, message, topics
+from workrs.wire.message import Order, OrderKind, OrderReply
+
+LAPSE_S = OFFER_S * 1.25
+"""Longest an offer stands, jitter included."""
+
+
+def ranked(job: JobId, cluster: Cluster) -> list[ClientId]:
+    return rank_nodes(job, cluster.names)
+
+
+def agent(cluster: Cluster, name: str = "edge-1", at: str = "n1", **profile: Any) -> Agent:
+    made = Agent(cluster, name=name, at=at)
+    made.profile = replace(made.profile, **profile)
+    made.beat()
+    return made
+
+
+def keep_alive(cluster: Cluster, *agents: Agent, seconds: float) -> None:
+    for _ in range(int(seconds / 0.5)):
+        cluster.tick(0.5)
+        for one in agents:
+            one.beat()
+
+
+def test_the_first_rank_offers_with_spec_digest_and_next_epoch() -> None:
+    cluster = Cluster(3)
+    job = cluster.submit("n1")
+    agent(cluster)
+    [(node, to, offered)] = cluster.offered()
+    assert (node, to, offered) == (ranked(job, cluster)[0], "edge-1", job)
+    [offer] = cluster.offers()
+    assert offer.epoch == 1
+    assert offer.digest == cluster.record("n1", job).digest
+    assert offer.stored == cluster.nodes["n1"].entries[job].stored
+
+
+def test_an_offer_that_is_taken_is_not_made_again() -> None:
+    cluster = Cluster(3)
+    job = cluster.submit("n1")
+    one = agent(cluster)
+    one.claim(job, 1)
+    keep_alive(cluster, one, seconds=5)
+    assert len(cluster.offers()) == 1
+
+
+def test_a_lapsed_offer_goes_to_another_agent_and_comes_back() -> None:
+    cluster = Cluster(1)
+    cluster.submit("n1")
+    one, two = agent(cluster), agent(cluster, "edge-2")
+    assert [to for _, to, _ in cluster.offered()] == ["edge-1"]
+    cluster.now += OFFER_S - 0.01
+    cluster.tick()
+    assert len(cluster.offers()) == 1, "one offer at a time"
+    keep_alive(cluster, one, two, seconds=2 * LAPSE_S)
+    assert [to for _, to, _ in cluster.offered()][:2] == ["edge-1", "edge-2"]
+    keep_alive(cluster, one, two, seconds=2 * LAPSE_S)
+    assert len(cluster.offers()) >= 3, "they may be the only ones"
+
+
+def test_the_other_ranks_wait_their_turn_and_then_offer() -> None:
+    cluster = Cluster(3)
+    job = cluster.submit("n1")
+    first, second, third = ranked(job, cluster)
+    cluster.stop(first)
+    one = agent(cluster, at=second)
+    assert cluster.offers() == []
+    keep_alive(cluster, one, seconds=TURN_S)
+    assert [node for node, _, _ in cluster.offered()] == [second]
+    cluster.stop(second)
+    one.at = third
+    one.beat()
+    keep_alive(cluster, one, seconds=2 * TURN_S)
+    assert third in [node for node, _, _ in cluster.offered()]
+
+
+def test_a_turn_that_passed_while_no_agent_was_free_does_not_count() -> None:
+    """Otherwise every node would offer the same jobs of a long queue to every free slot."""
+    cluster = Cluster(3)
+    one = agent(cluster, slots=1)
+    for number in range(30):
+        cluster.submit("n1", f"j{number}")
+    for _ in range(5):
+        first = cluster.offers()[-1]
+        one.claim(first.job, first.epoch)
+        for _ in range(10):
+            cluster.tick(0.5)
+            one.beat((first.job, first.epoch))
+        cluster.heard.clear()
+        one.outcome(first.job, first.epoch)
+        assert cluster.offers()
+        for node, _, job in cluster.offered():
+            assert node == ranked(JobId(job), cluster)[0]
+
+
+@pytest.mark.parametrize(
+    ("spec", "fitting"),
+    [
+        ({"constraints": {"arch": "arm64"}}, {"arch": "arm64"}),
+        ({"constraints": {"labels": ["gpu"]}}, {"labels": ("gpu", "roof")}),
+        ({"memory_mb": 4096}, {"memory_mb": 4096}),
+        ({"checkpoint": {"mode": "memory"}}, {"rung": "memory"}),
+    ],
+    ids=str,
+)
+def test_only_an_agent_that_meets_the_constraints_is_asked(
+    spec: dict[str, Any], fitting: dict[str, Any]
+) -> None:
+    cluster = Cluster(1)
+    cluster.submit("n1", **spec)
+    other = agent(cluster)
+    cluster.tick(5)
+    assert cluster.offers() == []
+    agent(cluster, "edge-2", **fitting)
+    assert [to for _, to, _ in cluster.offered()] == ["edge-2"]
+    assert other
+
+
+def test_an_agent_that_comes_to_fit_is_asked() -> None:
+    cluster = Cluster(1)
+    cluster.submit("n1", constraints={"labels": ["gpu"]})
+    one = agent(cluster)
+    assert cluster.offers() == []
+    one.profile = replace(one.profile, labels=("gpu",))
+    one.beat()
+    assert len(cluster.offers()) == 1
+
+
+def test_draining_gone_full_and_silent_agents_are_not_asked() -> None:
+    cluster = Cluster(1)
+    agent(cluster, "draining", draining=True)
+    agent(cluster, "full", slots=0)
+    gone = agent(cluster, "gone")
+    gone.will()
+    agent(cluster, "silent")
+    cluster.tick(TIMING.ttl_s + 1)
+    cluster.submit("n1")
+    cluster.tick(5)
+    assert cluster.offers() == []
+
+
+def test_an_offer_to_an_agent_that_dies_goes_on_at_once() -> None:
+    cluster = Cluster(1)
+    cluster.submit("n1")
+    one, _ = agent(cluster), agent(cluster, "edge-2")
+    one.will()
+    assert [to for _, to, _ in cluster.offered()] == ["edge-1", "edge-2"]
+
+
+def test_slots_are_filled_and_no_further() -> None:
+    cluster = Cluster(1)
+    for number in range(5):
+        cluster.submit("n1", f"j{number}")
+    agent(cluster, slots=3)
+    assert len(cluster.offers()) == 3
+
+
+def test_priority_then_age_order_the_queue() -> None:
+    cluster = Cluster(1)
+    for job, priority in (("a", 1), ("b", 9), ("c", 5), ("d", 9)):
+        cluster.submit("n1", job, priority=priority)
+    agent(cluster, slots=4)
+    assert [offer.job[-1] for offer in cluster.offers()] == ["b", "d", "c", "a"]
+
+
+def test_jobs_that_fit_nobody_hold_up_no_others() -> None:
+    cluster = Cluster(1)
+    for number in range(200):
+        cluster.submit("n1", f"gpu{number}", priority=9, constraints={"labels": ["gpu"]})
+    cluster.submit("n1", "plain", priority=0)
+    agent(cluster)
+    assert [offer.job for offer in cluster.offers()] == ["pump-7_plain"]
+
+
+def test_a_job_that_is_cancelled_decided_or_not_stored_is_never_offered() -> None:
+    cluster = Cluster(3)
+    cluster.part("n1", "n2", "n3")
+    cluster.submit("n1", "alone")
+    one = agent(cluster)
+    keep_alive(cluster, one, seconds=10)
+    assert cluster.offers() == []
+    cluster.client("n1", topics.up("pump-7", "cancel", "alone"), b"")
+    cluster.heal()
+    keep_alive(cluster, one, seconds=30)
+    assert cluster.offers() == []
+
+
+def test_an_orphan_is_offered_at_the_epoch_after_the_highest_seen() -> None:
+    cluster = Cluster(3)
+    job = cluster.submit("n1")
+    one = agent(cluster)
+    one.claim(job, 1)
+    one.beat((job, 1, 1))
+    two = agent(cluster, "edge-2", at="n2")
+    one.will()
+    cluster.tick(TIMING.reconnect_grace_s, step=0.1)
+    assert [(o.job, o.epoch) for o in cluster.offers()][-1] == (job, 2)
+    assert cluster.offered()[-1][1] == two.name
+
+
+def test_an_orphan_whose_first_rank_is_dead_waits_less_than_half_a_ttl_more() -> None:
+    cluster = Cluster(3)
+    job = cluster.submit("n1")
+    first, second, third = ranked(job, cluster)
+    one, two = agent(cluster, at=third), agent(cluster, "edge-2", at=second)
+    one.claim(job, 1)
+    cluster.stop(first)
+    began = cluster.now
+    one.claim(job, 2)
+    cluster.heard.clear()
+    while not cluster.offers():
+        cluster.tick(0.5)
+        two.beat()
+        assert cluster.now - began <= 1.5 * TIMING.ttl_s
+
+
+def test_a_node_that_missed_a_claim_does_not_offer_the_job_to_another() -> None:
+    cluster = Cluster(3)
+    job = cluster.submit("n1")
+    first, second, third = ranked(job, cluster)
+    one = Agent(cluster, at=second)
+    cluster.stop(first)
+    one.beat()
+    one.claim(job, 1)
+    cluster.start(first)
+    rival = agent(cluster, "edge-2", at=third)
+    for _ in range(20):
+        cluster.tick(0.5)
+        one.beat((job, 1))
+        one.progress(job, 1, 0.1)
+        rival.beat()
+    assert cluster.offers() == []
+
+
+def test_drain_is_passed_on_to_an_agent_that_is_there() -> None:
+    cluster = Cluster(3)
+    agent(cluster, at="n3")
+    gone = agent(cluster, "edge-2")
+    gone.will()
+
+    def drain(name: str) -> OrderReply:
+        body = Order(order=OrderKind.DRAIN, agent=name)
+        cluster.client("n1", topics.up("ops", "order", "o1"), body)
+        reply = [p.body for _, p in cluster.heard if p.topic == topics.down("ops", "o1")][-1]
+        assert isinstance(reply, OrderReply)
+        return reply
+
+    assert drain("edge-1") == OrderReply(ok=True, text="agent edge-1 was told to drain")
+    assert drain("edge-2") == OrderReply(ok=False, text="agent edge-2 is gone")
+    assert drain("nobody") == OrderReply(ok=False, text="there is no agent 'nobody'")
+    assert len(drain("x" * 9999).text) < 200
+    told = [(n, p.topic) for n, p in cluster.heard if "/order/" in p.topic]
+    assert told == [("n1", topics.node("n1", "order", "edge-1"))]
+
+
+def _queue(cluster: Cluster, count: int) -> None:
+    spec = codec.encode({"image": "base", "command": ["true"]})
+    events = [
+        SubmitHeard(ClientId("pump-7"), LocalJobId(f"j{number}"), spec) for number in range(count)
+    ]
+    cluster.handle("n1", list(events))
+
+
+def _cost_s(cluster: Cluster, times: int = 200) -> float:
+    """Return the time of one event; the best of five, since others run beside."""
+    best = 9e9
+    for _ in range(5):
+        began = time.perf_counter()
+        for _ in range(times):
+            cluster.handle("n1", [Ticked()])
+        best = min(best, (time.perf_counter() - began) / times)
+    return best
+
+
+def test_ten_thousand_waiting_jobs_cost_nothing_while_no_agent_is_free() -> None:
+    idle, busy = Cluster(1), Cluster(1)
+    _queue(busy, 10_000)
+    assert _cost_s(busy) < 5 * _cost_s(idle) + 50e-6
+    agent(busy, slots=1, memory_mb=4)
+    assert busy.offers() == [], "it fits none of them"
+    assert _cost_s(busy) < 5 * _cost_s(idle) + 50e-6
+
+
+def test_an_agent_among_ten_thousand_jobs_gets_one_in_a_moment() -> None:
+    cluster = Cluster(1)
+    _queue(cluster, 10_000)
+    profile = AgentProfile(slots=1, arch="amd64", memory_mb=1024, cpus=1.0)
+    began = time.perf_counter()
+    for number in range(100):
+        beat = message.Beat(
+            incarnation=Incarnation(1, "a"), connection=1, counter=1, profile=profile
+        )
+        cluster.handle("n1", [BeatHeard(ClientId(f"edge-{number}"), beat, "")])
+    assert len(cluster.offers()) == 100
+    assert time.perf_counter() - began < 2.0

@@ -21,6 +21,10 @@ from workrs.wire import topics
 def on_beat(node: Node, event: BeatHeard, now: Instant) -> None:
     """Renew what is listed and answer with a receipt, or apply the will."""
     beat = event.beat
+    if event.agent in node.settings.nodes:
+        # Its grants would pass for claims of that node, which need no free lease.
+        node.dropped += 1
+        return
     entry = node.agents.admit(event.agent, beat)
     if entry is None:
         return
@@ -63,11 +67,14 @@ def _renew(
         )
         if entry is None or vote is None:
             refused.append((job, epoch))
-        elif vote.record is entry.vote.record:
+            continue
+        if vote.record is entry.vote.record:
             entry.vote = vote
         else:
             # The receipt says it is on disk; the record itself travels with its next change.
             node.change(entry, vote, publish=False)
+        # An expired lease that comes alive again has no timer any more.
+        node.poke(job, vote.lease_until)
     return tuple(refused)
 
 

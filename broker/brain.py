@@ -56,6 +56,8 @@ def restore(
     held = record.holder is not None and record.decided is None
     until = Instant(now + node.settings.timing.ttl_s) if held else now
     entry.set_vote(node.name, Vote(record=record, lease_until=until))
+    if held and record.holder is not None:
+        node.hold(record.holder, record.job)
     if payload is not None:
         entry.payload = payload
         entry.stored = front.read_stored(record.job, payload)
@@ -63,7 +65,8 @@ def restore(
     if record.decided is not None:
         node.jobs_decided += 1
         entry.decided_at = Instant(now - decided_ago_s)
-    node.poke(record.job, until)
+    # At once, whatever the lease: a job to be cancelled has waited long enough.
+    node.poke(record.job, now)
 
 
 def _handle(node: Node, event: Event, now: Instant) -> None:  # noqa: C901 (a table)
@@ -98,7 +101,8 @@ def _on_agent(node: Node, event: AgentHeard, now: Instant) -> None:
     entry = node.entries.get(event.job)
     if entry is None:
         return
-    vote = _apply(node, entry, event, now) if entry.is_open else None
+    is_votable = entry.is_open and not entry.alarmed and event.agent not in node.settings.nodes
+    vote = _apply(node, entry, event, now) if is_votable else None
     if vote is None:
         node.repeat(entry)
         return
@@ -168,6 +172,8 @@ def _refill(node: Node, now: Instant) -> None:
     """Publish everything this node has to say, on a broker that knows nothing."""
     node.say(Publish(topics.node(node.name, "state"), node.state()))
     for agent in node.agents.entries.values():
+        if agent.profile is None and not agent.gone:
+            continue
         node.say(Publish(topics.node(node.name, "agent", agent.client), agent.view(), qos=0))
     for entry in node.entries.values():
         peer = node.peers.get(entry.origin) if entry.origin else None

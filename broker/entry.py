@@ -49,6 +49,10 @@ class JobEntry:
     """When this node may offer though others rank before it."""
     propose_at: Instant | None = None
     """When this node may claim in order to cancel or expire the job."""
+    repeat_at: Instant | None = None
+    """When to repeat the decision to a peer that asked too soon after it was last said."""
+    alarmed: bool = False
+    """Two values were accepted at one epoch: a proposer is broken, nothing is voted any more."""
     published_at: Instant = Instant(0.0)  # noqa: RUF009
     decided_at: Instant = Instant(0.0)  # noqa: RUF009
 

@@ -42,11 +42,11 @@ def on_submit(node: Node, event: SubmitHeard, now: Instant) -> None:
         teller.reject(node, event.device, event.local, reason, plain=plain)
         return
     entry = node.entry(stored.job)
-    if entry.stored is None:
+    if entry.stored is None and entry.is_open:
         _store(node, entry, stored)
         settle(node, entry, now)
         return
-    conflict = front.differs(stored.request, entry.stored)
+    conflict = front.differs(stored.request, entry.stored) if entry.stored else None
     if conflict is not None:
         teller.reject(node, event.device, event.local, conflict, plain=plain)
     elif entry.is_stored or not entry.is_open:
@@ -72,12 +72,13 @@ def store(
     *,
     origin: ClientId,
 ) -> None:
-    """Take a spec as this node's own vote."""
+    """Take a spec as this node's own vote, or only to read it when the job is decided."""
     entry.stored = stored
     entry.payload = payload
     entry.origin = origin
     node.effects.changes.append(SaveSpec(job=entry.job, digest=digest, payload=payload))
-    node.change(entry, replace(entry.vote, record=replace(entry.record, digest=digest)))
+    if entry.is_open:
+        node.change(entry, replace(entry.vote, record=replace(entry.record, digest=digest)))
 
 
 def show_spec(node: Node, entry: JobEntry) -> None:

@@ -4,9 +4,13 @@
    cancel and a node's own claim are followed, by the voter's rules.
 2. A spec is taken from the peer that shows it; a different one under the same id replaces
    the own only when a majority names it.
+3. Only the nodes of the cluster are heard: a forgotten one must not count for a majority.
+4. What a peer still shows of a retired job is emptied on this node's own broker, since an
+   emptied topic is not told to a bridge that was down.
 """
 
-from broker import intake, proposer, teller
+from broker import dispatcher, intake, proposer, teller
+from broker.effect import Publish
 from broker.entry import RIVALS_MAX, JobEntry
 from broker.event import PeerRecordSeen, PeerSpecSeen, PeerStateSeen
 from broker.front import read_stored
@@ -16,6 +20,7 @@ from workrs.domain import quorum, voter
 from workrs.domain.errors import WireError
 from workrs.domain.ids import ClientId, Instant
 from workrs.domain.job import digest_of, owner
+from workrs.wire import topics
 
 REPEAT_S = 1.0
 """Least time between repetitions of a decision: most peers know it a moment later anyway."""
@@ -24,7 +29,11 @@ REPEAT_S = 1.0
 def on_record(node: Node, event: PeerRecordSeen, now: Instant) -> None:
     """Take in another node's vote."""
     record, peer = event.record, event.node
+    if peer not in node.settings.nodes:
+        node.dropped += 1
+        return
     if record.job not in node.entries and node.retired(record.job) is not None:
+        node.say(Publish(topics.record(peer, record.job), b""))
         return
     entry = node.entry(record.job)
     is_news = entry.see(peer, record)
@@ -39,6 +48,7 @@ def on_record(node: Node, event: PeerRecordSeen, now: Instant) -> None:
     proposer.follow(node, entry, peer, record, now)
     if record.digest is not None and record.digest != entry.record.digest:
         _adopt_majority(node, entry)
+    dispatcher.stand_back(node, entry, now)
     settle(node, entry, now)
 
 
@@ -47,20 +57,22 @@ def _tell_decision(node: Node, entry: JobEntry, now: Instant) -> None:
     if now >= ready:
         node.repeat(entry)
     else:
+        entry.repeat_at = ready
         node.poke(entry.job, ready)
 
 
 def on_spec(node: Node, event: PeerSpecSeen, now: Instant) -> None:
     """Take in a job that another node stored."""
-    if not event.payload:
+    if event.node not in node.settings.nodes:
+        node.dropped += 1
+        return
+    known = node.entries.get(event.job)
+    if known is None and node.retired(event.job) is not None:
+        node.say(Publish(topics.node(event.node, "spec", event.job), b""))
         return
     digest = digest_of(event.payload)
-    entry = node.entries.get(event.job)
-    if entry is None:
-        if node.retired(event.job) is not None:
-            return
-        entry = node.entry(event.job)
-    if entry.record.digest == digest or not entry.is_open:
+    has_spec = known is not None and known.stored is not None
+    if known is not None and has_spec and (known.record.digest == digest or not known.is_open):
         return
     try:
         stored = read_stored(event.job, event.payload)
@@ -68,6 +80,7 @@ def on_spec(node: Node, event: PeerSpecSeen, now: Instant) -> None:
         node.dropped += 1
         node.fact("peer_spec_dropped", job=event.job, node=event.node, reason=str(error))
         return
+    entry = node.entry(event.job)
     if entry.stored is not None:
         if len(entry.rivals) < RIVALS_MAX:
             entry.rivals[digest] = event.payload
@@ -87,6 +100,7 @@ def _adopt_majority(node: Node, entry: JobEntry) -> None:
         lost = entry.stored
         stored = read_stored(entry.job, payload)
         intake.store(node, entry, stored, payload, digest, origin=node.name)
+        intake.show_spec(node, entry)
         node.change(entry, voter.disown(entry.vote))
         entry.rivals = {}
         if lost is not None and lost.request != stored.request:
@@ -100,13 +114,15 @@ def on_state(node: Node, event: PeerStateSeen, now: Instant) -> None:
     """Take in a peer's sign of life, or its will."""
     if event.node == node.name or event.node not in node.settings.nodes:
         return
-    if event.state.timing != node.settings.timing:
-        node.fact("timing_differs", node=event.node, theirs=str(event.state.timing))
     was = node.peers.get(event.node)
     node.peers[event.node] = Peer(now, event.state.live, event.state.blobs_url)
-    if event.state.live and (was is None or not was.live):
+    if was is not None and was.live == event.state.live:
+        return
+    if event.state.timing != node.settings.timing:
+        node.fact("timing_differs", node=event.node, theirs=str(event.state.timing))
+    if event.state.live:
         node.fact("peer_up", node=event.node)
-    if not event.state.live:
+    else:
         _lose(node, event.node, now)
 
 
@@ -121,7 +137,7 @@ def check_silent(node: Node, now: Instant) -> None:
 def _lose(node: Node, name: ClientId, now: Instant) -> None:
     """Show the undecided jobs of a dead peer, for whoever missed them."""
     node.fact("peer_down", node=name)
-    for entry in node.entries.values():
+    for entry in list(node.entries.values()):
         if entry.is_open and entry.origin == name:
             intake.show_spec(node, entry)
             settle(node, entry, now)

@@ -15,6 +15,8 @@ from workrs.wire import topics
 
 RETIRE_RETRY_S = 60.0
 """How long to wait with retiring a job that a peer does not know to be decided."""
+RETENTION_UNKNOWN_S = 86400.0
+"""How long a decided job is kept whose spec this node has not seen, or not yet."""
 
 
 def settle(node: Node, entry: JobEntry, now: Instant) -> None:
@@ -25,13 +27,17 @@ def settle(node: Node, entry: JobEntry, now: Instant) -> None:
     dispatcher.consider(node, entry, now)
     teller.tell(node, entry, now)
     if not entry.is_open:
+        _repeat(node, entry, now)
         _retire(node, entry, now)
 
 
 def _decide(node: Node, entry: JobEntry, now: Instant) -> None:
     conflict = entry.tally.conflict()
     if conflict is not None:
-        node.fact("protocol_violation", job=entry.job, epoch=conflict, what="two values accepted")
+        if not entry.alarmed:
+            entry.alarmed = True
+            what = "two values accepted"
+            node.fact("protocol_violation", job=entry.job, epoch=conflict, what=what)
         return
     value = quorum.decision(entry.records, entry.tally, node.size)
     vote = voter.decide(entry.vote, value) if value is not None else None
@@ -43,9 +49,20 @@ def _decide(node: Node, entry: JobEntry, now: Instant) -> None:
     node.note("decided", entry.job, verdict=value.verdict.value, epoch=entry.record.epoch)
 
 
+def _repeat(node: Node, entry: JobEntry, now: Instant) -> None:
+    """Say the decision again to a peer that asked a moment ago."""
+    if entry.repeat_at is None:
+        return
+    if now < entry.repeat_at:
+        node.poke(entry.job, entry.repeat_at)
+        return
+    entry.repeat_at = None
+    node.repeat(entry)
+
+
 def _retire(node: Node, entry: JobEntry, now: Instant) -> None:
     """Take a decided job off the bus once its result has been kept long enough."""
-    retention_s = entry.stored.spec.retention_s if entry.stored else 0.0
+    retention_s = entry.stored.spec.retention_s if entry.stored else RETENTION_UNKNOWN_S
     due = Instant(entry.decided_at + retention_s)
     if now < due:
         node.poke(entry.job, due)

@@ -26,6 +26,8 @@ from workrs.wire import codec
 from workrs.wire.message import CheckpointState, Function, JobState, State
 
 Functions = Mapping[str, Function]
+REASON_MAX = 1000
+"""Characters of a refusal: it may quote what was sent, but not all of it."""
 
 
 def _function(functions: Functions, name: str, device: ClientId) -> Function:
@@ -168,7 +170,7 @@ def plain_word(state: JobState) -> bytes:
 
 def rejected(name: str, reason: str) -> JobState:
     """Return the answer to a request that cannot become a job."""
-    return JobState(v=1, job=name[:80], state=State.REJECTED, reason=reason)
+    return JobState(v=1, job=name[:80], state=State.REJECTED, reason=reason[:REASON_MAX])
 
 
 def differs(request: Digest, known: StoredSpec) -> str | None:

@@ -35,6 +35,10 @@ _AGENT_BODIES: dict[str, type[AgentRequest]] = {
 }
 
 
+NAME_MAX = 1000
+"""Longest job name that a refusal is sent to: the answer's topic must not outgrow MQTT's limit."""
+
+
 @dataclass(frozen=True, slots=True)
 class Dropped:
     """A message that leads to nothing, and why."""
@@ -129,7 +133,14 @@ def _refuse_topic(topic: str) -> Event | Dropped:
     device, _, tail = rest.partition("/")
     verb, *names = tail.split("/")
     wanted = {"submit": 1, "cancel": 1, "run": 2}.get(verb)
-    if head != "up" or wanted is None or not names[-1:] or not names[-1]:
+    name = names[-1] if names else ""
+    if (
+        head != "up"
+        or wanted is None
+        or not name
+        or len(name) > NAME_MAX
+        or set("+#\0") & set(name)
+    ):
         return Dropped(topic, "not a topic of this protocol")
     try:
         client = client_id(device)

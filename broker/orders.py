@@ -9,6 +9,7 @@ from broker.event import OrderHeard
 from broker.node import Node
 from workrs.domain.errors import IdError
 from workrs.domain.ids import Instant
+from workrs.domain.job import Verdict
 from workrs.wire import topics
 from workrs.wire.message import OrderKind, OrderReply
 
@@ -33,10 +34,12 @@ def _cancel(node: Node, text: str, now: Instant) -> OrderReply:
         return OrderReply(ok=False, text=str(error))
     entry = node.entries.get(job) if job else None
     if entry is None:
-        return OrderReply(ok=False, text=f"there is no job {text}")
+        return OrderReply(ok=False, text=f"there is no job {text[:130]}")
     decided = entry.record.decided
     if decided is not None:
-        return OrderReply(ok=False, text=f"{text} has already {decided.verdict.value}")
+        # A repeated order has to be answered like the first, whose answer may be lost.
+        is_done = decided.verdict is Verdict.CANCELLED
+        return OrderReply(ok=is_done, text=f"{text} has ended already: {decided.verdict.value}")
     intake.request_cancel(node, entry, now)
     return OrderReply(ok=True, text=f"{text} is being cancelled")
 
@@ -45,7 +48,7 @@ def _pass_on(node: Node, event: OrderHeard) -> OrderReply:
     name = event.order.agent
     found = [entry for client, entry in node.agents.entries.items() if client == name]
     if not found:
-        return OrderReply(ok=False, text=f"there is no agent {name!r}")
+        return OrderReply(ok=False, text=f"there is no agent {name[:80]!r}")
     if found[0].gone:
         return OrderReply(ok=False, text=f"agent {name} is gone")
     if not event.via:

@@ -30,16 +30,16 @@ def is_unwinnable(entry: JobEntry, nodes: int) -> bool:
 
 def propose(node: Node, entry: JobEntry, now: Instant) -> None:
     """Take the next step towards ending a job that should not run."""
-    if not entry.record.cancel and not is_unwinnable(entry, node.size):
+    if entry.alarmed or not (entry.record.cancel or is_unwinnable(entry, node.size)):
         return
     if entry.propose_at is None:
         rank = rank_nodes(entry.job, node.live_nodes()).index(node.name)
         entry.propose_at = Instant(now + rank * node.settings.timing.ttl_s)
-    won = _has_majority(node, entry)
-    if not won and now >= entry.propose_at:
+    if now >= entry.propose_at:
+        # Though a majority may have granted the last claim: if they had also accepted, the
+        # job would be decided, so some of them are lost to it.
         _claim(node, entry, now)
-        won = _has_majority(node, entry)
-    if won:
+    if _has_majority(node, entry):
         _propose_value(node, entry, entry.record.epoch)
     node.poke(entry.job, entry.propose_at)
 
@@ -94,7 +94,7 @@ def _claim(node: Node, entry: JobEntry, now: Instant) -> None:
 
 def follow(node: Node, entry: JobEntry, peer: ClientId, record: Record, now: Instant) -> None:
     """Vote on the claim and the proposal that a peer's own record stands for."""
-    if record.holder is None or record.holder.client != peer:
+    if record.holder is None or record.holder.client != peer or entry.alarmed:
         return
     request = voter.ClaimRequest(
         epoch=record.epoch, holder=record.holder, digest=record.digest, by_node=True

@@ -66,7 +66,7 @@ async def load(
     listed = clock()
     path.mkdir(mode=0o700, parents=True)
     try:
-        async with Worker(_UNPACK_THREADS) as worker:
+        async with Worker(threads=_UNPACK_THREADS) as worker:
             await worker.run(_make_empty, path, manifest)
             await _fill(path, manifest, source, worker)
             await worker.run(_finish, path, manifest)

@@ -28,6 +28,7 @@ from workrs.domain.record import CheckpointRef
 from workrs.ports.runtime import Snapshot
 from workrs.ports.store import BlobStore, JobSpace
 
+_NICE = 5
 _PARTS_AT_ONCE = 4
 """Parts under way to the stores: with both copies of each part, some 40 MiB."""
 
@@ -75,7 +76,7 @@ async def save(
     copies = min(copies, len(stores))
     candidates = _by_former(stores, previous)
     failed: StoreError | None = None
-    async with Worker() as worker:
+    async with Worker(nice=_NICE) as worker:
         entries = await worker.run(scan, snapshot.path)
         while copies and len(candidates) >= copies:
             chosen = candidates[:copies]

@@ -1,7 +1,8 @@
-"""The thread that hashes, compresses and writes: one, and less urgent than the agent's loop.
+"""The threads that hash, compress and write.
 
-One core at most goes to it, because the jobs own the others, and a heartbeat must not wait
-for a gigabyte of zstd.
+Saving has one, less urgent than everything else: one core at most goes to it, because the jobs
+own the others, and a heartbeat must not wait for a gigabyte of zstd. Loading has two, as
+urgent as any, because a job waits for it.
 """
 
 import asyncio
@@ -16,15 +17,15 @@ from typing import ParamSpec, Self, TypeVar
 P = ParamSpec("P")
 T = TypeVar("T")
 
-_NICE = 5
-
 
 class Worker:
-    """A few threads of low priority, for as long as one checkpoint takes."""
+    """A few threads, for as long as one checkpoint takes."""
 
-    def __init__(self, threads: int = 1) -> None:
+    def __init__(self, *, threads: int = 1, nice: int = 0) -> None:
         """Start none before the first call."""
-        self._pool = ThreadPoolExecutor(threads, "checkpoint", initializer=_yield_to_others)
+        self._pool = ThreadPoolExecutor(
+            threads, "checkpoint", initializer=_lower_priority, initargs=(nice,)
+        )
 
     async def __aenter__(self) -> Self:
         """Return itself."""
@@ -47,7 +48,8 @@ class Worker:
         return await loop.run_in_executor(self._pool, lambda: call(*args, **kwargs))
 
 
-def _yield_to_others() -> None:
-    with contextlib.suppress(OSError):
-        # On Linux a thread has a priority of its own.
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)
+def _lower_priority(nice: int) -> None:
+    if nice:
+        with contextlib.suppress(OSError):
+            # On Linux a thread has a priority of its own.
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), nice)

@@ -73,8 +73,9 @@ def _renew(
         else:
             # The receipt says it is on disk; the record itself travels with its next change.
             node.change(entry, vote, publish=False)
-        # An expired lease that comes alive again has no timer any more.
+        # An expired lease that comes alive again has no timer and no slot any more.
         node.poke(job, vote.lease_until)
+        node.hold(holder, job)
     return tuple(refused)
 
 

@@ -40,6 +40,9 @@ def consider(node: Node, entry: JobEntry, now: Instant) -> None:
     """Queue the job if it may be offered; note when to look again if not yet."""
     if entry.offered_to is not None:
         _watch_offer(node, entry, now)
+    if now >= entry.vote.lease_until:
+        # Else the orphans of an agent that came back would fill its slots for ever.
+        node.unhold(entry.record.holder, entry.job)
     if _is_ready(node, entry, now):
         if entry.turn_at is not None and now < entry.turn_at:
             node.poke(entry.job, entry.turn_at)

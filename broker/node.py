@@ -122,9 +122,7 @@ class Node:
 
     def _move(self, entry: JobEntry, before: Record, after: Record) -> None:
         """Keep the count of what each agent holds."""
-        if before.holder and (agent := self.agents.get(before.holder.client)):
-            agent.holding.discard(entry.job)
-            self.agents.refresh(agent)
+        self.unhold(before.holder, entry.job)
         if entry.is_open and after.holder:
             self.hold(after.holder, entry.job)
 
@@ -133,6 +131,12 @@ class Node:
         if holder.client not in self.settings.nodes:
             agent = self.agents.know(holder.client, holder.incarnation)
             agent.holding.add(job)
+            self.agents.refresh(agent)
+
+    def unhold(self, holder: Holder | None, job: JobId) -> None:
+        """Note that an agent's lease of a job has ended, by whatever way."""
+        if holder is not None and (agent := self.agents.get(holder.client)):
+            agent.holding.discard(job)
             self.agents.refresh(agent)
 
     def repeat(self, entry: JobEntry) -> None:

@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from workrs.adapters.mqtt import connect
 from workrs.cli.cluster import LocalCluster
-from workrs.cli.leftover import find_leftovers
+from workrs.cli.leftover import wait_clean
 from workrs.domain.record import Record
 from workrs.ports.bus import Address, Message, Subscription, read_retained
 from workrs.wire import codec, topics
@@ -113,4 +113,5 @@ def assert_agreement(cluster: LocalCluster) -> None:
 
 def assert_nothing_left(cluster: LocalCluster) -> None:
     """Fail if a stopped cluster left a process, a mount or a socket."""
-    assert not find_leftovers(cluster.plan.root)
+    left = wait_clean(cluster.plan.root)
+    assert not left, left

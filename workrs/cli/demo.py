@@ -17,7 +17,7 @@ from workrs.cli.demo_audit import Audit, audit
 from workrs.cli.demo_jobs import FIELD, SPARE, demo_jobs
 from workrs.cli.demo_play import DEVICE, Play, Summary
 from workrs.cli.demo_screen import DemoScreen
-from workrs.cli.leftover import find_leftovers
+from workrs.cli.leftover import wait_clean
 from workrs.cli.options import Options
 from workrs.cli.stage import Stage, stage
 from workrs.domain.errors import ConfigError
@@ -59,7 +59,7 @@ def run(asked: Namespace) -> int:
         if not asked.keep:
             stack.callback(_remove, root)
         summary = _play(screen, root, asked)
-        leftovers = find_leftovers(root)
+        leftovers = wait_clean(root)
         for what in leftovers:
             screen.bad(f"left behind: {what}")
         kept = f"; its disks and logs are in {root}" if asked.keep else ""

@@ -79,8 +79,10 @@ def parse(name: ClientId, bus_message: Message) -> Event | Dropped | None:
     return _refuse_topic(bus_message.topic)
 
 
-def _from_client(up: topics.Up, bus_message: Message) -> Event | Dropped:
+def _from_client(up: topics.Up, bus_message: Message) -> Event | Dropped | None:
     payload = bus_message.payload
+    if bus_message.retain and not payload:
+        return None  # a retained request was cleared, most likely by this node
     if bus_message.retain:
         return _refuse(bus_message.topic, "requests must not be retained: publish without -r")
     match up.verb:

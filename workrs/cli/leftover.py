@@ -4,6 +4,7 @@ import os
 import time
 from pathlib import Path
 
+
 def wait_clean(root: Path, timeout_s: float = 3.0) -> list[str]:
     """Return what is left once nothing more goes away; a warden may outlive its agent by 1 s."""
     deadline = time.monotonic() + timeout_s

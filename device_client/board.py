@@ -1,8 +1,9 @@
 """What is known of each job, shared between the network thread and whoever asks.
 
 1. A job has one final report here; a second one changes nothing, and no reader gets two.
-2. A reader gets reports in the order they were heard and never misses the final one;
-   of one that lags behind by FEED_MAX reports, the oldest are dropped.
+2. A reader gets reports in the order they were heard, those from before it came without
+   the progress in between, and never misses the final one; of one that lags behind by
+   FEED_MAX reports, the oldest are dropped.
 3. The last FINALS_MAX final reports are remembered. An older one is with the nodes still.
 """
 
@@ -16,7 +17,9 @@ from device_client.submission import Submission
 from workrs.domain.errors import WorkrsError
 
 FEED_MAX = 256
-FINALS_MAX = 512
+FINALS_MAX = 256
+HISTORY_MAX = 16
+"""States of a job that a reader who comes late is still told, the newest report of each."""
 
 
 class Feed:
@@ -43,6 +46,8 @@ class Board:
         self._finals: OrderedDict[str, Report] = OrderedDict()
         self._kept: set[str] = set()
         """Open jobs of the outbox; the others are only looked at."""
+        self._heard: dict[str, deque[Report]] = {}
+        """Of open and ended jobs, as long as those are remembered."""
         self._feeds: dict[str, list[Feed]] = {}
 
     def admit(self, submission: Submission) -> bool:
@@ -56,8 +61,8 @@ class Board:
             final = self._finals.get(job)
             if final is not None and final.state is State.REJECTED:
                 # The nodes hold nothing of it: the id is free, and a second try is allowed.
-                del self._finals[job]
-                self._digests.pop(job, None)
+                self._finals.pop(job)
+                self._forget(job)
                 return True
             if self._digests.get(job, submission.digest()) != submission.digest():
                 raise JobIdReusedError(
@@ -90,10 +95,13 @@ class Board:
                 self._kept.discard(job)
                 self._finals[job] = report
                 if len(self._finals) > FINALS_MAX:
-                    old, _ = self._finals.popitem(last=False)
-                    self._digests.pop(old, None)
+                    self._forget(self._finals.popitem(last=False)[0])
             else:
                 self._open[job] = report
+            heard = self._heard.setdefault(job, deque(maxlen=HISTORY_MAX))
+            if heard and heard[-1].state is report.state:
+                heard.pop()
+            heard.append(report)
             for feed in self._feeds.get(job, ()):
                 feed.reports.append(report)
                 feed.wake()
@@ -117,10 +125,13 @@ class Board:
             return [report for job, report in self._open.items() if job in self._kept]
 
     def attach(self, feed: Feed) -> None:
-        """Begin to fill *feed*, first with what is known now."""
+        """Begin to fill *feed*, first with what was heard so far."""
         with self.lock:
             known = self.look(feed.job)
-            if known is not None and known.state is not State.KEPT:
+            heard = self._heard.get(feed.job)
+            if heard:
+                feed.reports.extend(heard)
+            elif known is not None and known.state is not State.KEPT:
                 feed.reports.append(known)
             self._feeds.setdefault(feed.job, []).append(feed)
 
@@ -133,3 +144,9 @@ class Board:
                 del self._feeds[feed.job]
                 if feed.job not in self._kept:
                     self._open.pop(feed.job, None)
+                    if feed.job not in self._finals:
+                        self._forget(feed.job)
+
+    def _forget(self, job: str) -> None:
+        self._digests.pop(job, None)
+        self._heard.pop(job, None)

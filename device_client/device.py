@@ -134,7 +134,7 @@ class Device:
                 ) from None
 
     def watch(self, job: str, timeout: float | None = None) -> Iterator[Report]:
-        """Yield the job's states as they are heard, from the present one to the final one.
+        """Yield the job's states, those heard so far and then as they are heard, to the final.
 
         Args:
             job: Its id.

@@ -12,6 +12,7 @@ import contextlib
 import socket
 import ssl
 from collections import deque
+from collections.abc import Callable
 from typing import NamedTuple
 
 import paho.mqtt.client as mqtt
@@ -77,7 +78,23 @@ class Login(NamedTuple):
 class Link:
     """See the module. After `Lost`, and after `close`, it is of no further use."""
 
-    def __init__(self, node: NodeAddress, login: Login, *, timing: Timing) -> None:
+    def __init__(
+        self,
+        node: NodeAddress,
+        login: Login,
+        *,
+        timing: Timing,
+        closing: Callable[[socket.socket], None],
+    ) -> None:
+        """Prepare; nothing is sent yet.
+
+        Args:
+            node: Where to.
+            login: As whom.
+            timing: How long to wait.
+            closing: Called before an open socket is closed, which any method may do: the
+                last moment at which its descriptor is not another file's.
+        """
         self.node = node
         self.max_packet_bytes: int | None = None
         """What the broker said it takes; None: it set no limit."""
@@ -99,12 +116,14 @@ class Link:
         if login.tls is not None:
             client.tls_set_context(login.tls)
         client.on_socket_open = _set_nodelay
+        client.on_socket_close = self._on_socket_close
         client.on_connect = self._on_connect
         client.on_subscribe = self._on_subscribe
         client.on_publish = self._on_publish
         client.on_message = self._on_message
         client.on_disconnect = self._on_disconnect
         self._client = client
+        self._closing = closing
         self._keepalive_s = timing.keepalive_s
 
     def open(self) -> socket.socket:
@@ -121,6 +140,11 @@ class Link:
         if not isinstance(opened, socket.socket):
             raise BusError(f"{self.node}: the connection ended at once")
         return opened
+
+    @property
+    def is_open(self) -> bool:
+        """Return whether there is a socket. Without one, `turn` tells of the loss."""
+        return self._client.socket() is not None
 
     @property
     def wants_write(self) -> bool:
@@ -169,17 +193,23 @@ class Link:
     def close(self) -> None:
         """Say goodbye if the broker listens; never blocks."""
         self._lost = True
+        if self.is_open:
+            self._client.disconnect()
         held = self._client.socket()
-        if held is None:
-            return
-        self._client.disconnect()
-        with contextlib.suppress(OSError):
-            held.close()
+        if isinstance(held, socket.socket):
+            # Its buffer is full, so the goodbye was not sent and paho keeps it open.
+            self._closing(held)
+            with contextlib.suppress(OSError):
+                held.close()
 
     def _note_lost(self, reason: str) -> None:
         if not self._lost:
             self._lost = True
             self._events.append(Lost(reason))
+
+    def _on_socket_close(self, _client: mqtt.Client, _data: object, closing: object) -> None:
+        if isinstance(closing, socket.socket):
+            self._closing(closing)
 
     def _on_connect(
         self,

@@ -129,12 +129,12 @@ class Network:
         except Exception as error:  # noqa: BLE001 (the thread's top: whoever waits is told)
             reason = f"has failed: {error!r}"
         finally:
-            if self._link is not None:
-                self._drop_link()
+            # First of all: whoever waits must not depend on what else may fail here.
+            self._board.fail(DeviceClosedError(f"device {self._device} {reason}"))
+            self._drop_link()
             self._selector.close()
             self._waker.close()
             self._woken.close()
-            self._board.fail(DeviceClosedError(f"device {self._device} {reason}"))
 
     def _turn(self) -> None:
         now = self._clock()
@@ -164,15 +164,16 @@ class Network:
     def _select(self, now: float) -> tuple[bool, bool]:
         """Sleep until something happens or is due; return what the socket is ready for."""
         times = [at for at in (self._brain.wake_at(), self._deadline) if at is not None]
-        if self._link is None:
+        link = self._link
+        if link is None:
             times.append(self._route.not_before)
+        elif self._socket is None:
+            times.append(now)  # A publish found the connection broken: hear of it at once.
         else:
             # paho wants to look at its keepalive now and then.
             times.append(now + self._timing.keepalive_s / 4)
-        held = self._socket
-        if self._link is not None and held is not None:
-            wanted = selectors.EVENT_READ | (self._link.wants_write and selectors.EVENT_WRITE)
-            self._selector.modify(held, wanted)
+            wanted = selectors.EVENT_READ | (link.wants_write and selectors.EVENT_WRITE)
+            self._selector.modify(self._socket, wanted)
         readable = writable = False
         for key, mask in self._selector.select(max(0.0, min(times) - now)):
             if key.fileobj is self._woken:
@@ -186,14 +187,17 @@ class Network:
     # The connection.
 
     def _open_link(self) -> None:
-        link = Link(self._route.current, self._login, timing=self._timing)
+        link = Link(
+            self._route.current, self._login, timing=self._timing, closing=self._forget_socket
+        )
         try:
-            self._socket = link.open()
+            opened = link.open()
         except BusError as error:
             self.trouble = str(error)
             self._route.failed(self._clock())
             return
-        self._selector.register(self._socket, selectors.EVENT_READ)
+        self._socket = opened
+        self._selector.register(opened, selectors.EVENT_READ)
         self._link = link
         self._connected_at = self._clock()
         self._deadline = self._connected_at + self._timing.connect_timeout_s
@@ -247,10 +251,12 @@ class Network:
         self._route.failed(now)
         self._brain.disconnected()
 
-    def _drop_link(self) -> None:
-        if self._socket is not None:
-            self._selector.unregister(self._socket)
+    def _forget_socket(self, closing: socket.socket) -> None:
+        if closing is self._socket:
+            self._selector.unregister(closing)
             self._socket = None
+
+    def _drop_link(self) -> None:
         if self._link is not None:
             self._link.close()
             self._link = None

@@ -58,7 +58,7 @@ class Broker:
         return f"{HOST}:{self.port}"
 
     def start(self) -> None:
-        self.process = subprocess.Popen(self._arguments)
+        self.process = subprocess.Popen(self._arguments, stderr=subprocess.DEVNULL)
         self.wait_for(self.port)
 
     def wait_for(self, port: int) -> None:
@@ -133,6 +133,13 @@ class ScriptedNode:
 
     def publish(self, topic: str, payload: bytes, *, retain: bool = True) -> None:
         self._client.publish(topic, payload, qos=1, retain=retain)
+
+    def say_surely(self, device: str, job: str, state: str, **more: Any) -> None:
+        """As `say`, and return when the broker has it. Not for use within `on_job`."""
+        body = json.dumps({"v": 1, "job": job, "state": state, **more}).encode()
+        self._client.publish(topics.down(device, job), body, qos=1, retain=True).wait_for_publish(
+            WAIT_S
+        )
 
     def wait_for(self, condition: Callable[[], bool], what: str) -> None:
         with self.changed:

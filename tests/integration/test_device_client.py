@@ -241,7 +241,7 @@ def test_a_result_that_came_while_the_device_was_away_is_found(
     with Device("pump-7", [broker.address], outbox=box) as device:
         job = device.submit(SPEC)
         assert device.drain(WAIT_S)
-    node.say("pump-7", job, "succeeded", result="at night")
+    node.say_surely("pump-7", job, "succeeded", result="at night")
     with Device("pump-7", [broker.address], outbox=box) as device:
         assert device.result(job, timeout=WAIT_S).text == "at night"
     with Device("pump-7", [broker.address]) as device:
@@ -254,7 +254,7 @@ def test_a_result_that_came_while_the_device_was_away_is_found(
 def test_an_old_state_of_an_id_is_not_taken_for_the_new_job(
     broker: Broker, node: ScriptedNode
 ) -> None:
-    node.say("pump-7", "a", "succeeded", result="of yesterday's job a")
+    node.say_surely("pump-7", "a", "succeeded", result="of yesterday's job a")
     node.on_job = lambda peer, name, job, _: peer.say(
         name, job, "rejected", retain=False, reason="used before for another spec"
     )

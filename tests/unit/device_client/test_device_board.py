@@ -39,6 +39,21 @@ def test_a_reader_gets_what_is_known_and_then_what_comes() -> None:
     assert board.look("a") == report(State.SUCCEEDED)
 
 
+def test_a_late_reader_is_told_each_state_once_and_the_end() -> None:
+    board, feed = Board(), Feed("a", lambda: None)
+    board.begin(ASKED)
+    for state in (State.ACCEPTED, State.RUNNING, State.QUEUED):
+        board.tell(report(state))
+    for number in range(100):
+        board.tell(report(State.RUNNING, progress=number / 100))
+    board.tell(report(State.SUCCEEDED))
+    board.attach(feed)
+    assert [(str(r.state), r.progress) for r in feed.reports] == [
+        ("accepted", None), ("running", None), ("queued", None), ("running", 0.99),
+        ("succeeded", None),
+    ]  # fmt: skip
+
+
 def test_a_reader_that_lags_loses_the_oldest_and_never_the_end() -> None:
     board, feed = Board(), Feed("a", lambda: None)
     board.attach(feed)

@@ -124,8 +124,11 @@ class Play:
         self._screen.bad(f"SIGKILL to {report.agent}")
         back = self._wait_elsewhere(report)
         self._takeover_s = back[0] - killed_at
+        # The newest of the old epoch is what was restored; it may be newer than the one told.
+        now = self._report(LONG).checkpoint or {}
+        used = now if now.get("epoch") == report.epoch else checkpoint
         done = report.progress or 0.0
-        self._repeated = max(0.0, done - float(checkpoint.get("progress") or 0.0))
+        self._repeated = max(0.0, done - float(used.get("progress") or 0.0))
         what = "memory and files" if self._stage.rung.value == "memory" else "files"
         self._screen.good(
             f"{back[1]} runs it again, {what} restored, {self._takeover_s:.2f} s after the kill"

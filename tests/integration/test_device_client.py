@@ -7,14 +7,14 @@ ended with SIGKILL and SIGSTOP. Nothing sleeps: every wait is for a condition.
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import json
+import re
 import signal
 import ssl
 import subprocess
 import sys
 import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -37,7 +37,6 @@ from tests.mosquitto_fixture import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
 SPEC = {"image": "img", "command": ["x"], "input": "abc"}
 FAST = Timing(answer_timeout_s=1.0, keepalive_s=1, connect_timeout_s=1.0, out_grace_s=0.3)
@@ -422,86 +421,21 @@ def test_kill_9_in_the_middle_of_submits_loses_and_doubles_nothing(
     assert len(node.jobs) <= told + 5
 
 
-class BlobStore(ThreadingHTTPServer):
-    """A node's blob store, as far as a device sees it."""
-
-    daemon_threads = True
-
-    def __init__(self) -> None:
-        self.blobs: dict[str, bytes] = {}
-        self.failures_left = 0
-        super().__init__(("127.0.0.1", 0), _BlobHandler)
-        threading.Thread(target=self.serve_forever, daemon=True).start()
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_address[1]}"
-
-    def stop(self) -> None:
-        self.shutdown()
-        self.server_close()
-
-
-class _BlobHandler(BaseHTTPRequestHandler):
-    server: BlobStore
-
-    def log_message(self, *_: object) -> None:
-        """Stay silent."""
-
-    def _answer(self, status: int, body: bytes = b"") -> None:
-        self.send_response(status)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(body)
-
-    def do_GET(self) -> None:
-        body = self.server.blobs.get(self.path)
-        self._answer(404) if body is None else self._answer(200, body)
-
-    do_HEAD = do_GET  # noqa: N815
-
-    def do_PUT(self) -> None:
-        body = self.rfile.read(int(self.headers["Content-Length"]))
-        if self.server.failures_left:
-            self.server.failures_left -= 1
-            self._answer(507)
-            return
-        self.server.blobs[self.path] = body
-        self._answer(201)
-
-
-@pytest.fixture
-def stores() -> Iterator[list[BlobStore]]:
-    made = [BlobStore(), BlobStore()]
-    yield made
-    for store in made:
-        store.stop()
-
-
-def test_big_inputs_and_results_travel_by_the_blob_stores(
-    broker: Broker, stores: list[BlobStore]
+def test_the_quick_start_of_the_docs_runs_as_it_is_printed(
+    broker: Broker,
+    node: ScriptedNode,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    data = bytes(range(256)) * 1024
-    digest = hashlib.sha256(data).hexdigest()
-    stores[1].failures_left = 2
-
-    def answer(peer: ScriptedNode, device: str, job: str, payload: bytes) -> None:
-        body = json.loads(payload)
-        assert (body["function"], body["input_url"]) == ("sum", f"workrs:sha256/{digest}")
-        assert all(f"/inputs/{device}/{digest}" in store.blobs for store in stores), (
-            "no job is sent before two stores have its input"
-        )
-        stores[0].blobs[f"/blobs/{device}_{job}/{digest}"] = b"x" + data[1:]
-        stores[1].blobs[f"/blobs/{device}_{job}/{digest}"] = data
-        peer.say(device, job, "succeeded", result_url=f"workrs:sha256/{digest}")
-
-    with ScriptedNode(broker, blobs_url=stores[0].url, nodes=("node-1", "node-2")) as one:
-        one.publish(
-            "workrs/1/node/node-2/state",
-            json.dumps({"nodes": ["node-1", "node-2"], "blobs_url": stores[1].url}).encode(),
-        )
-        one.on_job = answer
-        with Device("pump-7", [broker.address]) as device:
-            result = device.result(device.run("sum", data), timeout=WAIT_S)
-    assert result.value == data, "the damaged copy of the first store was not taken"
+    page = Path(__file__).parents[2] / "docs" / "device.md"
+    found = re.search(r"```python\n(.+?)```", page.read_text(), re.DOTALL)
+    assert found is not None
+    code = re.sub(r"\[\"10\.0\.0\..+?\]", f'["{broker.address}"]', found.group(1))
+    assert broker.address in code
+    monkeypatch.chdir(tmp_path)
+    exec(compile(code, str(page), "exec"), {})
+    assert capsys.readouterr().out.split() == [
+        "4", "3", "2", "1", "accepted", "None", "running", "0.5", "succeeded", "None",
+    ]  # fmt: skip
+    assert len(node.jobs) == 2

@@ -5,8 +5,9 @@
    the lease as refused. A heartbeat that did not list the lease renews nothing.
 2. A node that refuses a lease in its newest receipt does not count for that lease at all;
    what it said before is forgotten, which only makes the deadline earlier.
-3. One heartbeat at once when the set of leases changes, then at most one per COALESCE_S:
-   the majority's disks see twenty a second, however many jobs come and go.
+3. One heartbeat at once when a lease or an attempt was added, then at most one per
+   COALESCE_S: the majority's disks see twenty a second, however many jobs come and go. A
+   lease that ended needs none: whoever cares sees it in the records.
 """
 
 from collections.abc import Iterator, Mapping

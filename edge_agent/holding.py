@@ -184,11 +184,13 @@ def renew(work: Work, sent: Instant, agent: Agent) -> None:
     work.reclaim_at = Instant(sent + timing.ttl_s / 2)
 
 
-def on_refused(work: Work, node: ClientId, agent: Agent) -> None:
-    """Repeat the claim to a node that does not know it: its grant was lost or never made."""
-    record = work.records.get(node)
-    behind = record is None or record.epoch < work.epoch
-    if work.lease is Lease.HELD and behind and agent.now >= work.healed_at + CLAIM_REPEAT_MAX_S:
+def on_refused(work: Work, agent: Agent) -> None:
+    """Repeat the claim of a lease that a node did not extend.
+
+    Either its grant was lost, and this makes it good; or the node is past this epoch, and
+    answers with the record that we missed.
+    """
+    if work.lease is Lease.HELD and agent.now >= work.healed_at + CLAIM_REPEAT_MAX_S:
         work.healed_at = agent.now
         body = Claim(incarnation=agent.incarnation, epoch=work.epoch, digest=work.digest)
         agent.say("claim", work.job, body)
@@ -217,7 +219,6 @@ def release(work: Work, agent: Agent, *, retry_after_s: float, reason: str) -> N
     work.release_reason = reason
     work.releases = 0
     work.safe_until = PAST
-    agent.beat_due = True
     agent.log("lease_released", job=work.job, epoch=work.epoch, reason=reason)
     on_release_due(work, agent)
 

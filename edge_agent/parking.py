@@ -1,6 +1,7 @@
 """Offers that wait for a free slot, and the epochs this incarnation has used up."""
 
 from collections import OrderedDict
+from collections.abc import Container
 
 from workrs.domain.dispatch import OFFER_S
 from workrs.domain.ids import Epoch, Instant, JobId
@@ -26,13 +27,20 @@ class Parking:
         if len(self._offers) > PARKED_MAX:
             self._offers.popitem(last=False)
 
-    def pop(self, now: Instant) -> Offer | None:
-        """Return the oldest offer that still stands, or None."""
-        while self._offers:
-            _, (until, offer) = self._offers.popitem(last=False)
-            if now < until:
-                return offer
-        return None
+    def pop(self, now: Instant, passed_over: Container[JobId]) -> Offer | None:
+        """Return the oldest offer that still stands and is not for one of *passed_over*."""
+        found: Offer | None = None
+        done: list[JobId] = []
+        for job, (until, offer) in self._offers.items():
+            if now >= until:
+                done.append(job)
+            elif job not in passed_over:
+                done.append(job)
+                found = offer
+                break
+        for job in done:
+            del self._offers[job]
+        return found
 
     def clear(self) -> None:
         """Forget all."""

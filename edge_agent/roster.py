@@ -32,7 +32,7 @@ from edge_agent.heart import Renewal
 from edge_agent.holding import Standing
 from edge_agent.parking import Parking, UsedEpochs
 from edge_agent.work import NOT, GiveBack, Lease, Stage, Work
-from workrs.domain.ids import ClientId, Epoch, Instant, JobId
+from workrs.domain.ids import Epoch, Instant, JobId
 from workrs.wire.message import Held, Offer
 
 
@@ -51,6 +51,8 @@ class Roster:
         self._used = UsedEpochs()
         self._freed: set[JobId] = set()
         """Jobs whose release is still being said."""
+        self._leftover: set[JobId] = set()
+        """Jobs that are over, but whose container is still being removed."""
 
     # What the nodes say
 
@@ -59,11 +61,9 @@ class Roster:
         if not self.open or not self.agent.cluster.known:
             return
         work = self.works.get(offer.job)
-        in_hand = work is not None and work.lease not in (Lease.RELEASING, Lease.OVER)
-        leftover = work is not None and work.lease is Lease.OVER
-        if work is not None and in_hand:
+        if work is not None and work.lease not in (Lease.RELEASING, Lease.OVER):
             work.floor = max(work.floor, offer.epoch)
-        elif self._has_slot() and not leftover:
+        elif self._has_slot() and offer.job not in self._leftover:
             self._take(offer)
         else:
             self._parking.park(offer, self.agent.now)
@@ -87,7 +87,7 @@ class Roster:
 
     def _unpark(self) -> None:
         while self._has_slot():
-            offer = self._parking.pop(self.agent.now)
+            offer = self._parking.pop(self.agent.now, self._leftover)
             if offer is None:
                 return
             self.on_offer(offer)
@@ -129,11 +129,11 @@ class Roster:
             execution.on_renewed(work, self.agent, renewal.attempt)
             self._look_after(work)
 
-    def on_refused(self, job: JobId, epoch: Epoch, node: ClientId) -> None:
+    def on_refused(self, job: JobId, epoch: Epoch) -> None:
         """Take that a node did not extend a lease."""
         work = self.works.get(job)
         if work is not None and work.epoch == epoch:
-            holding.on_refused(work, node, self.agent)
+            holding.on_refused(work, self.agent)
 
     def held(self) -> tuple[Held, ...]:
         """Return every lease this agent believes it holds."""
@@ -249,7 +249,6 @@ class Roster:
         saving.discard(work, self.agent, decided=work.decided is not None)
         work.kept = []
         work.quieten()
-        self.agent.beat_due = True
         if work.run and work.stage not in (Stage.PROPOSING, Stage.REMOVING):
             ending.remove(work, self.agent, None)
         work.after = None
@@ -259,6 +258,7 @@ class Roster:
         if work.lease is Lease.OVER and work.run == 0:
             if self.works.pop(work.job, None) is None:
                 return
+            self._leftover.discard(work.job)
             self._agenda.drop(work.job)
             self.agent.do(UnfollowJob(job=work.job))
             if work.decided is None:
@@ -267,7 +267,9 @@ class Roster:
                 self._used.forget(work.job)
             self._unpark()
             return
-        if work.lease is Lease.RELEASING and work.job not in self._freed:
+        if work.lease is Lease.OVER:
+            self._leftover.add(work.job)
+        elif work.lease is Lease.RELEASING and work.job not in self._freed:
             self._freed.add(work.job)
             self._unpark()
         when = work.next_wake()

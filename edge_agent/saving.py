@@ -148,7 +148,8 @@ def on_records(work: Work, agent: Agent) -> bool:
     _prune(work, agent)
     if newest in work.confirmed:
         work.report_at = NOT
-        agent.log("checkpoint_kept", job=work.job, epoch=newest.epoch, seq=newest.seq)
+        if newest.epoch == work.epoch:
+            agent.log("checkpoint_kept", job=work.job, epoch=newest.epoch, seq=newest.seq)
         return True
     return False
 

@@ -116,7 +116,7 @@ class Work:
     rounds: int = 0
     """Epochs claimed since a lease was last held."""
     healed_at: Instant = PAST
-    """When the claim of a lease in hand was last repeated to a node that lost it."""
+    """When the claim of a lease in hand was last repeated, because a node refused to extend it."""
     claim_at: Instant = NOT
     """When to repeat the claim, or to claim anew after backing off."""
     release_at: Instant = NOT

@@ -284,6 +284,15 @@ def test_a_node_that_lost_a_grant_gets_the_claim_again() -> None:
     assert talk.nodes[2].vote().record.holder == ME
 
 
+def test_a_record_that_was_missed_is_asked_for_when_a_lease_is_refused() -> None:
+    talk = Talk()
+    talk.run()
+    for node in talk.nodes[:2]:
+        node.grant(OTHER, 2, talk.now)
+    talk.wait(TIMING.heartbeat_period_s)
+    assert "lease_lost" in talk.logs()
+
+
 def test_a_fenced_container_is_killed_and_the_job_forgotten() -> None:
     talk = Talk()
     asked = talk.run()

@@ -211,6 +211,20 @@ def test_an_offer_for_a_job_whose_container_is_still_going_waits_for_it() -> Non
     assert talk.said(Claim)[-1].epoch == 3
 
 
+def test_an_offer_that_has_to_wait_does_not_hold_up_the_next() -> None:
+    talk = Talk(slots=2)
+    talk.auto_remove = False
+    talk.run()
+    talk.offer(job=JobId("pump_2"))
+    talk.show(*((n, n.grant(OTHER, 2, talk.now, ttl_s=0)) for n in talk.nodes[:2]))
+    talk.offer(epoch=3)
+    talk.offer(job=JobId("pump_3"))
+    work = talk.brain.roster.works[JobId("pump_2")]
+    talk.tell(StartFailed(job=work.job, run=work.run, blame=Blame.CONTAINER, reason="no image"))
+    talk.tell(ContainerRemoved(job=work.job, run=work.run))
+    assert set(talk.brain.roster.works) == {JOB, "pump_3"}
+
+
 # Starts
 
 

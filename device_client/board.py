@@ -4,7 +4,9 @@
 2. A reader gets reports in the order they were heard, those from before it came without
    the progress in between, and never misses the final one; of one that lags behind by
    FEED_MAX reports, the oldest are dropped.
-3. The last FINALS_MAX final reports are remembered. An older one is with the nodes still.
+3. The last FINALS_MAX final reports are remembered, with FINALS_MAX_BYTES of results. An
+   older result is with the nodes still. What is small stays longer, because a refusal is
+   said once and kept by nobody else.
 """
 
 import threading
@@ -17,7 +19,8 @@ from device_client.submission import Submission
 from workrs.domain.errors import WorkrsError
 
 FEED_MAX = 256
-FINALS_MAX = 256
+FINALS_MAX = 4096
+FINALS_MAX_BYTES = 8 << 20
 HISTORY_MAX = 16
 """States of a job that a reader who comes late is still told, the newest report of each."""
 
@@ -46,7 +49,10 @@ class Board:
         self._finals: OrderedDict[str, Report] = OrderedDict()
         self._kept: set[str] = set()
         """Open jobs of the outbox; the others are only looked at."""
-        self._heard: dict[str, deque[Report]] = {}
+        self._sizes: OrderedDict[str, int] = OrderedDict()
+        """Of the final reports that carry a result, oldest first."""
+        self._size = 0
+        self._heard: dict[str, list[Report]] = {}
         """Of open and ended jobs, as long as those are remembered."""
         self._feeds: dict[str, list[Feed]] = {}
 
@@ -61,7 +67,6 @@ class Board:
             final = self._finals.get(job)
             if final is not None and final.state is State.REJECTED:
                 # The nodes hold nothing of it: the id is free, and a second try is allowed.
-                self._finals.pop(job)
                 self._forget(job)
                 return True
             if self._digests.get(job, submission.digest()) != submission.digest():
@@ -90,18 +95,17 @@ class Board:
         with self.lock:
             if job in self._finals:
                 return
-            if report.state.is_final:
-                self._open.pop(job, None)
-                self._kept.discard(job)
-                self._finals[job] = report
-                if len(self._finals) > FINALS_MAX:
-                    self._forget(self._finals.popitem(last=False)[0])
-            else:
-                self._open[job] = report
-            heard = self._heard.setdefault(job, deque(maxlen=HISTORY_MAX))
+            heard = self._heard.setdefault(job, [])
             if heard and heard[-1].state is report.state:
                 heard.pop()
             heard.append(report)
+            del heard[:-HISTORY_MAX]
+            if report.state.is_final:
+                self._open.pop(job, None)
+                self._kept.discard(job)
+                self._remember(report)
+            else:
+                self._open[job] = report
             for feed in self._feeds.get(job, ()):
                 feed.reports.append(report)
                 feed.wake()
@@ -147,6 +151,18 @@ class Board:
                     if feed.job not in self._finals:
                         self._forget(feed.job)
 
+    def _remember(self, final: Report) -> None:
+        self._finals[final.job] = final
+        if final.value:
+            self._sizes[final.job] = len(final.value)
+            self._size += len(final.value)
+        while self._size > FINALS_MAX_BYTES:
+            self._forget(next(iter(self._sizes)))
+        if len(self._finals) > FINALS_MAX:
+            self._forget(next(iter(self._finals)))
+
     def _forget(self, job: str) -> None:
+        self._finals.pop(job, None)
+        self._size -= self._sizes.pop(job, 0)
         self._digests.pop(job, None)
         self._heard.pop(job, None)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pytest
 
-from device_client.board import FEED_MAX, FINALS_MAX, Board, Feed
+from device_client.board import FEED_MAX, FINALS_MAX, FINALS_MAX_BYTES, Board, Feed
 from device_client.error import DeviceClosedError, JobIdReusedError
 from device_client.report import Report, State
 from device_client.submission import Submission
@@ -104,6 +104,23 @@ def test_memory_of_ended_jobs_is_bounded() -> None:
     assert board.look("j5") is not None
     assert board.list_open() == []
     assert board.admit(OTHER._replace(job="j4")), "what is forgotten is the nodes' to judge"
+
+
+def test_big_results_are_forgotten_before_small_refusals() -> None:
+    board = Board()
+    for number in range(20):
+        rejected = Report(job=f"r{number}", state=State.REJECTED, reason="no")
+        board.tell(rejected)
+        value = bytes(FINALS_MAX_BYTES // 10)
+        board.tell(Report(job=f"s{number}", state=State.SUCCEEDED, value=value))
+    assert [board.look(f"r{n}") is None for n in range(20)] == [False] * 20
+    assert [board.look(f"s{n}") is None for n in range(20)] == [True] * 10 + [False] * 10
+    too_big = Report(job="big", state=State.SUCCEEDED, value=bytes(FINALS_MAX_BYTES + 1))
+    feed = Feed("big", lambda: None)
+    board.attach(feed)
+    board.tell(too_big)
+    assert list(feed.reports) == [too_big], "who waits gets it all the same"
+    assert board.look("big") is None
 
 
 def test_a_failure_wakes_every_reader_and_the_first_reason_stays() -> None:

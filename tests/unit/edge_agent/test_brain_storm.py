@@ -3,20 +3,23 @@
 A small world in virtual time: agents crash, are cut off and come back as new incarnations;
 containers fail, ask to be resumed, time out; stores are silent. After every step: at most
 one outcome, and never two unfrozen containers of one job. When the storm is over every job
-is decided and nothing is left.
+is decided and nothing is left. Each rule about deadlines is also switched off once, and must be
+missed.
 """
 
 import heapq
 import random
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import pytest
 
 from edge_agent import effect as do
 from edge_agent import event as told
+from edge_agent import holding
 from edge_agent.brain import Brain, Settings
+from edge_agent.heart import Heart, Renewal
 from tests.unit.edge_agent.agent_talk import DIGEST, Voter, checkpoint, spec
 from workrs.domain import voter
 from workrs.domain.dispatch import AgentProfile
@@ -24,7 +27,7 @@ from workrs.domain.ids import ClientId, Epoch, Instant, JobId
 from workrs.domain.job import CheckpointPolicy, StoredSpec
 from workrs.domain.quorum import Tally, decision
 from workrs.domain.record import Holder, Incarnation
-from workrs.wire.message import Beat, NodeState, Offer
+from workrs.wire.message import AgentView, Beat, NodeState, Offer
 
 STORM_S = 60.0
 CALM_S = 90.0
@@ -326,3 +329,35 @@ def test_a_storm_leaves_one_outcome_for_every_job_and_nothing_else(seed: int) ->
         assert member.brain is not None
         assert member.brain.roster.works == {}
         assert member.containers == {}
+
+
+def without_margin(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        holding, "safe_until", lambda sent, timing: Instant(sent + 1.6 * timing.ttl_s)
+    )
+
+
+def from_the_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    renew = holding.renew
+    monkeypatch.setattr(holding, "renew", lambda work, _, agent: renew(work, agent.now, agent))
+
+
+def blind_to_refusals(monkeypatch: pytest.MonkeyPatch) -> None:
+    hear = Heart.hear
+
+    def deaf(
+        self: Heart, node: ClientId, view: AgentView, majority: int, now: Instant
+    ) -> tuple[list[Renewal], list[tuple[JobId, Epoch]]]:
+        return hear(self, node, replace(view, refused=()), majority, now)
+
+    monkeypatch.setattr(Heart, "hear", deaf)
+
+
+@pytest.mark.parametrize("switch_off", [without_margin, from_the_answer, blind_to_refusals])
+def test_a_rule_that_is_switched_off_is_missed(
+    switch_off: Callable[[pytest.MonkeyPatch], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    switch_off(monkeypatch)
+    with pytest.raises(AssertionError, match="runs twice"):  # noqa: PT012 (any of them)
+        for seed in range(150):
+            World(seed).run()

@@ -345,7 +345,10 @@ class Brain:
             return
         if retained and entry.report is not None:
             return  # A node met before may still retain what it last knew.
-        if report != entry.report:
+        # A job is accepted once; a node that says it again, after a change of nodes, does not
+        # mean that it fell back from running.
+        again = report.state is State.ACCEPTED and entry.report is not None
+        if report != entry.report and not again:
             entry.report = report
             yield Tell(report)
         if entry.cancel and not entry.cancels_sent:

@@ -177,6 +177,14 @@ def test_a_retained_state_does_not_turn_a_known_one_back(desk: Desk) -> None:
     assert desk.told == [("a", "running")]
 
 
+def test_acceptance_is_told_once_and_queued_after_running_is_news(desk: Desk) -> None:
+    desk.keep("a")
+    desk.connect()
+    for state in ("accepted", "running", "accepted", "queued", "running", "accepted"):
+        desk.hear("a", state)
+    assert [state for _, state in desk.told] == ["accepted", "running", "queued", "running"]
+
+
 def test_the_first_final_state_is_told_and_no_other(desk: Desk) -> None:
     desk.keep("a")
     desk.connect()

@@ -22,6 +22,9 @@ RETENTION_UNKNOWN_S = 86400.0
 def settle(node: Node, entry: JobEntry, now: Instant) -> None:
     """Bring the job as far as its records allow."""
     if entry.is_open:
+        # First: a node that knows the decision has nothing to propose.
+        _decide(node, entry, now)
+    if entry.is_open:
         proposer.propose(node, entry, now)
         _decide(node, entry, now)
     dispatcher.consider(node, entry, now)

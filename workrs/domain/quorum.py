@@ -71,8 +71,14 @@ def highest_epoch(records: Mapping[ClientId, Record]) -> Epoch:
 def must_adopt(records: Mapping[ClientId, Record], epoch: Epoch) -> Accepted | None:
     """Return the accepted outcome that the winner of *epoch* has to propose, if any.
 
-    *records* are those that granted the epoch. The highest lower epoch's wins.
+    *records* are those that granted the epoch. The highest lower epoch's wins. A record that
+    is decided has dropped what it accepted, so its decision stands for it: without this a
+    winner whose majority includes it would propose a value of its own.
     """
+    for record in records.values():
+        if record.decided is not None:
+            digest = record.decided.digest()
+            return Accepted(epoch=record.epoch, outcome=record.decided, digest=digest)
     found = [r.accepted for r in records.values() if r.accepted and r.accepted.epoch < epoch]
     return max(found, key=lambda a: a.epoch, default=None)
 

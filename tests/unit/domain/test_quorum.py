@@ -127,6 +127,13 @@ def test_the_highest_lower_acceptance_must_be_adopted() -> None:
     assert quorum.must_adopt(records, Epoch(2)) is None
 
 
+def test_a_decided_record_has_dropped_what_it_accepted_and_is_adopted_all_the_same() -> None:
+    decided = rec(5, ME, decided=DONE, decided_digest=DONE.digest())
+    adopted = quorum.must_adopt(shown(rec(5, ME, accepted=(4, FAILED)), decided), Epoch(5))
+    assert adopted is not None
+    assert (adopted.outcome, adopted.digest) == (DONE, DONE.digest())
+
+
 def test_one_wish_to_cancel_is_enough_to_know_of_it() -> None:
     assert quorum.is_cancelled(shown(rec(), rec(cancel=True)))
     assert not quorum.is_cancelled(shown(rec(), rec()))

@@ -209,7 +209,6 @@ def follow_deadline(work: Work, agent: Agent) -> None:
         agent.do(ThawContainer(job=work.job, run=work.run))
         if work.frozen:
             agent.log("lease_renewed_late", job=work.job, epoch=work.epoch)
-            saving.resume(work, agent)
         work.frozen = work.lapsed = False
 
 

@@ -21,6 +21,8 @@ FIRST_S = 5.0
 COST_GUESS_S = 0.3
 COST_WEIGHT = 0.5
 """Weight of the newest measurement in the moving average."""
+POSTPONE_S = 1.0
+"""Wait while the program is frozen or its lease is being claimed anew."""
 RETRY_S = 10.0
 """Wait after a checkpoint that failed."""
 REPORT_FIRST_S = 0.2
@@ -48,21 +50,13 @@ def plan_first(work: Work, agent: Agent) -> None:
         work.save_at = agent.later(min(interval_s(work), FIRST_S))
 
 
-def resume(work: Work, agent: Agent) -> None:
-    """Take a checkpoint that fell due while the container was frozen."""
-    if is_possible(work, agent) and not work.saving and work.save_at == NOT:
-        work.save_at = agent.now
-
-
 def take(work: Work, agent: Agent) -> None:
-    """Take a checkpoint now, unless one is under way or the container stands still."""
+    """Take a checkpoint now, unless one is under way; later if it would not count now."""
     work.save_at = NOT
-    if (
-        work.saving
-        or work.frozen
-        or work.stage is not Stage.RUNNING
-        or work.lease is not Lease.HELD
-    ):
+    if work.saving or work.stage is not Stage.RUNNING:
+        return
+    if work.frozen or work.lease is not Lease.HELD:
+        work.save_at = agent.later(POSTPONE_S)
         return
     begin(work, agent)
 
@@ -89,7 +83,8 @@ def on_saved(work: Work, agent: Agent, event: CheckpointSaved) -> bool:
     ref = event.ref
     if ref.epoch != work.epoch or work.lease is not Lease.HELD:
         agent.do(DiscardCheckpoint(job=work.job, ref=ref, keep=tuple(work.kept)))
-        resume(work, agent)
+        if work.stage is Stage.RUNNING:
+            work.save_at = agent.later(POSTPONE_S)
         return False
     cost_s = event.frozen_s
     if work.cost_s:

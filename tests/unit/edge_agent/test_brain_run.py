@@ -375,6 +375,21 @@ def test_a_failed_checkpoint_is_tried_again_later() -> None:
     assert len(talk.all(TakeCheckpoint)) == 2
 
 
+def test_a_checkpoint_that_fell_due_while_frozen_is_taken_after_the_thaw() -> None:
+    talk = Talk()
+    talk.run(checkpoint=CheckpointPolicy(interval_s=9.0))
+    talk.wait(5.1)
+    saved(talk)
+    talk.cut()
+    talk.wait(10.0)
+    assert talk.brain.roster.works[JOB].frozen
+    assert len(talk.all(TakeCheckpoint)) == 1
+    talk.cut(deaf=False)
+    talk.connect()
+    talk.wait(1.1)
+    assert len(talk.all(TakeCheckpoint)) == 2
+
+
 def test_a_decided_job_leaves_no_checkpoint() -> None:
     talk = Talk()
     talk.run(checkpoint=EVERY_2_S)

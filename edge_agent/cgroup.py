@@ -54,11 +54,11 @@ class Cgroup:
 
     async def freeze(self) -> None:
         """Stop everything in it; return when nothing runs, or when it is gone."""
-        async with asyncio.timeout(_WAIT_S) as limit:
-            with contextlib.suppress(TimeoutError):
+        try:
+            async with asyncio.timeout(_WAIT_S):
                 await self._freeze()
-        if limit.expired() and self.exists():
-            raise ContainerError(f"{self.path} did not freeze within {_WAIT_S:g} s")
+        except TimeoutError:
+            raise ContainerError(f"{self.path} did not freeze within {_WAIT_S:g} s") from None
 
     async def _freeze(self) -> None:
         while self.exists() and not self.is_frozen():
@@ -73,13 +73,15 @@ class Cgroup:
 
     async def kill(self) -> None:
         """End everything in it, frozen or not; return when it is empty."""
-        async with asyncio.timeout(_WAIT_S) as limit:
-            with contextlib.suppress(TimeoutError):
+        try:
+            async with asyncio.timeout(_WAIT_S):
                 while self.pids():
                     self.signal_kill()
                     await asyncio.sleep(_POLL_S)
-        if limit.expired() and self.pids():
-            raise ContainerError(f"{self.path} has processes that do not die: {self.pids()}")
+        except TimeoutError:
+            raise ContainerError(
+                f"{self.path} has processes that do not die: {self.pids()}"
+            ) from None
 
     def signal_kill(self) -> None:
         """Send SIGKILL to all that is in it, once, and thaw it."""

@@ -30,7 +30,9 @@ class ProcessGroup:
     async def freeze(self) -> None:
         """Stop every process of the group; return when none runs."""
         self._signal(signal.SIGSTOP)
-        await self._wait_until("TtZX", "stop")
+        # D: in the kernel, and stopped before it leaves. A shell whose vfork's child was stopped
+        # stays there until that one goes on.
+        await self._wait_until("TtDZX", "stop")
 
     def thaw(self) -> None:
         """Let them go on."""
@@ -53,13 +55,15 @@ class ProcessGroup:
             os.killpg(self.pgid, number)
 
     async def _wait_until(self, states: str, verb: str) -> None:
-        async with asyncio.timeout(_WAIT_S) as limit:
-            with contextlib.suppress(TimeoutError):
+        try:
+            async with asyncio.timeout(_WAIT_S):
+                # No event tells of processes that are not our children.
                 while not all(state in states for state in self._states()):  # noqa: ASYNC110
-                    # No event tells of processes that are not our children.
                     await asyncio.sleep(_POLL_S)
-        if limit.expired():
-            raise ContainerError(f"process group {self.pgid} did not {verb} in {_WAIT_S:g} s")
+        except TimeoutError:
+            raise ContainerError(
+                f"process group {self.pgid} did not {verb} within {_WAIT_S:g} s"
+            ) from None
 
     def _states(self) -> list[str]:
         """Return the state letters of the members, by proc(5)."""

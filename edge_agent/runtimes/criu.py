@@ -102,11 +102,12 @@ def _descendants(pids: set[int]) -> set[int]:
 
 
 def _explain(log: Path, output: bytes) -> str:
-    """Return CRIU's last error, or what runc printed when CRIU did not even start."""
+    """Return CRIU's reason, or what runc printed when CRIU did not even start."""
     with contextlib.suppress(OSError):
         errors = [line for line in log.read_text(errors="replace").splitlines() if "Error" in line]
         if errors:
-            return errors[-1].strip()
+            # The last only says that it failed.
+            return (errors[:-1] or errors)[-1].strip()
     return output.decode(errors="replace").strip()[-500:]
 
 

@@ -10,6 +10,7 @@
 import asyncio
 import os
 import shutil
+import signal
 from pathlib import Path
 from typing import Self
 
@@ -19,13 +20,13 @@ from edge_agent.runtimes.criu import clear_restore, restore_limit_s
 from edge_agent.runtimes.docker_attempt import DockerAttempt
 from edge_agent.runtimes.docker_engine import DockerEngine
 from edge_agent.runtimes.docker_options import (
-    LABEL_AGENT,
+    LABEL_OWNER,
     ContainerSettings,
     container_options,
 )
 from edge_agent.runtimes.docker_output import Output
 from edge_agent.runtimes.host import probe_host
-from edge_agent.runtimes.job_folder import JOB_DISK_BYTES, JobFolder
+from edge_agent.runtimes.job_folder import JOB_DISK_BYTES, JobFolder, owner
 from edge_agent.runtimes.steps import Steps
 from workrs import oci
 from workrs.adapters import log
@@ -103,7 +104,10 @@ class DockerRuntime:
             _LOG.warning("rung_missed", rung=better.rung, why=better.why, fix=better.fix)
         engine = await DockerEngine.open(url)
         info = await engine.info()
-        parent, folder = _cgroup_parent(agent, info)
+        parent, folder = _cgroup_parent(owner(agent, work), info)
+        for limit in ("MemoryLimit", "CpuCfsQuota", "PidsLimit"):
+            if not info.get(limit, True):
+                _LOG.warning("limit_missing", limit=limit, why="the engine has not its cgroup")
         runc_root = Path(facts.runc_root) if verdict.rung is Rung.MEMORY else None
         return cls(
             engine=engine,
@@ -115,8 +119,10 @@ class DockerRuntime:
             pull=pull,
             settings=ContainerSettings(
                 agent=agent,
+                owner=owner(agent, work),
                 disk_bytes=disk_bytes,
                 cgroup_parent=parent,
+                limits_cpu=bool(info.get("CpuCfsQuota", True)),
                 runtime=_runtime_name(facts) if runc_root is not None else None,
                 # Without root nobody else's files could be read or removed.
                 user=os.geteuid(),
@@ -154,7 +160,9 @@ class DockerRuntime:
             await self._start(request, container_id)
             steps.end("start")
             state = await self._engine.state(container_id)
-            attempt.begin(pid=int(state.get("Pid", 0)), steps_s=steps.taken_s)
+            pid = int(state.get("Pid", 0))
+            self._refuse_unguarded(request, container_id, pid)
+            attempt.begin(pid=pid, steps_s=steps.taken_s)
         except BaseException as error:
             await self._undo(folder, container_id, attempt)
             if isinstance(error, OSError):
@@ -209,6 +217,23 @@ class DockerRuntime:
             if ours != theirs:
                 raise RestoreError(f"{request.job}: its {name} was {theirs!r}, here it is {ours!r}")
 
+    def _refuse_unguarded(self, request: StartRequest, container_id: str, pid: int) -> None:
+        """Kill a program that was restored where nothing limits, freezes or kills it.
+
+        On cgroup version 2 CRIU restores into the cgroup of the container that was dumped, by
+        its old path, unless our OCI runtime tells it not to; an older one does not.
+        """
+        saved = request.restore_from
+        if saved is None or saved.rung is not Rung.MEMORY or pid == 0:
+            return
+        if pid in self._cgroup(container_id).pids() or not Path(f"/proc/{pid}").exists():
+            return
+        # The first process of its pid namespace: all others end with it.
+        os.kill(pid, signal.SIGKILL)
+        raise RestoreError(
+            f"{request.job} was restored outside its cgroup: is {oci.RUNTIME_PATH} up to date?"
+        )
+
     def _fill(self, folder: JobFolder, request: StartRequest) -> None:
         """Put in place what the program finds in /job. Blocks."""
         if os.geteuid() == 0:
@@ -255,7 +280,7 @@ class DockerRuntime:
 
     async def sweep(self) -> int:
         """Remove this agent's containers, mounts and folders."""
-        found = await self._engine.labelled(f"{LABEL_AGENT}={self._settings.agent}")
+        found = await self._engine.labelled(f"{LABEL_OWNER}={self._settings.owner}")
         for container_id in found:
             await self._cgroup(container_id).kill()
             await self._engine.remove(container_id)
@@ -276,14 +301,14 @@ def _runtime_name(facts: EngineFacts) -> str | None:
     return oci.RUNTIME_NAME if oci.RUNTIME_NAME in facts.runtimes else None
 
 
-def _cgroup_parent(agent: str, info: dict[str, object]) -> tuple[str, Path]:
+def _cgroup_parent(owner_name: str, info: dict[str, object]) -> tuple[str, Path]:
     """Return the parent cgroup to ask the engine for, and its folder where we freeze."""
     mount = freezer_mount(version=int(str(info.get("CgroupVersion", "1"))))
     if info.get("CgroupDriver") == "systemd":
         # In systemd's names a dash means one more level.
-        name = agent.replace("-", "_")
+        name = owner_name.replace("-", "_")
         return f"workrs-{name}.slice", mount / "workrs.slice" / f"workrs-{name}.slice"
-    return f"/workrs/{agent}", mount / "workrs" / agent
+    return f"/workrs/{owner_name}", mount / "workrs" / owner_name
 
 
 def _remove_parents(parent: str) -> None:

@@ -18,10 +18,14 @@ from edge_agent.runtimes.job_folder import JobFolder, contract_environment
 from workrs.ports.runtime import StartRequest
 
 LABEL_AGENT = "workrs.agent"
+LABEL_OWNER = "workrs.owner"
+"""The agent's name and a digest of its folder: what its sweep looks for."""
 LABEL_JOB = "workrs.job"
 LABEL_EPOCH = "workrs.epoch"
 PIDS_MAX = 256
 _FILES_MAX = 1024
+_NANO_CPUS_MIN = 10_000_000
+"""The kernel's smallest share: a hundredth of a core."""
 _TMP_BYTES = 64 << 20
 
 
@@ -30,10 +34,13 @@ class ContainerSettings:
     """What does not depend on the job."""
 
     agent: str
+    owner: str
     disk_bytes: int
     cgroup_parent: str
     runtime: str | None
     """Name of the OCI runtime; None: the engine's default."""
+    limits_cpu: bool
+    """Whether the engine can; one that cannot refuses a container that asks for it."""
     user: int
     """User and group id of the program."""
 
@@ -53,6 +60,7 @@ def container_options(
         "hostname": "job",
         "labels": {
             LABEL_AGENT: settings.agent,
+            LABEL_OWNER: settings.owner,
             LABEL_JOB: request.job,
             LABEL_EPOCH: str(request.epoch),
         },
@@ -64,7 +72,6 @@ def container_options(
         "init": False,
         "mem_limit": memory_bytes,
         "memswap_limit": memory_bytes,
-        "nano_cpus": max(int(request.spec.cpus * 1e9), 10_000_000),
         "pids_limit": PIDS_MAX,
         "ulimits": [
             Ulimit(name="fsize", soft=settings.disk_bytes, hard=settings.disk_bytes),
@@ -80,6 +87,8 @@ def container_options(
         "log_config": LogConfig(type=LogConfig.types.NONE),
         "cgroup_parent": settings.cgroup_parent,
     }
+    if settings.limits_cpu:
+        options["nano_cpus"] = max(int(request.spec.cpus * 1e9), _NANO_CPUS_MIN)
     if settings.runtime is not None:
         options["runtime"] = settings.runtime
     return options

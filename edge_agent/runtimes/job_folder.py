@@ -13,6 +13,7 @@
 3. The same /job/out gives the same result, byte for byte: names sorted, no times, no owners.
 """
 
+import hashlib
 import json
 import math
 import os
@@ -25,7 +26,7 @@ from typing import BinaryIO
 
 from edge_agent.runtimes.tree import copy_file, copy_tree
 from workrs.domain.errors import ContainerError
-from workrs.domain.ids import split_job_id
+from workrs.domain.ids import ClientId, split_job_id
 from workrs.domain.job import INLINE_MAX_BYTES
 from workrs.ports.runtime import Progress, StartRequest
 
@@ -134,6 +135,15 @@ class JobFolder:
     def remove(self) -> None:
         """Remove the folder. What is mounted in it must be unmounted before."""
         shutil.rmtree(self.path, ignore_errors=True)
+
+
+def owner(agent: ClientId, work: Path) -> str:
+    """Return the name under which an agent's cgroups and containers are its own.
+
+    The folder belongs to it, since two clusters on one machine may both have an `edge-1`, and
+    neither may sweep away what the other runs.
+    """
+    return f"{agent}.{hashlib.sha256(str(work.absolute()).encode()).hexdigest()[:8]}"
 
 
 def contract_environment(request: StartRequest) -> dict[str, str]:

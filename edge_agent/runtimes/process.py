@@ -37,6 +37,7 @@ from edge_agent.runtimes.job_folder import (
     NOT_SAVED,
     JobFolder,
     contract_environment,
+    owner,
 )
 from edge_agent.runtimes.tree import copy_file, copy_tree
 from workrs.adapters import log
@@ -200,7 +201,7 @@ class ProcessRuntime:
         self.warden = warden
         self.disk_bytes = disk_bytes
         self.host: HostFacts = probe_host()
-        self._cgroups = None if parent is None else parent / "workrs" / agent
+        self._cgroups = None if parent is None else parent / "workrs" / owner(agent, work)
         self._attempts: set[ProcessAttempt] = set()
         _LOG.warning(
             "isolation_weak",
@@ -300,7 +301,7 @@ class ProcessRuntime:
         groups = {
             Cgroup(path=found)
             for parent in cgroup.find_parents()
-            for found in (parent / "workrs" / self.agent).glob("*/")
+            for found in (parent / "workrs" / owner(self.agent, self.work)).glob("*/")
         }
         for group in sorted(groups, key=lambda group: group.path):
             await group.kill()

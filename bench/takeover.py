@@ -22,6 +22,7 @@ from pathlib import Path
 from device_client import Device
 from workrs.cli.cluster import AgentPlan, ClusterPlan, local_cluster
 from workrs.cli.container_watch import ContainerWatch
+from workrs.cli.leftover import unmount_below
 from workrs.cli.stage import stage
 
 DEVICE = "bench-2"
@@ -85,6 +86,7 @@ def main() -> int:
     took: list[float] = []
     with ExitStack() as stack:
         root = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="workrs-bench-")))
+        stack.callback(unmount_below, root)
         found = stack.enter_context(stage(root, purpose="bench", runtime="docker", engines=2))
         agents = tuple(
             AgentPlan(name=f"edge-{i}", runtime=found.runtime, engine=found.engine(i), slots=4)

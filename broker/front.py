@@ -47,6 +47,18 @@ def _expanded(function: Function) -> dict[str, object]:
     return {**fields, "command": list(function.command)}
 
 
+def request_of(function: str, payload: bytes) -> Digest:
+    """Return the identity of what a device sent, or raise WireError when it is too long or no JSON."""
+    if function:
+        return run_request_digest(function, payload)
+    if len(payload) > SPEC_MAX_BYTES:
+        raise SpecError(
+            f"the spec has {len(payload)} bytes, at most {SPEC_MAX_BYTES} are taken: "
+            "upload large input to a node's blob store and send input_url"
+        )
+    return submit_request_digest(codec.parse_json(payload))
+
+
 def take_run(
     device: ClientId, local: LocalJobId, function: str, data: bytes, functions: Functions
 ) -> StoredSpec:
@@ -72,11 +84,6 @@ def take_submit(
     device: ClientId, local: LocalJobId, payload: bytes, functions: Functions
 ) -> StoredSpec:
     """Return the job that a JSON spec describes, or raise WireError."""
-    if len(payload) > SPEC_MAX_BYTES:
-        raise SpecError(
-            f"the spec has {len(payload)} bytes, at most {SPEC_MAX_BYTES} are taken: "
-            "upload large input to a node's blob store and send input_url"
-        )
     spec = codec.decode(JobSpec, payload)
     document = codec.parse_json(payload)
     request = submit_request_digest(document)

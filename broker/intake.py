@@ -15,7 +15,15 @@ from broker.node import Node
 from broker.settle import settle
 from workrs.domain import voter
 from workrs.domain.errors import WireError
-from workrs.domain.ids import ClientId, Digest, Instant, JobId, job_id, local_job_id
+from workrs.domain.ids import (
+    ClientId,
+    Digest,
+    Instant,
+    JobId,
+    job_id,
+    local_job_id,
+    split_job_id,
+)
 from workrs.domain.job import StoredSpec, digest_of
 from workrs.ports.ledger import SaveSpec
 from workrs.wire import codec, topics
@@ -27,6 +35,12 @@ def on_submit(node: Node, event: SubmitHeard, now: Instant) -> None:
     plain = bool(event.function)
     hear_device(node, event.device)
     try:
+        # Before functions are looked up: a known job is known though its function is gone.
+        request = front.request_of(event.function, event.payload)
+        known = node.entries.get(job_id(event.device, event.local))
+        if known is not None and known.stored is not None:
+            _answer_known(node, known, request, now, plain=plain)
+            return
         if plain:
             stored = front.take_run(
                 event.device, event.local, event.function, event.payload, functions
@@ -42,13 +56,22 @@ def on_submit(node: Node, event: SubmitHeard, now: Instant) -> None:
         teller.reject(node, event.device, event.local, reason, plain=plain)
         return
     entry = node.entry(stored.job)
-    if entry.stored is None and entry.is_open:
+    if entry.is_open:
         _store(node, entry, stored)
         settle(node, entry, now)
-        return
-    conflict = front.differs(stored.request, entry.stored) if entry.stored else None
+    else:
+        teller.tell(node, entry, now, again=True)
+
+
+def _answer_known(
+    node: Node, entry: JobEntry, request: Digest, now: Instant, *, plain: bool
+) -> None:
+    """Repeat what is known of a job, or refuse another spec under its id."""
+    assert entry.stored is not None
+    conflict = front.differs(request, entry.stored)
+    device, local = split_job_id(entry.job)
     if conflict is not None:
-        teller.reject(node, event.device, event.local, conflict, plain=plain)
+        teller.reject(node, device, local, conflict, plain=plain)
     elif entry.is_stored or not entry.is_open:
         teller.tell(node, entry, now, again=True)
     else:

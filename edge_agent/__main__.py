@@ -169,7 +169,9 @@ async def _runtime(config: AgentConfig, warden: Warden) -> ContainerRuntime:
     # The engine's library is imported only where an engine is used.
     from edge_agent.runtimes.docker import DockerRuntime  # noqa: PLC0415
 
-    return await DockerRuntime.open(url=config.engine, agent=name, work=work, warden=warden)
+    return await DockerRuntime.open(
+        url=config.engine, agent=name, work=work, warden=warden, pull=config.pull
+    )
 
 
 def _tools(config: AgentConfig, body: _Body) -> Tools:

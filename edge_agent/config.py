@@ -40,6 +40,8 @@ class AgentConfig:
     labels: tuple[str, ...] = ()
     copies: int = 2
     """Nodes that must have a checkpoint or a large result."""
+    pull: bool = True
+    """Whether an image that is not here may be fetched from its registry."""
     grace_s: float = 10.0
     """How long a stop may take for last checkpoints."""
     timing: LeaseTiming = field(default_factory=LeaseTiming)

@@ -64,7 +64,13 @@ def start_engine_cluster(engine_stage: Stage, start_cluster: StartCluster) -> St
 
     def start(*, agents: int = 2, **plan: object) -> LocalCluster:
         members = tuple(
-            AgentPlan(name=f"a{i + 1}", runtime="docker", engine=engine_stage.engine(i), slots=4)
+            AgentPlan(
+                name=f"a{i + 1}",
+                runtime="docker",
+                engine=engine_stage.engine(i),
+                slots=4,
+                options=("--offline",),
+            )
             for i in range(agents)
         )
         return start_cluster(image=engine_stage.image, agent_plans=members, **plan)

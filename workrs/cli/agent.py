@@ -43,6 +43,7 @@ def options() -> Options:
         metavar="SECONDS",
         help="how long a stop may take for last checkpoints",
     )
+    it.flag("--offline", help="never fetch images from registries")
     add_state_option(it)
     it.flag("--verbose", help="log details")
     return it
@@ -65,6 +66,7 @@ def config(asked: Namespace) -> AgentConfig:
         labels=tuple(asked.label),
         copies=asked.copies,
         grace_s=asked.grace,
+        pull=not asked.offline,
         **given,
     )
 

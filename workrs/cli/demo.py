@@ -17,7 +17,7 @@ from workrs.cli.demo_audit import Audit, audit
 from workrs.cli.demo_jobs import FIELD, SPARE, demo_jobs
 from workrs.cli.demo_play import DEVICE, Play, Summary
 from workrs.cli.demo_screen import DemoScreen
-from workrs.cli.leftover import wait_clean
+from workrs.cli.leftover import unmount_below, wait_clean
 from workrs.cli.options import Options
 from workrs.cli.stage import Stage, stage
 from workrs.domain.errors import ConfigError
@@ -58,6 +58,7 @@ def run(asked: Namespace) -> int:
         root = Path(tempfile.mkdtemp(prefix="workrs-demo-"))
         if not asked.keep:
             stack.callback(_remove, root)
+        stack.callback(unmount_below, root)
         summary = _play(screen, root, asked)
         leftovers = wait_clean(root)
         for what in leftovers:

@@ -1,6 +1,7 @@
 """Looks for what a local cluster must not leave behind: processes and mounts."""
 
 import os
+import subprocess
 import time
 from pathlib import Path
 
@@ -11,6 +12,14 @@ def wait_clean(root: Path, timeout_s: float = 3.0) -> list[str]:
     while (left := find_leftovers(root)) and time.monotonic() < deadline:
         time.sleep(0.05)  # noqa: TID251 (processes of others are ending)
     return left
+
+
+def unmount_below(root: Path) -> None:
+    """Unmount what agents that were killed, and not started again, left below *root*."""
+    for line in Path("/proc/self/mountinfo").read_text().splitlines():
+        target = line.split()[4]
+        if target.startswith(f"{root}/"):
+            subprocess.run(["umount", "--lazy", target], check=False)
 
 
 def find_leftovers(root: Path) -> list[str]:

@@ -41,8 +41,9 @@ def options() -> Options:
     found.value(
         "--state",
         convert=Path,
-        default=Path("~/.local/state/workrs/up").expanduser(),
-        help="where the cluster keeps its disks; what is there goes on",
+        metavar="DIR",
+        help="where the cluster keeps its disks, and goes on from them; "
+        "default ~/.local/state/workrs/up",
     )
     found.value("--functions", convert=Path, help="functions file (default: a few examples)")
     return found
@@ -50,6 +51,7 @@ def options() -> Options:
 
 def run(asked: Namespace) -> int:
     """Run the cluster until it is told to stop."""
+    asked.state = asked.state or Path("~/.local/state/workrs/up").expanduser()
     if asked.nodes not in (1, 3, 5):
         raise ConfigError(f"--nodes is {asked.nodes}: write 1, 3 or 5")
     console = Console(highlight=False)

@@ -12,7 +12,7 @@ needs none.
 
 import re
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import PurePosixPath
@@ -197,8 +197,13 @@ def pieces(entries: Sequence[Entry], lengths: Iterator[int]) -> Iterator[list[Pi
         yield found
 
 
-def part_lengths(entries: Sequence[Entry], *, small_bytes: int = PART_BYTES // 16) -> list[int]:
-    """Return how to cut the stream of *entries*.
+def part_lengths(
+    entries: Sequence[Entry],
+    *,
+    cuts: Mapping[str, Sequence[int]] | None = None,
+    small_bytes: int = PART_BYTES // 16,
+) -> list[int]:
+    """Return how to cut the stream of *entries*; files in *cuts*, by path, are cut as it says.
 
     Small files share parts, so that a thousand of them are not a thousand blobs. A large one
     begins a part of its own: then it is cut at the same places in the next checkpoint,
@@ -209,7 +214,11 @@ def part_lengths(entries: Sequence[Entry], *, small_bytes: int = PART_BYTES // 1
     for entry in entries:
         if entry.size == 0:
             continue
-        if entry.size >= small_bytes:
+        given = (cuts or {}).get(entry.path)
+        if given is not None:
+            lengths += given
+            room = 0
+        elif entry.size >= small_bytes:
             whole, rest = divmod(entry.size, PART_BYTES)
             lengths += [PART_BYTES] * whole + ([rest] if rest else [])
             room = 0

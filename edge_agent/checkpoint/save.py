@@ -15,10 +15,8 @@ from edge_agent.checkpoint.manifest import (
     Part,
     Piece,
     encode_manifest,
-    part_lengths,
-    pieces,
 )
-from edge_agent.checkpoint.scan import read_part, scan
+from edge_agent.checkpoint.scan import plan_parts, read_part, scan
 from edge_agent.checkpoint.seal import digest, digest_of_zeros, seal
 from edge_agent.checkpoint.together import all_or_first
 from edge_agent.checkpoint.worker import Worker
@@ -78,11 +76,12 @@ async def save(
     failed: StoreError | None = None
     async with Worker(nice=_NICE) as worker:
         entries = await worker.run(scan, snapshot.path)
+        plan = await worker.run(plan_parts, snapshot.path, entries)
         while copies and len(candidates) >= copies:
             chosen = candidates[:copies]
             upload = _Upload(worker, snapshot, JobSpace(job=job, epoch=epoch), chosen, previous)
             try:
-                parts = await upload.parts(list(pieces(entries, iter(part_lengths(entries)))))
+                parts = await upload.parts(plan)
                 progress = snapshot.progress
                 manifest = Manifest(
                     v=1,

@@ -5,7 +5,8 @@ import stat
 from collections.abc import Sequence
 from pathlib import Path
 
-from edge_agent.checkpoint.manifest import PART_BYTES, Entry, Kind, Piece
+from edge_agent.checkpoint.manifest import PART_BYTES, Entry, Kind, Piece, part_lengths, pieces
+from edge_agent.checkpoint.pagemap import page_cuts
 from workrs.domain.errors import CheckpointError
 
 _ZEROS = bytes(PART_BYTES)
@@ -25,6 +26,14 @@ def scan(folder: Path) -> tuple[Entry, ...]:
             entry = _entry(Path(parent, name), str(inside / name))
             (files if entry.kind is Kind.FILE else others).append(entry)
     return (*others, *sorted(files, key=lambda entry: (entry.size, entry.path)))
+
+
+def plan_parts(folder: Path, entries: Sequence[Entry]) -> list[list[Piece]]:
+    """Return the pieces of each part of the entries' stream."""
+    cuts = {
+        f"image/{name}": found for name, found in page_cuts(folder / "image", PART_BYTES).items()
+    }
+    return list(pieces(entries, iter(part_lengths(entries, cuts=cuts))))
 
 
 def _entry(path: Path, name: str) -> Entry:

@@ -84,15 +84,18 @@ class Cluster:
             )
         )
 
-    async def save(self, attempt: DockerAttempt) -> Saved:
+    async def save(
+        self, attempt: DockerAttempt, *, seq: int = 1, previous: Saved | None = None
+    ) -> Saved:
         snapshot = await attempt.checkpoint(self.path / "taken")
         try:
             return await save(
                 snapshot,
                 job=attempt.job,
                 epoch=attempt.epoch,
-                seq=1,
+                seq=seq,
                 stores=[self.stores.open(self.url(name)) for name in ("n1", "n2")],
+                previous=previous,
             )
         finally:
             shutil.rmtree(snapshot.path)
@@ -180,6 +183,30 @@ def test_a_checkpointed_program_runs_on_undisturbed(engines: Engines, tmp_path: 
                 await world.save(attempt)
             assert_whole(await attempt.wait())
             await attempt.remove()
+
+    asyncio.run(story())
+
+
+def test_memory_that_grew_is_sent_and_the_rest_is_not(engines: Engines, tmp_path: Path) -> None:
+    grow = (
+        "import os, time; kept = []; n = 0\n"
+        "kept.append(os.urandom(40 << 20))\n"
+        "while True:\n"
+        "    n += 1; kept.append(os.urandom(4096)); time.sleep(0.001)\n"
+        "    if n % 50 == 0: open('/job/progress', 'a').write(f'{n / 10000}\\n')\n"
+    )
+
+    async def story() -> None:
+        async with cluster(engines, tmp_path) as world:
+            spec = replace(world.spec, command=("python3", "-c", grow), memory_mb=128)
+            attempt = await world.start(0, spec)
+            await counted(attempt, 0.0)
+            first = await world.save(attempt)
+            await counted(attempt, 0.05)
+            second = await world.save(attempt, seq=2, previous=first)
+            await attempt.remove()
+            assert first.uploaded_bytes > 40 << 20
+            assert second.uploaded_bytes < 16 << 20
 
     asyncio.run(story())
 

@@ -1,0 +1,87 @@
+"""Goal: memory that did not change gives equal parts, whatever grew before it.
+
+Method: page maps written here, in CRIU's format; and bytes that are none.
+"""
+
+from __future__ import annotations
+
+import mmap
+import random
+import struct
+from typing import TYPE_CHECKING
+
+from edge_agent.checkpoint.pagemap import page_cuts
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+PAGE = mmap.PAGESIZE
+PART = 4 * PAGE
+
+
+def varint(value: int) -> bytes:
+    out = b""
+    while value > 0x7F:
+        out += bytes([value & 0x7F | 0x80])
+        value >>= 7
+    return out + bytes([value])
+
+
+def message(**fields: int) -> bytes:
+    numbers = {"pages_id": 1, "vaddr": 1, "nr_pages": 2, "in_parent": 3, "flags": 4}
+    body = b"".join(varint(numbers[k] << 3) + varint(v) for k, v in fields.items())
+    return struct.pack("<I", len(body)) + body
+
+
+def write(image: Path, ranges: list[tuple[int, int]], *, flags: int = 4) -> None:
+    """Write the images of a process with *ranges* of (first page, pages)."""
+    image.mkdir(exist_ok=True)
+    entries = [message(vaddr=at * PAGE, nr_pages=n, flags=flags) for at, n in ranges]
+    (image / "pagemap-7.img").write_bytes(bytes(8) + message(pages_id=3) + b"".join(entries))
+    pages = sum(n for _, n in ranges) if flags & 4 else 0
+    (image / "pages-3.img").write_bytes(bytes(pages * PAGE))
+
+
+def test_cuts_are_where_addresses_are_multiples_of_a_part(tmp_path: Path) -> None:
+    write(tmp_path, [(2, 1), (3, 3), (9, 10)])
+    assert page_cuts(tmp_path, PART) == {
+        "pages-3.img": [2 * PAGE, 2 * PAGE, 3 * PAGE, 4 * PAGE, 3 * PAGE]
+    }
+
+
+def test_a_page_more_changes_one_cut(tmp_path: Path) -> None:
+    write(tmp_path, [(1, 1), (100, 40)])
+    before = page_cuts(tmp_path, PART)["pages-3.img"]
+    write(tmp_path, [(1, 2), (100, 40)])
+    after = page_cuts(tmp_path, PART)["pages-3.img"]
+    assert before[0] + PAGE == after[0]
+    assert before[1:] == after[1:]
+
+
+def test_pages_that_are_elsewhere_are_not_counted(tmp_path: Path) -> None:
+    write(tmp_path, [(0, 5)], flags=2)
+    assert page_cuts(tmp_path, PART) == {"pages-3.img": []}
+
+
+def test_a_map_that_does_not_fit_its_pages_is_ignored(tmp_path: Path) -> None:
+    write(tmp_path, [(0, 5)])
+    (tmp_path / "pages-3.img").write_bytes(b"x")
+    assert page_cuts(tmp_path, PART) == {}
+
+
+def test_junk_is_ignored(tmp_path: Path) -> None:
+    rng = random.Random(1)
+    write(tmp_path, [(2, 1), (3, 3), (9, 10)])
+    good = (tmp_path / "pagemap-7.img").read_bytes()
+    for _ in range(2000):
+        data = bytearray(good)
+        for _ in range(rng.randint(1, 5)):
+            data[rng.randrange(len(data))] = rng.randrange(256)
+        (tmp_path / "pagemap-7.img").write_bytes(data[: rng.randrange(len(data) + 1)])
+        for name, lengths in page_cuts(tmp_path, PART).items():
+            assert sum(lengths) == (tmp_path / name).stat().st_size
+            assert all(0 < length <= PART for length in lengths)
+
+
+def test_no_images_no_cuts(tmp_path: Path) -> None:
+    assert page_cuts(tmp_path / "image", PART) == {}

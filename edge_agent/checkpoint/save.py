@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from edge_agent.checkpoint.manifest import (
     MANIFEST_BYTES_MAX,
+    Entry,
     Manifest,
     Part,
     Piece,
@@ -70,7 +71,8 @@ async def save(
         StoreError: too few stores took it.
         CheckpointError: the snapshot holds what no checkpoint may.
     """
-    begin = asyncio.get_running_loop().time()
+    clock = asyncio.get_running_loop().time
+    begin = clock()
     copies = min(copies, len(stores))
     candidates = _by_former(stores, previous)
     failed: StoreError | None = None
@@ -82,40 +84,55 @@ async def save(
             upload = _Upload(worker, snapshot, JobSpace(job=job, epoch=epoch), chosen, previous)
             try:
                 parts = await upload.parts(plan)
-                progress = snapshot.progress
-                manifest = Manifest(
-                    v=1,
-                    job=job,
-                    epoch=epoch,
-                    seq=seq,
-                    rung=snapshot.rung,
-                    image=snapshot.image,
-                    command=snapshot.command,
-                    host=snapshot.host,
-                    entries=entries,
-                    parts=parts,
-                    progress=progress.fraction if progress else None,
-                    note=progress.note if progress else "",
-                )
+                manifest = _manifest(snapshot, upload.space, seq, entries, parts)
                 name = await upload.manifest(manifest)
             except _StoreFailedError as error:
                 failed = error.why
                 candidates = [store for store in candidates if store is not error.store]
                 continue
-            ref = CheckpointRef(
-                epoch=epoch,
-                seq=seq,
-                manifest=name,
-                location=tuple(store.location for store in chosen),
-                rung=snapshot.rung,
-                bytes=manifest.stored_bytes,
-                progress=manifest.progress,
-            )
-            took_s = asyncio.get_running_loop().time() - begin
             return Saved(
-                ref=ref, manifest=manifest, uploaded_bytes=upload.sent_bytes, took_s=took_s
+                ref=_ref(manifest, name, chosen),
+                manifest=manifest,
+                uploaded_bytes=upload.sent_bytes,
+                took_s=clock() - begin,
             )
     raise StoreError(f"{job}: fewer than {max(1, copies)} stores took the checkpoint: {failed}")
+
+
+def _manifest(
+    snapshot: Snapshot,
+    space: JobSpace,
+    seq: int,
+    entries: tuple[Entry, ...],
+    parts: tuple[Part, ...],
+) -> Manifest:
+    progress = snapshot.progress
+    return Manifest(
+        v=1,
+        job=space.job,
+        epoch=space.epoch,
+        seq=seq,
+        rung=snapshot.rung,
+        image=snapshot.image,
+        command=snapshot.command,
+        host=snapshot.host,
+        entries=entries,
+        parts=parts,
+        progress=progress.fraction if progress else None,
+        note=progress.note if progress else "",
+    )
+
+
+def _ref(manifest: Manifest, name: Digest, stores: Sequence[BlobStore]) -> CheckpointRef:
+    return CheckpointRef(
+        epoch=manifest.epoch,
+        seq=manifest.seq,
+        manifest=name,
+        location=tuple(store.location for store in stores),
+        rung=manifest.rung,
+        bytes=manifest.stored_bytes,
+        progress=manifest.progress,
+    )
 
 
 def _by_former(stores: Sequence[BlobStore], previous: Saved | None) -> list[BlobStore]:
@@ -145,7 +162,7 @@ class _Upload:
         self.sent_bytes = 0
         self._worker = worker
         self._snapshot = snapshot
-        self._space = space
+        self.space = space
         self._stores = stores
         self._known: dict[Digest, Part] = {}
         if (
@@ -203,6 +220,6 @@ class _Upload:
 
     async def _put_one(self, store: BlobStore, name: Digest, data: bytes) -> None:
         try:
-            await store.put(name, data, self._space)
+            await store.put(name, data, self.space)
         except StoreError as error:
             raise _StoreFailedError(store, error) from error

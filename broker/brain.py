@@ -38,6 +38,8 @@ from workrs.wire import message, topics
 
 def handle(node: Node, events: Iterable[Event], now: Instant) -> Effects:
     """Let a batch of events happen at *now* and return what is to be done, in order."""
+    if node.beat == 0:
+        peers.expect(node, now)
     for event in events:
         _handle(node, event, now)
     for entry in node.due(now):

@@ -50,6 +50,8 @@ class Peer:
     seen_at: Instant
     live: bool
     blobs_url: str = ""
+    heard: bool = True
+    """False while it is only expected, at the start of this node."""
 
 
 @dataclass(slots=True)

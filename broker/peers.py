@@ -116,7 +116,7 @@ def on_state(node: Node, event: PeerStateSeen, now: Instant) -> None:
         return
     was = node.peers.get(event.node)
     node.peers[event.node] = Peer(now, event.state.live, event.state.blobs_url)
-    if was is not None and was.live == event.state.live:
+    if was is not None and was.heard and was.live == event.state.live:
         return
     if event.state.timing != node.settings.timing:
         node.fact("timing_differs", node=event.node, theirs=str(event.state.timing))
@@ -124,6 +124,16 @@ def on_state(node: Node, event: PeerStateSeen, now: Instant) -> None:
         node.fact("peer_up", node=event.node)
     else:
         _lose(node, event.node, now)
+
+
+def expect(node: Node, now: Instant) -> None:
+    """Give the peers time to show up before any of them counts as dead.
+
+    Nodes that start together would else all rank themselves first.
+    """
+    for name in node.settings.nodes:
+        if name != node.name:
+            node.peers.setdefault(name, Peer(now, live=True, heard=False))
 
 
 def check_silent(node: Node, now: Instant) -> None:

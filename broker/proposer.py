@@ -3,8 +3,8 @@
 1. A node proposes under the agents' rules: a majority's grant first, adoption of what was
    accepted before, one value per epoch.
 2. Its record is its claim, and an outcome accepted there at its own epoch its proposal.
-3. The first live node in rendezvous order claims, the next ranks wait one ttl each: all at
-   once would preempt each other for ever.
+3. The first live node in rendezvous order claims, the next ranks wait one ttl each, and so
+   again before every further claim: all at once would preempt each other for ever.
 """
 
 from broker.entry import JobEntry
@@ -33,8 +33,7 @@ def propose(node: Node, entry: JobEntry, now: Instant) -> None:
     if entry.alarmed or not (entry.record.cancel or is_unwinnable(entry, node.size)):
         return
     if entry.propose_at is None:
-        rank = rank_nodes(entry.job, node.live_nodes()).index(node.name)
-        entry.propose_at = Instant(now + rank * node.settings.timing.ttl_s)
+        entry.propose_at = Instant(now + _rank(node, entry) * node.settings.timing.ttl_s)
     if now >= entry.propose_at:
         # Though a majority may have granted the last claim: if they had also accepted, the
         # job would be decided, so some of them are lost to it.
@@ -42,6 +41,10 @@ def propose(node: Node, entry: JobEntry, now: Instant) -> None:
     if _has_majority(node, entry):
         _propose_value(node, entry, entry.record.epoch)
     node.poke(entry.job, entry.propose_at)
+
+
+def _rank(node: Node, entry: JobEntry) -> int:
+    return rank_nodes(entry.job, node.live_nodes()).index(node.name)
 
 
 def _granting(node: Node, entry: JobEntry, epoch: Epoch) -> dict[ClientId, Record]:
@@ -88,8 +91,9 @@ def _claim(node: Node, entry: JobEntry, now: Instant) -> None:
     if granted is not None:
         node.change(entry, granted)
         node.note("claimed_by_node", entry.job, epoch=request.epoch)
-    # Longer than any other node's wait, so that a preempted proposer leaves it the field.
-    entry.propose_at = Instant(now + timing.ttl_s * (1 + node.size))
+    # Longer than any other node's wait, so that a preempted proposer leaves it the field; and
+    # by rank, or nodes that once claimed at the same moment would do so for ever.
+    entry.propose_at = Instant(now + timing.ttl_s * (1 + node.size + _rank(node, entry)))
 
 
 def follow(node: Node, entry: JobEntry, peer: ClientId, record: Record, now: Instant) -> None:

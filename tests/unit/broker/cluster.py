@@ -25,7 +25,7 @@ from workrs.domain.ids import ClientId, Digest, Epoch, Instant, JobId
 from workrs.domain.job import Outcome, Verdict, digest_of
 from workrs.domain.lease import LeaseTiming
 from workrs.domain.quorum import majority
-from workrs.domain.record import CheckpointRef, Incarnation, Record
+from workrs.domain.record import CheckpointRef, Holder, Incarnation, Record
 from workrs.ports.bus import Message
 from workrs.testing.ledger import MemoryDisk, MemoryLedger
 from workrs.wire import codec, message, topics
@@ -266,6 +266,10 @@ class Agent:
     @property
     def incarnation(self) -> Incarnation:
         return Incarnation(self.number, f"{self.name}-{self.number}")
+
+    @property
+    def holder(self) -> Holder:
+        return Holder(client=ClientId(self.name), incarnation=self.incarnation)
 
     def say(self, verb: str, job: str, body: object) -> None:
         self.cluster.client(self.at, topics.up(self.name, verb, job), body)

@@ -17,10 +17,12 @@ one that did not die. What nobody reads any more is dropped.
    between checking the deadline and thawing cannot set it free for longer than a turn.
 2. A closed pipe means that the agent died, however: everything watched is killed within a
    second. Frozen processes of cgroup version 1 die only once thawed, so they are.
-3. It ends only after that. The next incarnation of the agent waits for its end.
+3. It ends only after that, and after removing the empty cgroups. The next incarnation of the
+   agent waits for its end.
 """
 
-# ruff: noqa: SIM105, PTH123, PTH208 (contextlib and pathlib cost more memory than the rest of it)
+# contextlib and pathlib cost more memory than the rest of it, so there is neither.
+# ruff: noqa: SIM105, PTH106, PTH110, PTH120, PTH123, PTH208
 
 import os
 import select
@@ -32,6 +34,9 @@ TURN_S = 0.2
 STAND_BACK_S = 60.0
 KILL_S = 10.0
 KILL_TURN_S = 0.01
+REMOVE_S = 1.0
+OURS = "/workrs/"
+"""Below this are the cgroups that agents make."""
 
 
 class Watched:
@@ -202,6 +207,36 @@ def kill_all(watched: dict[str, Watched]) -> None:
             time.sleep(KILL_TURN_S)  # noqa: TID251 (a process of its own, without a loop)
     for key in left:
         say("left", key)
+    targets = [target for job in watched.values() for target in job.targets]
+    end = now() + REMOVE_S
+    # A dead process stays in its cgroup until whoever inherited it has noticed.
+    while any([not remove(target) for target in targets]) and now() < end:  # noqa: C419
+        time.sleep(KILL_TURN_S)  # noqa: TID251
+
+
+def remove(target: str) -> bool:
+    """Remove the empty cgroup and the agent's one above it, in every hierarchy of version 1.
+
+    An agent that died and does not come back would leave them for ever. Those of a container are
+    made again should its engine need them.
+    """
+    kind, _, name = target.partition(":")
+    root, found, inside = name.partition(OURS)
+    if kind != "cgroup" or not found:
+        return True
+    beside = os.path.dirname(root)
+    roots = [root, *(beside + "/" + other for other in os.listdir(beside))]
+    for folder in roots:
+        path = folder + OURS + inside
+        while len(path) > len(folder + OURS):
+            try:
+                os.rmdir(path)
+            except FileNotFoundError:
+                pass
+            except OSError:
+                break
+            path = os.path.dirname(path)
+    return not os.path.exists(name)
 
 
 def main() -> None:

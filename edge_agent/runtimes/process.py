@@ -317,9 +317,6 @@ class ProcessRuntime:
             await attempt.remove()
         if self._cgroups is not None:
             Cgroup(path=self._cgroups).remove()
-            with contextlib.suppress(OSError):
-                # Of all agents of this machine; the last one to end removes it.
-                self._cgroups.parent.rmdir()
 
 
 def _own_path(word: str, job: Path) -> str:

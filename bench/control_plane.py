@@ -13,7 +13,8 @@ after two of three have accepted it. Phases, each on fresh numbers:
 
 - *traffic*: PUBLISH packets that clients send (nodes, agent, device) per job, by kind, and
   the copies that bridges make, seen by an observer of everything at each broker. (The
-  counters under $SYS of Mosquitto 2.0.11 miss most of them.)
+  count of received packets under $SYS of Mosquitto 2.0.11 misses most of them.) What the
+  brokers sent in the load phase less these copies is what was delivered to clients.
 """
 
 import argparse
@@ -31,6 +32,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import uvloop
 
@@ -42,6 +44,9 @@ from workrs.wire import topics
 
 DEVICE = "bench-1"
 SPEC = b'{"image": "none", "command": ["true"]}'
+SYS_SENT = "$SYS/broker/publish/messages/sent"
+SYS_INTERVAL_S = 10.0
+"""How often Mosquitto publishes its counters."""
 TICKS = os.sysconf("SC_CLK_TCK")
 
 
@@ -174,14 +179,26 @@ async def measure_traffic(cluster: LocalCluster, jobs: int, window: int) -> dict
     }
 
 
+async def count_sent(cluster: LocalCluster) -> int:
+    """Return the PUBLISH packets that all brokers have sent, to clients and over bridges."""
+    await asyncio.sleep(SYS_INTERVAL_S + 1)
+    total = 0
+    for address in cluster.addresses.values():
+        async with connect(address=address, client_id="bench-counter") as bus:
+            await bus.subscribe(Subscription(pattern=SYS_SENT, qos=0))
+            total += int((await bus.receive())[0].payload)
+    return total
+
+
 async def measure_load(cluster: LocalCluster, jobs: int, window: int) -> dict[str, object]:
     address = next(iter(cluster.addresses.values()))
     await run_load(address, "warm", min(300, jobs), window, 0)
-    cpu_before = cpu_s(cluster)
+    sent_before, cpu_before = await count_sent(cluster), cpu_s(cluster)
     begun = time.monotonic()
     device = await run_load(address, "load", jobs, window, 0)
     took_s = time.monotonic() - begun
     cpu_after = cpu_s(cluster)
+    sent = await count_sent(cluster) - sent_before
     busy = {kind: cpu_after[kind] - cpu_before[kind] for kind in cpu_after}
     return {
         "jobs": jobs,
@@ -189,6 +206,7 @@ async def measure_load(cluster: LocalCluster, jobs: int, window: int) -> dict[st
         "window": window,
         "accepted_ms": quantiles_ms(device.accepted_s),
         "result_ms": quantiles_ms(device.result_s),
+        "sent_by_brokers_per_job": round(sent / jobs, 2),
         "cpu_ms_per_job": {k: round(v / jobs * 1000, 3) for k, v in busy.items()},
         "cores_used": round(sum(busy.values()) / took_s, 2),
     }
@@ -259,13 +277,18 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="workrs-bench-") as folder:
         root = Path(folder)
         with local_cluster(plan(root, asked.runtime, asked.slots)) as cluster:
-            found: dict[str, object] = {"runtime": asked.runtime, "nodes": 3}
+            found: dict[str, Any] = {"runtime": asked.runtime, "nodes": 3}
             with show_alive("load"):
                 found["load"] = uvloop.run(measure_load(cluster, asked.jobs, asked.window))
             with show_alive("traffic"):
                 found["traffic"] = uvloop.run(
                     measure_traffic(cluster, min(500, asked.jobs), asked.window)
                 )
+            found["deliveries_per_job"] = round(
+                found["load"]["sent_by_brokers_per_job"]
+                - found["traffic"]["bridge_copies_per_job"],
+                2,
+            )
             with show_alive("latency"):
                 paced = max(100, min(500, asked.jobs))
                 found["latency"] = uvloop.run(measure_latency(cluster, paced, asked.rate))

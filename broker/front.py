@@ -48,7 +48,7 @@ def _expanded(function: Function) -> dict[str, object]:
 
 
 def request_of(function: str, payload: bytes) -> Digest:
-    """Return the identity of what a device sent, or raise WireError when it is too long or no JSON."""
+    """Return the identity of what a device sent; WireError when it is too long or no JSON."""
     if function:
         return run_request_digest(function, payload)
     if len(payload) > SPEC_MAX_BYTES:

@@ -1,11 +1,10 @@
-"""Running, ending and checkpointing jobs: scripted talks between a brain and real voters."""
+"""Running and ending jobs: scripted talks between a brain and real voters."""
 
 from typing import Any
 
 import pytest
 
 from edge_agent.effect import (
-    DiscardCheckpoint,
     Exit,
     FreezeContainer,
     MoveDeadline,
@@ -18,7 +17,6 @@ from edge_agent.effect import (
 )
 from edge_agent.event import (
     Blame,
-    CheckpointFailed,
     CheckpointSaved,
     ContainerRemoved,
     ContainerStarted,
@@ -36,7 +34,6 @@ from workrs.domain.job import CheckpointMode, CheckpointPolicy, Verdict
 from workrs.domain.record import CheckpointRef
 from workrs.wire.message import (
     Beat,
-    CheckpointReport,
     Claim,
     Order,
     OrderKind,
@@ -306,107 +303,6 @@ def test_a_renewal_at_the_last_moment_thaws_because_the_warden_may_have_been_qui
         node.mute = False
     talk.answer_beat()
     assert len(talk.all(ThawContainer)) == 1
-
-
-# Checkpoints
-
-
-def test_checkpoints_are_taken_at_the_interval_and_reported_until_a_majority_names_them() -> None:
-    talk = Talk()
-    talk.run(checkpoint=EVERY_2_S)
-    talk.wait(1.9)
-    assert talk.all(TakeCheckpoint) == []
-    talk.wait(0.2)
-    for node in talk.nodes[1:]:
-        node.deaf = True
-    saved(talk)
-    talk.wait(1.0)
-    assert len(talk.said(CheckpointReport)) > 1
-    assert "checkpoint_kept" not in talk.logs()
-    talk.cut(deaf=False)
-    talk.wait(3.0)
-    assert "checkpoint_kept" in talk.logs()
-    assert [t.seq for t in talk.all(TakeCheckpoint)] == [1, 2]
-
-
-def test_a_checkpoint_is_deleted_only_when_two_newer_ones_are_in_a_majority() -> None:
-    talk = Talk()
-    talk.run(checkpoint=EVERY_2_S)
-    refs = []
-    for _ in range(3):
-        assert talk.all(DiscardCheckpoint) == []
-        talk.wait(2.1)
-        refs.append(saved(talk))
-    doomed = talk.all(DiscardCheckpoint)
-    assert [d.ref for d in doomed] == [refs[0]]
-    assert doomed[0].keep == (refs[2], refs[1])
-
-
-def test_no_checkpoint_is_taken_where_it_is_off_or_impossible() -> None:
-    talk = Talk()
-    talk.run(checkpoint=OFF)
-    talk.wait(100.0)
-    bare = Talk(rung="none")
-    bare.run()
-    bare.wait(100.0)
-    assert talk.all(TakeCheckpoint) == bare.all(TakeCheckpoint) == []
-
-
-def test_without_an_interval_the_first_checkpoint_comes_early_and_its_cost_plans_the_next() -> None:
-    talk = Talk()
-    talk.run()
-    talk.wait(5.1)
-    assert len(talk.all(TakeCheckpoint)) == 1
-    saved(talk, frozen_s=1.0)
-    talk.wait(83.0)
-    assert len(talk.all(TakeCheckpoint)) == 1
-    talk.wait(2.0)
-    assert len(talk.all(TakeCheckpoint)) == 2
-
-
-def test_a_failed_checkpoint_is_tried_again_later() -> None:
-    talk = Talk()
-    asked = talk.run(checkpoint=EVERY_2_S)
-    talk.wait(2.1)
-    talk.tell(CheckpointFailed(job=JOB, run=asked.run, reason="busy"))
-    talk.wait(9.0)
-    assert len(talk.all(TakeCheckpoint)) == 1
-    talk.wait(1.1)
-    assert len(talk.all(TakeCheckpoint)) == 2
-
-
-def test_a_checkpoint_that_fell_due_while_frozen_is_taken_after_the_thaw() -> None:
-    talk = Talk()
-    talk.run(checkpoint=CheckpointPolicy(interval_s=9.0))
-    talk.wait(5.1)
-    saved(talk)
-    talk.cut()
-    talk.wait(10.0)
-    assert talk.brain.roster.works[JOB].frozen
-    assert len(talk.all(TakeCheckpoint)) == 1
-    talk.cut(deaf=False)
-    talk.connect()
-    talk.wait(1.1)
-    assert len(talk.all(TakeCheckpoint)) == 2
-
-
-def test_a_decided_job_leaves_no_checkpoint() -> None:
-    talk = Talk()
-    talk.run(checkpoint=EVERY_2_S)
-    talk.wait(2.1)
-    ref = saved(talk)
-    talk.exits(0)
-    assert [d.ref for d in talk.all(DiscardCheckpoint)] == [ref]
-
-
-def test_a_fenced_agent_deletes_what_no_record_names() -> None:
-    talk = Talk()
-    talk.run(checkpoint=EVERY_2_S)
-    talk.wait(2.1)
-    talk.cut()
-    ref = saved(talk)
-    talk.show(*((n, n.grant(OTHER, 2, talk.now)) for n in talk.nodes[:2]))
-    assert [d.ref for d in talk.all(DiscardCheckpoint)] == [ref]
 
 
 # Progress, drain and stop

@@ -74,7 +74,7 @@ def test_where_nothing_can_be_installed_each_step_says_what_to_type_and_goes_on(
 def test_what_is_in_place_is_named_only_when_asked(tmp_path: Path) -> None:
     assert shell("has() { true; }; step_packages", tmp_path).stderr == ""
     asked = shell("WORKRS_SETUP_VERBOSE=1; has() { true; }; step_packages", tmp_path).stderr
-    assert asked.count("ok") == 4
+    assert asked.count("ok") == 5
 
 
 def test_a_failing_command_shows_its_last_lines(tmp_path: Path) -> None:

@@ -162,7 +162,7 @@ class TallyOfValues(Tally):
         super().add(node, record)
 
 
-SLOW = Mood(value_speed=0.15, loss=0.05, haste=0.1, insight=0.0)
+SLOW = Mood(value_speed=0.15, loss=0.1, haste=0.1, insight=0.0)
 """Many takeovers before anything is decided."""
 DULL = Mood(value_speed=0.4, loss=0.3, haste=0.1, insight=0.02)
 """Few nodes learn of a decision, so others go on."""

@@ -5,6 +5,7 @@ faults are staged.
 """
 
 import json
+import shutil
 import signal
 import tempfile
 from argparse import Namespace
@@ -57,10 +58,10 @@ def run(asked: Namespace) -> int:
     with ExitStack() as stack:
         root = Path(tempfile.mkdtemp(prefix="workrs-demo-"))
         if not asked.keep:
-            stack.callback(_remove, root)
+            stack.callback(shutil.rmtree, root, ignore_errors=True)
         stack.callback(unmount_below, root)
-        summary = _play(screen, root, asked)
-        leftovers = wait_clean(root)
+        summary, folders = _play(screen, root, asked)
+        leftovers = wait_clean(root, *folders)
         for what in leftovers:
             screen.bad(f"left behind: {what}")
         kept = f"; its disks and logs are in {root}" if asked.keep else ""
@@ -77,13 +78,7 @@ def _interrupt(*_: object) -> None:
     raise KeyboardInterrupt
 
 
-def _remove(root: Path) -> None:
-    import shutil  # noqa: PLC0415 (only here)
-
-    shutil.rmtree(root, ignore_errors=True)
-
-
-def _play(screen: DemoScreen, root: Path, asked: Namespace) -> Summary:
+def _play(screen: DemoScreen, root: Path, asked: Namespace) -> tuple[Summary, tuple[str, ...]]:
     screen.act("1  A cluster on this machine")
     with stage(root, purpose="demo", runtime=asked.runtime, engines=2, say=screen.say) as found:
         screen.say(f"checkpoints: {found.rung.value} ({found.why})")
@@ -102,7 +97,7 @@ def _play(screen: DemoScreen, root: Path, asked: Namespace) -> Summary:
         names = [f"{DEVICE}_{job.name}" for job in jobs]
         books = audit([root / name / "ledger.db" for name in cluster.node_names], names)
         _tell_audit(screen, books, len(names))
-    return play.summary(results, books, setup_s=ready_s)
+    return play.summary(results, books, setup_s=ready_s), found.folders
 
 
 def _plan(root: Path, found: Stage) -> ClusterPlan:

@@ -6,7 +6,7 @@ that is already there. Elsewhere jobs run as plain processes, and the stage says
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from workrs.engine.engine_facts import probe_engine
@@ -32,6 +32,8 @@ class Stage:
     """URLs; empty for the process runtime."""
     image: str
     functions: Path
+    folders: tuple[str, ...] = ()
+    """Of the engines. No process and no mount may name them once the stage is gone."""
 
     def engine(self, position: int) -> str:
         """Return the engine of the agent at this position, or an empty string."""
@@ -80,7 +82,10 @@ def _with_engines(root: Path, started: tuple[OwnEngine, ...], say: Say) -> Stage
     say("building a small image from this machine's own Python")
     image = build_image(list(urls))
     verdict = best(rungs(probe_machine(), probe_engine(urls[0])))
-    return _stage(root, verdict.rung, verdict.why, engines=urls, image=image.image_id)
+    layouts = [engine.layout for engine in started]
+    folders = tuple(str(path) for layout in layouts for path in (layout.data, layout.run))
+    found = _stage(root, verdict.rung, verdict.why, engines=urls, image=image.image_id)
+    return replace(found, folders=folders)
 
 
 def _stage(root: Path, rung: Rung, why: str, *, engines: tuple[str, ...], image: str) -> Stage:

@@ -138,6 +138,9 @@ def open_state(local: str, records: Mapping[ClientId, Record], own: Record, node
     refs = quorum.newest_checkpoints(records)
     newest = refs[0] if refs else None
     shown = max((r for r in records.values() if r.epoch == epoch), key=lambda r: r.progress or 0.0)
+    progress = shown.progress
+    if progress is None and newest is not None:
+        progress = newest.progress  # until it says more, it is as far as what it goes on from
     return JobState(
         v=1,
         job=local,
@@ -145,7 +148,7 @@ def open_state(local: str, records: Mapping[ClientId, Record], own: Record, node
         epoch=epoch,
         attempt=max(r.attempt for r in records.values()) or None,
         agent=holder.client,
-        progress=shown.progress,
+        progress=progress,
         note=shown.note or None,
         checkpoint=None
         if newest is None

@@ -144,7 +144,8 @@ class Play:
 
         def moved() -> bool:
             now = self._report(LONG)
-            return now.agent != before.agent and now.progress is not None
+            restored_from = (now.checkpoint or {}).get("progress")
+            return now.agent != before.agent and now.progress not in (None, restored_from)
 
         self._until("another agent's progress", moved)
         return time.monotonic(), self._report(LONG).agent or ""

@@ -4,15 +4,20 @@
    that was granted here; every other one it lists is named as refused in the receipt.
 2. An attempt that a heartbeat lists is on disk before the receipt is published.
 3. A higher incarnation ends all leases of the lower ones.
+4. A storm of wills from one broker is not believed, and what the first of them did is undone
+   where nothing was granted since.
 """
+
+from dataclasses import replace
 
 from broker.agents import AgentEntry
 from broker.effect import Publish
 from broker.event import BeatHeard
 from broker.node import Node
 from broker.settle import settle
+from broker.storm import Shortened, Will
 from workrs.domain import voter
-from workrs.domain.ids import Epoch, Instant, JobId
+from workrs.domain.ids import ClientId, Epoch, Instant, JobId
 from workrs.domain.job import Takeover
 from workrs.domain.record import Holder
 from workrs.wire import topics
@@ -29,7 +34,7 @@ def on_beat(node: Node, event: BeatHeard, now: Instant) -> None:
     if entry is None:
         return
     if beat.gone:
-        _lose(node, entry, now, why="connection broke")
+        _on_will(node, entry, ClientId(event.via) or node.name, now)
         return
     if entry.profile is None or entry.incarnation != beat.incarnation or entry.gone:
         node.fact("agent_up", agent=event.agent, incarnation=beat.incarnation.number)
@@ -89,8 +94,43 @@ def _end_former(node: Node, agent: AgentEntry, now: Instant) -> None:
             settle(node, entry, now)
 
 
-def _lose(node: Node, agent: AgentEntry, now: Instant, *, why: str) -> None:
-    """Bring the ends of a lost agent's leases forward."""
+def _on_will(node: Node, agent: AgentEntry, broker: ClientId, now: Instant) -> None:
+    if node.storms.is_deaf(broker, now):
+        return
+    ttl_s = node.settings.timing.ttl_s
+    believed = node.storms.breaks(broker, node.agents.count_live(), now, ttl_s)
+    if believed is None:
+        holder = Holder(client=agent.client, incarnation=agent.incarnation)
+        shortened = _lose(node, agent, now, why="connection broke")
+        node.storms.believe(broker, Will(now, holder, shortened))
+        return
+    node.note("storm_of_wills", None, node=broker, agents=len(believed) + 1)
+    for will in believed:
+        _undo(node, will, now)
+
+
+def _undo(node: Node, will: Will, now: Instant) -> None:
+    """Take a will back: its agent lives until its silence says otherwise."""
+    agent = node.agents.get(will.holder.client)
+    if agent is not None and agent.gone and agent.incarnation == will.holder.incarnation:
+        agent.gone = False
+        _receipt(node, agent)
+    for lease in will.shortened:
+        entry = node.entries.get(lease.job)
+        if entry is None or not entry.is_open:
+            continue
+        record, until = entry.record, entry.vote.lease_until
+        if (record.epoch, record.holder) == (lease.epoch, will.holder):
+            node.change(entry, replace(entry.vote, lease_until=max(until, lease.lease_until)))
+            node.hold(will.holder, lease.job)
+            settle(node, entry, now)
+    if agent is not None:
+        node.agents.refresh(agent)
+
+
+def _lose(node: Node, agent: AgentEntry, now: Instant, *, why: str) -> tuple[Shortened, ...]:
+    """Bring the ends of a lost agent's leases forward; return those that were."""
+    shortened = []
     agent.gone = True
     node.agents.refresh(agent)
     holder = Holder(client=agent.client, incarnation=agent.incarnation)
@@ -104,9 +144,11 @@ def _lose(node: Node, agent: AgentEntry, now: Instant, *, why: str) -> None:
         if not strict:
             vote = voter.shorten(entry.vote, holder, now=now, grace_s=grace_s)
             if vote is not None:
+                shortened.append(Shortened(job, entry.record.epoch, entry.vote.lease_until))
                 node.change(entry, vote)
         settle(node, entry, now)
     _receipt(node, agent)
+    return tuple(shortened)
 
 
 def check_silent(node: Node, now: Instant) -> None:

@@ -14,6 +14,7 @@ from broker.agents import AgentTable
 from broker.effect import Effects, Fact, Publish
 from broker.entry import JobEntry
 from broker.job_queue import JobQueue
+from broker.storm import StormGuard
 from workrs.domain.ids import ClientId, Digest, Instant, JobId
 from workrs.domain.lease import LeaseTiming
 from workrs.domain.record import Holder, Incarnation, Record, Version
@@ -64,6 +65,7 @@ class Node:
     agents: AgentTable
     entries: dict[JobId, JobEntry] = field(default_factory=dict)
     peers: dict[ClientId, Peer] = field(default_factory=dict)
+    storms: StormGuard = field(default_factory=StormGuard)
     local_devices: set[ClientId] = field(default_factory=set)
     effects: Effects = field(default_factory=Effects)
     queue: JobQueue = field(default_factory=JobQueue)

@@ -19,6 +19,7 @@ from broker.event import (
     BrokerEmptied,
     CancelHeard,
     Event,
+    LogHeard,
     OrderHeard,
     PeerRecordSeen,
     PeerSpecSeen,
@@ -71,7 +72,7 @@ def restore(
     node.poke(record.job, now)
 
 
-def _handle(node: Node, event: Event, now: Instant) -> None:  # noqa: C901 (a table)
+def _handle(node: Node, event: Event, now: Instant) -> None:  # noqa: C901, PLR0912 (a table)
     match event:
         case PeerRecordSeen():
             peers.on_record(node, event, now)
@@ -89,6 +90,8 @@ def _handle(node: Node, event: Event, now: Instant) -> None:  # noqa: C901 (a ta
             intake.on_cancel(node, event, now)
         case OrderHeard():
             orders.on_order(node, event, now)
+        case LogHeard():
+            orders.on_log(node, event)
         case Refused():
             teller.reject(node, event.device, event.name, event.reason, plain=event.plain)
         case BrokerEmptied():

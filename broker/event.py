@@ -67,6 +67,15 @@ class OrderHeard:
 
 
 @dataclass(frozen=True, slots=True)
+class LogHeard:
+    """An agent of this node shows the end of what a job printed, as it is."""
+
+    agent: ClientId
+    job: JobId
+    tail: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class PeerRecordSeen:
     """Another node's vote."""
 
@@ -117,6 +126,7 @@ Event = (
     | AgentHeard
     | BeatHeard
     | OrderHeard
+    | LogHeard
     | PeerRecordSeen
     | PeerSpecSeen
     | PeerStateSeen

@@ -13,6 +13,7 @@ from broker.event import (
     BeatHeard,
     CancelHeard,
     Event,
+    LogHeard,
     OrderHeard,
     PeerRecordSeen,
     PeerSpecSeen,
@@ -50,7 +51,8 @@ class Dropped:
 def subscriptions() -> list[Subscription]:
     """Return what a node listens to on its own broker.
 
-    Relayed submits are left out: peers take specs from the node that expanded them.
+    Relayed submits are left out: peers take specs from the node that expanded them. So are
+    relayed logs, which their own node publishes for all.
     """
     relayed = ("claim", "outcome", "checkpoint", "release", "progress", "cancel", "order")
     patterns = [
@@ -81,14 +83,14 @@ def parse(name: ClientId, bus_message: Message) -> Event | Dropped | None:
 
 def _from_client(up: topics.Up, bus_message: Message) -> Event | Dropped | None:
     payload = bus_message.payload
-    if bus_message.retain and not payload:
-        return None  # a retained request was cleared, most likely by this node
     if bus_message.retain:
+        if not payload:
+            return None  # a retained request was cleared, most likely by this node
         return _refuse(bus_message.topic, "requests must not be retained: publish without -r")
+    if up.via and up.verb in ("submit", "run", "log"):
+        return Dropped(bus_message.topic, f"relayed {up.verb}")
     match up.verb:
         case "submit" | "run":
-            if up.via:
-                return Dropped(bus_message.topic, "relayed submit")
             return SubmitHeard(up.client, LocalJobId(up.name), payload, up.function)
         case "cancel":
             return CancelHeard(up.client, LocalJobId(up.name), up.via)
@@ -97,6 +99,8 @@ def _from_client(up: topics.Up, bus_message: Message) -> Event | Dropped | None:
         case "order":
             order = codec.decode(message.Order, payload)
             return OrderHeard(up.client, LocalJobId(up.name), order, up.via)
+        case "log":
+            return LogHeard(up.client, JobId(up.name), payload)
         case verb if verb in _AGENT_BODIES:
             request = codec.decode(_AGENT_BODIES[verb], payload)
             return AgentHeard(up.client, JobId(up.name), request, up.via)

@@ -1,40 +1,81 @@
-"""Operators' orders: cancel a job, drain or undrain an agent. Answered once each is noted.
+"""Operators' orders: cancel a job, show its log, drain or undrain an agent.
 
-An order is idempotent; its sender repeats it until it is answered.
+1. Each is answered once it is noted. It is idempotent; its sender repeats it until then.
+2. A log is shown only from the agent that holds the job, and only by that agent's own node.
+
+Not promised: that a log is complete. It is the end of what was printed, sent at QoS 0.
 """
 
 from broker import intake
 from broker.effect import Publish
-from broker.event import OrderHeard
+from broker.entry import JobEntry
+from broker.event import LogHeard, OrderHeard
 from broker.node import Node
 from workrs.domain.errors import IdError
 from workrs.domain.ids import Instant
 from workrs.domain.job import Verdict
 from workrs.wire import topics
-from workrs.wire.message import OrderKind, OrderReply
+from workrs.wire.message import LOG_MAX_BYTES, Order, OrderKind, OrderReply
 
 
 def on_order(node: Node, event: OrderHeard, now: Instant) -> None:
     """Carry an order out, as far as this node can, and answer the operator."""
     order = event.order
-    if order.order is OrderKind.CANCEL:
-        reply = _cancel(node, order.job, now)
-    else:
-        reply = _pass_on(node, event)
+    match order.order:
+        case OrderKind.CANCEL:
+            reply = _cancel(node, order.job, now)
+        case OrderKind.LOG:
+            reply = _show_log(node, event)
+        case OrderKind.DRAIN | OrderKind.UNDRAIN:
+            reply = _pass_on(node, event)
     if not event.via:
         node.fact("order", operator=event.operator, order=order.order.value, ok=reply.ok)
         topic = topics.down(event.operator, event.order_id)
         node.say(Publish(topic, reply, retain=False))
 
 
-def _cancel(node: Node, text: str, now: Instant) -> OrderReply:
+def on_log(node: Node, event: LogHeard) -> None:
+    """Show the end of a job's output to whoever reads it, if its holder sent it."""
+    entry = node.entries.get(event.job)
+    holder = entry.record.holder if entry and entry.is_open else None
+    if holder is None or holder.client != event.agent:
+        node.dropped += 1
+        return
+    tail = event.tail[-LOG_MAX_BYTES:]
+    node.say(Publish(topics.node(node.name, "log", event.job), tail, qos=0, retain=False))
+
+
+def _find(node: Node, text: str) -> JobEntry | OrderReply:
+    """Return the job that *text* names, or what to answer instead."""
     try:
         job = intake.parse_local(text)
     except IdError as error:
         return OrderReply(ok=False, text=str(error))
     entry = node.entries.get(job) if job else None
-    if entry is None:
-        return OrderReply(ok=False, text=f"there is no job {text[:130]}")
+    return entry or OrderReply(ok=False, text=f"there is no job {text[:130]}")
+
+
+def _show_log(node: Node, event: OrderHeard) -> OrderReply:
+    text = event.order.job
+    entry = _find(node, text)
+    if isinstance(entry, OrderReply):
+        return entry
+    decided, holder = entry.record.decided, entry.record.holder
+    if decided is not None:
+        return OrderReply(ok=False, text=f"{text} has ended already: {decided.verdict.value}")
+    agent = node.agents.get(holder.client) if holder else None
+    if agent is None or agent.gone:
+        return OrderReply(ok=False, text=f"{text} is not running now")
+    if not event.via:
+        wish = Order(order=OrderKind.LOG, job=entry.job)
+        node.say(Publish(topics.node(node.name, "order", agent.client), wish, retain=False))
+    return OrderReply(ok=True, text=f"agent {agent.client} was told to show the log of {text}")
+
+
+def _cancel(node: Node, text: str, now: Instant) -> OrderReply:
+    entry = _find(node, text)
+    if isinstance(entry, OrderReply):
+        return entry
     decided = entry.record.decided
     if decided is not None:
         # A repeated order has to be answered like the first, whose answer may be lost.

@@ -20,6 +20,10 @@ from workrs.domain.record import CheckpointRef, Incarnation
 _CLOSED = {"extra": "forbid"}
 REASON_MAX = 16 * 1024
 """Characters of an outcome's reason: a sentence and the end of the program's stderr."""
+LOG_MAX_BYTES = 8 * 1024
+"""What of a program's output is shown at most; the end is kept."""
+LOG_S = 30.0
+"""How long one order shows a job's log. Its reader repeats it, so one that died costs no more."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -170,6 +174,8 @@ class OrderKind(StrEnum):
     CANCEL = "cancel"
     DRAIN = "drain"
     UNDRAIN = "undrain"
+    LOG = "log"
+    """Show what a job prints, for LOG_S from now."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -177,6 +177,8 @@ class Brain:
     def _on_order(self, order: Order) -> None:
         if order.order is OrderKind.DRAIN:
             self._drain()
+        elif order.order is OrderKind.LOG:
+            self.roster.on_log_asked(JobId(order.job))
         elif order.order is OrderKind.UNDRAIN and self.stop_at == NOT:
             self.roster.open = True
             self.agent.beat_due = True

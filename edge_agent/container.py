@@ -27,6 +27,7 @@ from edge_agent.event import (
     ContainerRemoved,
     ContainerStarted,
     Event,
+    LogRead,
     ProgressMade,
     ResultRefused,
     ResultStored,
@@ -46,6 +47,7 @@ from workrs.ports.runtime import (
     Warden,
 )
 from workrs.ports.store import BlobLostError, OpenStore
+from workrs.wire.message import LOG_MAX_BYTES
 
 PROGRESS_POLL_S = 0.5
 REMOVE_RETRY_S = 1.0
@@ -200,6 +202,12 @@ class Container:
                         job=self.job, run=self.run, fraction=found.fraction, note=found.note
                     )
                 )
+
+    async def read_log(self) -> None:
+        """Tell the end of what the program printed."""
+        if self._attempt is not None:
+            tail = await self._attempt.log_tail(LOG_MAX_BYTES)
+            self._post(LogRead(job=self.job, run=self.run, tail=tail))
 
     async def hold(self, effect: FreezeContainer | ThawContainer) -> None:
         """Freeze or thaw the program, in the order in which that was decided."""

@@ -30,6 +30,7 @@ class Publish:
 
     topic: str
     body: object
+    """A wire dataclass for the codec, or bytes as they are."""
     qos: int = 1
 
 
@@ -93,6 +94,14 @@ class FreezeContainer:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ThawContainer:
     """Let it go on; its deadline was moved before."""
+
+    job: JobId
+    run: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReadLog:
+    """Read the end of what the program printed; LogRead answers, if it can be read."""
 
     job: JobId
     run: int
@@ -163,6 +172,7 @@ ContainerEffect = (
     | MoveDeadline
     | FreezeContainer
     | ThawContainer
+    | ReadLog
     | RemoveContainer
     | TakeCheckpoint
     | DiscardCheckpoint

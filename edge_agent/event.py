@@ -133,6 +133,15 @@ class ProgressMade:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LogRead:
+    """The end of what the program printed was read."""
+
+    job: JobId
+    run: int
+    tail: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ContainerExited:
     """The program ended."""
 
@@ -200,6 +209,7 @@ JobEvent = (
     | ContainerStarted
     | StartFailed
     | ProgressMade
+    | LogRead
     | ContainerExited
     | ResultStored
     | ResultRefused

@@ -24,6 +24,7 @@ from edge_agent.effect import (
     FreezeContainer,
     MoveDeadline,
     PrepareStart,
+    ReadLog,
     RemoveContainer,
     StartContainer,
     StoreResult,
@@ -83,11 +84,13 @@ class ContainerHands:
     def _act(
         self,
         container: Container,
-        effect: FreezeContainer | ThawContainer | TakeCheckpoint | StoreResult,
+        effect: FreezeContainer | ThawContainer | ReadLog | TakeCheckpoint | StoreResult,
     ) -> None:
         match effect:
             case FreezeContainer() | ThawContainer():
                 self._spawn(effect.run, container.hold(effect), "hold")
+            case ReadLog():
+                self._spawn(effect.run, container.read_log(), "log")
             case TakeCheckpoint():
                 self._spawn(effect.run, container.save(effect), "save")
             case StoreResult():

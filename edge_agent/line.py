@@ -136,7 +136,8 @@ class Line:
         if self._bus is None:
             return
         try:
-            self._bus.publish(Message(topic, codec.encode(body), qos))
+            payload = body if isinstance(body, bytes) else codec.encode(body)
+            self._bus.publish(Message(topic, payload, qos))
         except BusError as error:
             self._log.warning("unsent", topic=topic[:200], why=str(error))
 

@@ -21,6 +21,7 @@ from edge_agent.event import (
     ContainerRemoved,
     ContainerStarted,
     JobEvent,
+    LogRead,
     ProgressMade,
     RecordSeen,
     ResultRefused,
@@ -154,14 +155,18 @@ class Roster:
             execution.after_removal(work, self.agent)
         elif work.stage is Stage.REMOVING or work.lease is Lease.OVER:
             return
-        elif isinstance(event, StartPrepared | ContainerStarted | StartFailed | ProgressMade):
+        elif isinstance(event, ProgressMade):
+            telling.on_progress(work, self.agent, event.fraction, event.note)
+        elif isinstance(event, LogRead):
+            telling.on_log_read(work, self.agent, event.tail)
+        elif isinstance(event, StartPrepared | ContainerStarted | StartFailed):
             self._on_running(work, event)
         else:
             self._on_ending(work, event)
         self._look_after(work)
 
     def _on_running(
-        self, work: Work, event: StartPrepared | ContainerStarted | StartFailed | ProgressMade
+        self, work: Work, event: StartPrepared | ContainerStarted | StartFailed
     ) -> None:
         match event:
             case StartPrepared():
@@ -170,8 +175,6 @@ class Roster:
                 execution.on_started(work, self.agent, event)
             case StartFailed():
                 execution.on_start_failed(work, self.agent, event)
-            case ProgressMade(fraction=fraction, note=note):
-                telling.on_progress(work, self.agent, fraction, note)
 
     def _on_ending(
         self,
@@ -212,6 +215,13 @@ class Roster:
             self._look_after(work)
 
     # What operators and the system say
+
+    def on_log_asked(self, job: JobId) -> None:
+        """Show what a job prints, if it is in hand and runs."""
+        work = self.works.get(job)
+        if work is not None:
+            telling.on_log_asked(work, self.agent)
+            self._look_after(work)
 
     def hurry(self) -> None:
         """Repeat at once all that may have been lost with a connection."""
@@ -286,4 +296,5 @@ def _dues(work: Work) -> tuple[tuple[Instant, Callable[[Work, Agent], None]], ..
         (work.propose_at, ending.propose),
         (work.store_at, ending.store),
         (work.tell_at, telling.tell),
+        (work.log_at, telling.read_log),
     )

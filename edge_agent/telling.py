@@ -1,9 +1,14 @@
-"""Telling how far a job is: once a second at most, and only what is new."""
+"""Telling how far a job is and what it prints: once a second at most, and only what is new.
+
+Progress is told always. What a job prints is read and told for LOG_S after somebody asked, and
+only while it runs: nobody's log costs nothing.
+"""
 
 from edge_agent.agent import Agent
-from edge_agent.work import NOT, Lease, Work
+from edge_agent.effect import ReadLog
+from edge_agent.work import NOT, PAST, Lease, Work
 from workrs.domain.ids import Instant
-from workrs.wire.message import Progress
+from workrs.wire.message import LOG_S, Progress
 
 PERIOD_S = 1.0
 
@@ -26,3 +31,30 @@ def tell(work: Work, agent: Agent) -> None:
     fraction, note = work.progress
     body = Progress(incarnation=agent.incarnation, epoch=work.epoch, progress=fraction, note=note)
     agent.say("progress", work.job, body, qos=0)
+
+
+def on_log_asked(work: Work, agent: Agent) -> None:
+    """Show the log for a while. A reader that came late gets it though nothing changed."""
+    work.log_until = agent.later(LOG_S)
+    work.log_told = None
+    read_log(work, agent)
+
+
+def read_log(work: Work, agent: Agent) -> None:
+    """Have the log read, if it is wanted and a second has passed since the last time."""
+    work.log_at = NOT
+    if not work.alive or work.frozen or work.lease is not Lease.HELD:
+        work.log_until = PAST
+    if agent.now >= work.log_until:
+        return
+    work.log_at = Instant(work.log_read_at + PERIOD_S)
+    if work.log_at <= agent.now:
+        work.log_read_at, work.log_at = agent.now, agent.later(PERIOD_S)
+        agent.do(ReadLog(job=work.job, run=work.run))
+
+
+def on_log_read(work: Work, agent: Agent, tail: bytes) -> None:
+    """Publish what the program printed, if it is new and still wanted. At QoS 0, like progress."""
+    if tail != work.log_told and agent.now < work.log_until and work.lease is Lease.HELD:
+        work.log_told = tail
+        agent.say("log", work.job, tail, qos=0)

@@ -187,6 +187,14 @@ class Work:
     tell_at: Instant = NOT
     told_at: Instant = PAST
 
+    log_until: Instant = PAST
+    """Until when somebody wants to see what the program prints."""
+    log_at: Instant = NOT
+    """When to read it next."""
+    log_read_at: Instant = PAST
+    log_told: bytes | None = None
+    """What was shown last; None: the next is shown though it may be the same."""
+
     @property
     def alive(self) -> bool:
         """Return whether there is a program to freeze and thaw."""
@@ -211,6 +219,7 @@ class Work:
         """Want nothing any more at any time."""
         self.claim_at = self.release_at = self.reclaim_at = self.timeout_at = NOT
         self.save_at = self.report_at = self.propose_at = self.store_at = self.tell_at = NOT
+        self.log_at = NOT
 
     def hurry(self, now: Instant) -> None:
         """Repeat at once what may have been lost with a connection."""
@@ -243,6 +252,7 @@ class Work:
             self.propose_at,
             self.store_at,
             self.tell_at,
+            self.log_at,
         )
 
     def shows_me(self, record: Record, me: Holder) -> bool:

@@ -101,9 +101,16 @@ class JobFolder:
         return parse_progress(_read_tail(self.job / "progress", _TAIL_BYTES))
 
     def log_tail(self, limit_bytes: int) -> bytes:
-        """Return the end of stdout, then of stderr, each with half of the room."""
-        half = limit_bytes // 2
-        return _read_tail(self.stdout, half) + _read_tail(self.stderr, limit_bytes - half)
+        """Return the last lines of stdout, then of stderr.
+
+        Either has half of the room, and what the other leaves of its own.
+        """
+        room = limit_bytes - 1
+        stdout, stderr = _read_tail(self.stdout, room + 1), _read_tail(self.stderr, room + 1)
+        stderr = _last_lines(stderr, max(room // 2, room - len(stdout)))
+        stdout = _last_lines(stdout, room - len(stderr))
+        gap = b"\n" if stdout and stderr and not stdout.endswith(b"\n") else b""
+        return stdout + gap + stderr
 
     def stderr_tail(self) -> str:
         """Return the end of stderr as text."""
@@ -169,6 +176,15 @@ def parse_progress(data: bytes) -> Progress | None:
         return None
     shown = "".join(c for c in note.strip() if c.isprintable())[:_NOTE_LENGTH_MAX]
     return Progress(fraction=min(1.0, max(0.0, fraction)), note=shown)
+
+
+def _last_lines(data: bytes, limit_bytes: int) -> bytes:
+    """Return the end of *data*, from the beginning of a line unless that line is too long."""
+    over = len(data) - limit_bytes
+    if over <= 0:
+        return data
+    start = data.find(b"\n", over - 1) + 1
+    return data[start:] if over <= start < len(data) else data[over:]
 
 
 def _read_tail(path: Path, limit_bytes: int) -> bytes:

@@ -30,7 +30,7 @@ def options() -> Options:
         examples=(
             "workrs submit job.json --wait > result.txt",
             "workrs submit --image busybox:1 --command 'sh -c \"echo $((6 * 7))\"' --wait",
-            "workrs submit --function co2-trend --input co2.csv --device pump-7 --job trend-1",
+            "workrs submit --function co2 --input co2.csv --device pump-7 --job trend-1",
             "workrs submit --image workrs/python:1 --command 'python3 /job/in/main.py' \\",
             "    --file main.py=./sum.py --env N=1000",
         ),

@@ -24,6 +24,7 @@ from broker.supervisor import NodeSupervisor
 from workrs import __version__
 from workrs.adapters import log
 from workrs.adapters.mqtt import connect
+from workrs.domain.errors import ConfigError
 from workrs.domain.ids import Instant, client_id
 from workrs.domain.record import Incarnation
 from workrs.wire.function_file import load_functions
@@ -43,7 +44,10 @@ def run_node(config: NodeConfig) -> int:
 
 
 async def _run(config: NodeConfig) -> None:
-    config.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    try:
+        config.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"cannot use the folder {config.state_dir}: {error.strerror}") from error
     if config.init and not config.ledger_path.exists():
         create_ledger(config.ledger_path)
         LOG.event("ledger_created", path=config.ledger_path)

@@ -51,6 +51,8 @@ def run(asked: Namespace) -> int:
     """Play the demo; 0 if every promise was kept."""
     if not 6 <= asked.long <= 600:
         raise ConfigError(f"--long is {asked.long:g}: write 6 to 600")
+    if asked.json and not asked.json.parent.is_dir():
+        raise ConfigError(f"cannot write {asked.json}: there is no folder {asked.json.parent}")
     # A terminal that is closed must not leave engines and brokers behind.
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupt)

@@ -12,7 +12,7 @@ from workrs.cli.error import FAILED, OK, TimedOutError
 from workrs.cli.jobs import as_json
 from workrs.cli.options import Options
 from workrs.cli.table import print_json
-from workrs.domain.errors import BusError
+from workrs.domain.errors import BusError, ConfigError
 from workrs.domain.job import Verdict
 from workrs.ports.bus import Bus
 from workrs.wire.view import ClusterView, JobView
@@ -81,7 +81,10 @@ def _stands(job: JobView) -> str:
 
 def _write(data: bytes, asked: Namespace) -> None:
     if asked.output is not None:
-        asked.output.write_bytes(data)
+        try:
+            asked.output.write_bytes(data)
+        except OSError as error:
+            raise ConfigError(f"cannot write {asked.output}: {error.strerror}") from error
     elif not asked.json:
         sys.stdout.buffer.write(data)
         sys.stdout.buffer.flush()

@@ -9,6 +9,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from workrs.domain.errors import ConfigError
 from workrs.engine.engine_facts import probe_engine
 from workrs.engine.image import build_image
 from workrs.engine.own import OwnEngine, missing, own_engines
@@ -65,6 +66,7 @@ def stage(
 
     Raises:
         EngineError: docker was asked for and cannot be had; the text says what to install.
+        ConfigError: nothing can be written into *root*.
     """
     obstacle = missing() if runtime == "auto" else None
     with ExitStack() as stack:
@@ -89,9 +91,12 @@ def _with_engines(root: Path, started: tuple[OwnEngine, ...], say: Say) -> Stage
 
 
 def _stage(root: Path, rung: Rung, why: str, *, engines: tuple[str, ...], image: str) -> Stage:
-    root.mkdir(mode=0o700, parents=True, exist_ok=True)
     functions = root / "functions.toml"
-    functions.write_text(functions_toml(image))
+    try:
+        root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        functions.write_text(functions_toml(image))
+    except OSError as error:
+        raise ConfigError(f"cannot use the folder {root}: {error.strerror}") from error
     return Stage(
         runtime="docker" if engines else "process",
         rung=rung,

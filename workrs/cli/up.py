@@ -7,13 +7,21 @@ from pathlib import Path
 
 from rich.console import Console
 
-from workrs.cli.cluster import HOST, AgentPlan, ClusterPlan, LocalCluster, local_cluster
+from workrs.cli.cluster import (
+    HOST,
+    AgentPlan,
+    ClusterPlan,
+    LocalCluster,
+    local_cluster,
+    require_free,
+)
 from workrs.cli.options import Options
 from workrs.cli.stage import Stage, stage
 from workrs.domain.errors import ConfigError
 
 PORT = 1883
-BLOB_PORT = 7883
+BLOB_PORT_OFFSET = 6000
+"""Added to the MQTT ports, so that clusters on different ports do not meet there either."""
 
 
 def options() -> Options:
@@ -54,6 +62,8 @@ def run(asked: Namespace) -> int:
     asked.state = asked.state or Path("~/.local/state/workrs/up").expanduser()
     if asked.nodes not in (1, 3, 5):
         raise ConfigError(f"--nodes is {asked.nodes}: write 1, 3 or 5")
+    # Before an engine is started for nothing.
+    require_free(_ports(asked))
     console = Console(highlight=False)
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -83,19 +93,31 @@ def _plan(asked: Namespace, found: Stage) -> ClusterPlan:
         root=asked.state,
         nodes=asked.nodes,
         agents=agents,
-        ports=tuple(range(asked.port, asked.port + asked.nodes)),
-        blob_ports=tuple(range(BLOB_PORT, BLOB_PORT + asked.nodes)),
+        ports=_ports(asked)[: asked.nodes],
+        blob_ports=_ports(asked)[asked.nodes :],
         functions=asked.functions or found.functions,
     )
+
+
+def _ports(asked: Namespace) -> tuple[int, ...]:
+    """Return the MQTT ports of the nodes, then those of their blob stores."""
+    highest = 65535 - BLOB_PORT_OFFSET - asked.nodes + 1
+    if not 1 <= asked.port <= highest:
+        raise ConfigError(f"--port is {asked.port}: write 1 to {highest}")
+    first = (asked.port, asked.port + BLOB_PORT_OFFSET)
+    return tuple(port + node for port in first for node in range(asked.nodes))
 
 
 def _greet(console: Console, cluster: LocalCluster, found: Stage) -> None:
     port = next(iter(cluster.addresses.values())).port
     where = f"-h {HOST} -p {port} " if port != PORT else ""
     node = "" if port == PORT else f" --node {HOST}:{port}"
+    rung = f"Checkpoints: {found.rung.value}."
+    if found.runtime == "process":
+        rung += f"\nJobs run as plain processes, so only programs you trust: {found.why}."
     console.print(
         f"""
-[bold green]The cluster runs.[/] Nodes: {", ".join(cluster.hosts)}. Checkpoints: {found.rung.value}.
+[bold green]The cluster runs.[/] Nodes: {", ".join(cluster.hosts)}. {rung}
 No passwords and no encryption: it listens on {HOST} only.
 Logs: {cluster.plan.root / "logs"}
 

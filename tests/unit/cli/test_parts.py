@@ -7,12 +7,13 @@ from pathlib import Path
 import pytest
 
 from edge_agent.config import AgentConfig
-from workrs.cli import agent, node
+from workrs.cli import agent, demo, node, result, up
 from workrs.cli.connection import address
 from workrs.cli.error import NotFoundError
 from workrs.cli.job_name import find_job
 from workrs.cli.options import Options
 from workrs.cli.spec import add_spec_options, read_spec
+from workrs.cli.stage import stage
 from workrs.cli.table import percent, plain, size
 from workrs.domain.errors import ConfigError
 from workrs.domain.ids import JobId
@@ -215,3 +216,37 @@ def test_an_agent_is_configured_by_its_options() -> None:
 def test_an_agent_that_cannot_work_is_refused(words: tuple[str, ...], text: str) -> None:
     with pytest.raises(ConfigError, match=text):
         agent_config(*words)
+
+
+def parsed(options: Options, *words: str) -> Namespace:
+    return options.parse(words, environ={}, home=Path("/nonexistent"))
+
+
+def test_the_ports_of_a_local_cluster_follow_its_first_one() -> None:
+    assert up._ports(parsed(up.options(), "--nodes", "1")) == (1883, 7883)
+    found = up._ports(parsed(up.options(), "--port", "2883"))
+    assert found == (2883, 2884, 2885, 8883, 8884, 8885)
+
+
+@pytest.mark.parametrize("port", ["0", "-1", "59534", "99999"])
+def test_a_port_that_cannot_be_is_wrong_use(port: str) -> None:
+    with pytest.raises(ConfigError, match="write 1 to 59533"):
+        up.run(parsed(up.options(), "--port", port))
+
+
+def test_a_folder_that_cannot_be_is_wrong_use(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(ConfigError, match="cannot use the folder"):
+        node.run(node_config("--name", "n1", "--init", "--state", f"{tmp_path}/file/n1"))
+    with (
+        pytest.raises(ConfigError, match="cannot use the folder"),
+        stage(tmp_path / "file", purpose="test", runtime="process"),
+    ):
+        pass
+
+
+def test_a_file_that_cannot_be_written_is_wrong_use() -> None:
+    with pytest.raises(ConfigError, match="cannot write /nowhere/sum"):
+        result._write(b"", parsed(result.options(), "sum", "--output", "/nowhere/sum"))
+    with pytest.raises(ConfigError, match="cannot write /nowhere/summary"):
+        demo.run(parsed(demo.options(), "--json", "/nowhere/summary"))

@@ -224,7 +224,9 @@ class JobSpec:
             ("retention_s", 1.0, 30 * 86400.0),
         ):
             value = getattr(self, name)
-            _require(ok=low <= value <= high, text=f"{name} is {value}: write {low:g} to {high:g}")
+            _require(
+                ok=low <= value <= high, text=f"{name} is {value}: write {low:.10g} to {high:.10g}"
+            )
         _require(
             ok=self.forecast_s is None or 0 < self.forecast_s <= 365 * 86400.0,
             text=f"forecast_s is {self.forecast_s}: write seconds above 0, or leave it out",

@@ -3,7 +3,9 @@
 1. A batch's changes are committed before anything of the batch is published.
 2. While the ledger cannot be written nothing is voted, published or acknowledged; the
    node says why and tries again. Its peers carry on without it.
-3. PUBACK for a batch is sent only after the batch was handled: `receive` acknowledges
+3. A message that no broker would carry is left out and logged. Reconnecting would only meet
+   it again, and so would the next start.
+4. PUBACK for a batch is sent only after the batch was handled: `receive` acknowledges
    the one before.
 
 Cancel-safety: a cancelled step loses only what was neither committed nor published, and
@@ -12,6 +14,7 @@ whoever asked for it asks again.
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 
 from broker import brain, inbox
@@ -21,7 +24,15 @@ from broker.node import Node
 from workrs.adapters import log
 from workrs.domain.errors import BusError, LedgerError
 from workrs.domain.ids import Instant, JobId
-from workrs.ports.bus import Address, Bus, Connect, Message
+from workrs.ports.bus import (
+    Address,
+    Bus,
+    BusClosedError,
+    BusFullError,
+    BusMessageError,
+    Connect,
+    Message,
+)
 from workrs.ports.ledger import Ledger
 from workrs.wire import codec, topics
 
@@ -29,6 +40,8 @@ LOG = log.get("node")
 FLUSH_EVERY = 1000
 """Publishes of one batch between two waits for acknowledgement: a refill may be long."""
 RETRY_S = 1.0
+SETTLED_S = 10.0
+"""A connection that held this long was good: the next try comes soon, and its loss is logged."""
 KEEPALIVE_S = 5
 
 
@@ -57,15 +70,14 @@ class NodeSupervisor:
         """Serve for ever. Lost connections are made again; other errors end the daemon."""
         refused = 0
         while True:
+            began = self._clock()
             try:
                 await self._serve()
             except BusError as error:
-                refused += 1
+                refused = 1 if self._clock() - began > SETTLED_S else refused + 1
                 if refused % 10 == 1:
                     self._log.warning("broker_lost", address=self._address, why=str(error))
                 await asyncio.sleep(min(0.1 * refused, RETRY_S))
-            else:
-                refused = 0
 
     async def _serve(self) -> None:
         """Serve over one connection, until it is lost."""
@@ -134,11 +146,21 @@ class NodeSupervisor:
         """Say that this node does not vote at present, and why."""
         state = replace(self._node.state(), live=False, ready=False, health=health)
         topic = topics.node(self._node.name, "state")
-        bus.publish(Message(topic, codec.encode(state), retain=True))
+        # Without a connection the batch still has to reach the disk: the brain has moved on,
+        # and what it says on the next connection must not be ahead of the disk.
+        with suppress(BusClosedError, BusFullError):
+            bus.publish(Message(topic, codec.encode(state), retain=True))
 
     async def _publish(self, bus: Bus, publishes: list[Publish]) -> None:
         for count, item in enumerate(publishes, start=1):
             body = item.body if isinstance(item.body, bytes) else codec.encode(item.body)
-            bus.publish(Message(item.topic, body, item.qos, item.retain, item.expiry_s))
+            message = Message(item.topic, body, item.qos, item.retain, item.expiry_s)
+            try:
+                bus.publish(message)
+            except BusFullError:
+                await bus.flush()
+                bus.publish(message)
+            except BusMessageError as error:
+                self._log.warning("unsayable", topic=item.topic[:200], why=str(error))
             if count % FLUSH_EVERY == 0:
                 await bus.flush()

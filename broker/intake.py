@@ -138,7 +138,9 @@ def request_cancel(node: Node, entry: JobEntry, now: Instant) -> None:
     else:
         teller.tell(node, entry, now, again=True)
         node.repeat(entry)
-    settle(node, entry, now)
+    if entry.is_open:
+        # Else it might be retired in the middle of a batch, and revived by the rest of it.
+        settle(node, entry, now)
 
 
 def parse_local(text: str) -> JobId | None:

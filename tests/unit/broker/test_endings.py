@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from broker.event import AgentHeard, PeerRecordSeen
+from broker.event import AgentHeard, CancelHeard, PeerRecordSeen, SubmitHeard
 from tests.unit.broker.cluster import TIMING, Agent, Cluster
 from workrs.domain.dispatch import rank_nodes
-from workrs.domain.ids import ClientId, Epoch, JobId
+from workrs.domain.ids import ClientId, Epoch, JobId, LocalJobId
 from workrs.domain.job import Outcome, Verdict
 from workrs.domain.record import Accepted, Holder, Incarnation, Record, Version
 from workrs.wire import message, topics
@@ -405,6 +405,18 @@ def test_a_job_is_not_retired_while_a_node_may_not_know_its_outcome() -> None:
     cluster.tick(130)
     assert not any(job in node.entries for node in cluster.nodes.values())
     assert all(job in disk.retired for disk in cluster.disks.values())
+
+
+def test_a_late_cancel_retires_nothing_that_the_rest_of_its_batch_would_revive() -> None:
+    cluster, job, agent = with_lease(size=1, retention_s=5)
+    agent.outcome(job, 1)
+    cluster.now += 6
+    device, local = ClientId("pump-7"), LocalJobId("j1")
+    again = SubmitHeard(device, local, b'{"image": "base", "command": ["true"]}')
+    cluster.feed("n1", CancelHeard(device, local, ""), again)
+    assert job in cluster.disks["n1"].retired
+    cluster.feed("n1", again)
+    assert job not in cluster.nodes["n1"].entries
 
 
 def test_a_node_that_learns_the_decision_before_the_spec_keeps_the_result() -> None:

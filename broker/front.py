@@ -174,7 +174,8 @@ def plain_word(state: JobState) -> bytes:
             detail = state.reason
         case _:
             pass
-    text = state.state.value if detail is None else f"{state.state.value} {detail}"
+    # A reason may end with lines of a program's stderr; the reader wants one line.
+    text = " ".join(f"{state.state.value} {'' if detail is None else detail}".split())
     return text.encode("ascii", "replace")
 
 

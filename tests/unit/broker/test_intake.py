@@ -9,6 +9,7 @@ import json
 
 import pytest
 
+from broker.front import plain_word
 from tests.unit.broker.cluster import Agent, Cluster
 from workrs.domain.errors import LedgerError
 from workrs.wire import topics
@@ -148,6 +149,11 @@ def test_a_device_that_moved_is_answered_where_it_speaks() -> None:
     agent.claim(JOB, 1)
     spoken = {name for name, p in cluster.heard[before:] if "/down/pump-7/" in p.topic}
     assert spoken == {"n2"}
+
+
+def test_a_plain_word_is_one_line_whatever_the_program_wrote() -> None:
+    state = JobState(v=1, job="j1", state=State.FAILED, reason="exit code 1\nTraceback:\r\n  x")
+    assert plain_word(state) == b"failed exit code 1 Traceback: x"
 
 
 def test_a_function_gets_its_input_and_answers_in_plain_words() -> None:

@@ -91,6 +91,9 @@ class Agent:
         assert self.process.stdout is not None
         self.process.stdout.close()
         assert until(lambda: not alive(self.warden), within_s=5) is not None
+        if self.target.startswith("group:") and self.members():
+            # Its warden was killed, and the next incarnation finds programs by their cgroups.
+            os.killpg(self.pid, signal.SIGKILL)
 
 
 @pytest.fixture(params=["v2", "v1", "group"])
@@ -113,6 +116,8 @@ def start(tmp_path: Path, kind: str) -> Iterator[Callable[[float], Agent]]:
         agent.end()
     # What is left of the last one's cgroup and folder is for the next incarnation.
     asyncio.run(_sweep(tmp_path, kind))
+    for agent in started:
+        assert until(lambda agent=agent: not agent.members(), within_s=1) is not None  # type: ignore[misc]
 
 
 async def _sweep(state: Path, kind: str) -> None:

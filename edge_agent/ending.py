@@ -18,7 +18,7 @@ from workrs.domain.retry import (
     RetryPolicy,
     is_final,
 )
-from workrs.wire.message import OutcomeProposal
+from workrs.wire.message import REASON_MAX, OutcomeProposal
 
 PROPOSE_FIRST_S = 0.2
 PROPOSE_MAX_S = 2.0
@@ -137,6 +137,7 @@ def on_result_refused(work: Work, agent: Agent, reason: str) -> None:
 
 def fail(work: Work, agent: Agent, *, code: int | None, reason: str) -> None:
     """Count a failed attempt: the job's last, or to be tried again elsewhere."""
+    reason = reason[:REASON_MAX]  # an engine's own words may be long
     if is_final(code, work.attempt, work.spec.attempts_max):
         settle(work, agent, Outcome(verdict=Verdict.FAILED, exit_code=code, reason=reason))
     else:

@@ -11,15 +11,31 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from workrs.domain.dispatch import AgentProfile
-from workrs.domain.errors import OutcomeError
+from workrs.domain.errors import OutcomeError, WireError
 from workrs.domain.ids import Digest, Epoch, JobId
 from workrs.domain.job import INLINE_MAX_BYTES, Outcome, StoredSpec
 from workrs.domain.lease import LeaseTiming
 from workrs.domain.record import CheckpointRef, Incarnation
 
 _CLOSED = {"extra": "forbid"}
-REASON_MAX = 16 * 1024
+REASON_MAX = 4 * 1024
 """Characters of an outcome's reason: a sentence and the end of the program's stderr."""
+INCARNATION_MAX = 2**53
+"""Largest number of an incarnation: every JSON reader holds it exactly."""
+NONCE_MAX = 64
+LOCATIONS_MAX = 5
+"""Stores that a checkpoint may name. A record shows two checkpoints and must stay a message."""
+URL_MAX = 1000
+
+
+def _check_incarnation(incarnation: Incarnation) -> None:
+    """Refuse what would end every later incarnation of that name, or bloat a record."""
+    if not 0 <= incarnation.number <= INCARNATION_MAX or len(incarnation.nonce) > NONCE_MAX:
+        raise WireError(
+            f"incarnation: the number is 0 to 2^53, the nonce at most {NONCE_MAX} characters"
+        )
+
+
 LOG_MAX_BYTES = 8 * 1024
 """What of a program's output is shown at most; the end is kept."""
 LOG_S = 30.0
@@ -35,6 +51,10 @@ class Claim:
     incarnation: Incarnation
     epoch: Epoch
     digest: Digest
+
+    def __post_init__(self) -> None:
+        """Refuse an incarnation that no agent has."""
+        _check_incarnation(self.incarnation)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +77,8 @@ class OutcomeProposal:
             )
         if len(self.outcome.reason) > REASON_MAX:
             raise OutcomeError(f"the reason is longer than {REASON_MAX} characters")
+        if len(self.outcome.result_url or "") > URL_MAX:
+            raise OutcomeError(f"result_url is longer than {URL_MAX} characters")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +89,15 @@ class CheckpointReport:
 
     incarnation: Incarnation
     checkpoint: CheckpointRef
+
+    def __post_init__(self) -> None:
+        """Refuse what would make a record too large for a broker to carry."""
+        ref = self.checkpoint
+        longest = max((len(text) for text in (ref.manifest, ref.rung, *ref.location)), default=0)
+        if len(ref.location) > LOCATIONS_MAX or longest > URL_MAX:
+            raise WireError(
+                f"checkpoint: at most {LOCATIONS_MAX} locations of at most {URL_MAX} characters"
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,6 +149,10 @@ class Beat:
     profile: AgentProfile | None = None
     """None in a will."""
     gone: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse an incarnation that no agent has."""
+        _check_incarnation(self.incarnation)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

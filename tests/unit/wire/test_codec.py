@@ -180,9 +180,9 @@ def test_an_outcome_that_no_device_could_read_is_refused() -> None:
     assert "result_b64 is not valid base64" in explain(OutcomeProposal, proposal)
     proposal["outcome"] = {"verdict": "succeeded", "result": "x" * (32 * 1024 + 1)}
     assert "at most 32768 go inline" in explain(OutcomeProposal, proposal)
-    proposal["outcome"] = {"verdict": "failed", "reason": "x" * 16_385}
-    assert "longer than 16384" in explain(OutcomeProposal, proposal)
-    proposal["outcome"] = {"verdict": "failed", "reason": "x" * 16_384}
+    proposal["outcome"] = {"verdict": "failed", "reason": "x" * 4_097}
+    assert "longer than 4096" in explain(OutcomeProposal, proposal)
+    proposal["outcome"] = {"verdict": "failed", "reason": "x" * 4_096}
     codec.decode(OutcomeProposal, json.dumps(proposal).encode())
 
 

@@ -22,9 +22,9 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 
-from workrs.domain.errors import ConfigError, WireError
+from workrs.domain.errors import ConfigError, SpecError, WireError
 from workrs.domain.ids import client_id
-from workrs.domain.job import JobSpec
+from workrs.domain.job import SPEC_MAX_BYTES, JobSpec
 from workrs.wire import codec
 from workrs.wire.message import Function
 
@@ -74,4 +74,11 @@ def _check_runs(function: Function) -> None:
     """Raise SpecError when a job made of *function* would break a limit of job specs."""
     fields = asdict(function)
     del fields["description"], fields["callers"]
-    codec.from_plain(JobSpec, fields)
+    spec = codec.from_plain(JobSpec, fields)
+    size = len(codec.encode(spec))
+    if size > SPEC_MAX_BYTES:
+        # With an input it must still be a message that brokers carry.
+        raise SpecError(
+            f"its program and files have {size} bytes, at most {SPEC_MAX_BYTES} are taken: "
+            "put them into the image"
+        )

@@ -60,6 +60,9 @@ BAD = {
     "[sum]\nimage = 'x'\ncommand = ['y']\nmemory_mb = 1": r"\[sum\].*memory_mb is 1",
     "[sum]\nimage = 'x'\ncommand = ['y']\nmemory_mb = 2026-01-01": r"\[sum\]",
     "[sum]\nimage = 'x'\ncommand = ['y']\n[sum.files]\n'a/b' = ''": r"\[sum\].*file name",
+    "[sum]\nimage = 'x'\ncommand = ['y']\n[sum.files]\na = '"
+    + 98_304 * "x"
+    + "'": r"\[sum\].*at most 98304",
     "[Sum]\nimage = 'x'\ncommand = ['y']": r"\[Sum\].*'Sum' is not allowed",
     "[sum]\nimage = 'x'\ncommand = ['y']\ncallers = ['a_b']": r"\[sum\].*'a_b'",
 }

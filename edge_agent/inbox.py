@@ -12,7 +12,7 @@ from edge_agent.event import (
     RecordSeen,
 )
 from workrs.domain.errors import WireError
-from workrs.domain.ids import ClientId, JobId
+from workrs.domain.ids import EPOCH_MAX, ClientId, JobId, split_job_id
 from workrs.domain.record import Record
 from workrs.ports.bus import Message, Subscription
 from workrs.wire import codec, message, topics
@@ -75,7 +75,8 @@ def _from_node(name: ClientId, shown: topics.Node, payload: bytes) -> Event | Dr
             return BeatAnswered(node=shown.node, view=codec.decode(message.AgentView, payload))
         case "offer":
             offer = codec.decode(message.Offer, payload)
-            if offer.job != offer.stored.job or offer.epoch < 1:
+            split_job_id(offer.job)  # it becomes part of topics and of paths
+            if offer.job != offer.stored.job or not 1 <= offer.epoch <= EPOCH_MAX:
                 raise WireError(f"an offer of {offer.job[:80]} that contradicts itself")
             return JobOffered(offer=offer)
         case "order":

@@ -27,6 +27,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "submit": "publish a job as a device",
     "jobs": "list jobs",
     "show": "one job in full",
+    "logs": "what a running job prints",
     "result": "write a job's result to the standard output",
     "cancel": "cancel a job",
     "agents": "list agents",

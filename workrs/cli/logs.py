@@ -1,0 +1,191 @@
+"""`workrs logs JOB`: what a job prints, while it runs.
+
+1. An order shows a log for LOG_S; it is repeated, fast until the first lines have come.
+2. What comes is the end of the log each time, so a reader that follows prints what the end
+   before did not have. Equal lines are told apart by their order only.
+3. A job that was taken over from a checkpoint goes on where that was; its lines after it
+   come again.
+
+Not promised: every line. What is printed faster than 8 KiB a second, or in the last second
+before the end, may be missing; `workrs result` has all of the standard output.
+"""
+
+import asyncio
+import secrets
+import sys
+from argparse import Namespace
+from difflib import SequenceMatcher
+from typing import Final
+
+from workrs.cli import job_name
+from workrs.cli.connection import add_node_options, connected, fill, user_name
+from workrs.cli.error import FAILED, OK, TimedOutError
+from workrs.cli.options import Options
+from workrs.domain.errors import BusError, WireError
+from workrs.domain.ids import ClientId
+from workrs.ports.bus import Bus, Message, Subscription
+from workrs.wire import codec, topics
+from workrs.wire.message import Order, OrderKind, OrderReply
+from workrs.wire.view import ClusterView
+
+_REPEAT_FIRST_S: Final = 1.0
+_REPEAT_S: Final = 10.0
+_TIMEOUT_S: Final = 10.0
+
+
+def options() -> Options:
+    """Describe the subcommand."""
+    it = Options(
+        "logs",
+        "what a running job prints",
+        examples=(
+            "workrs logs pump-7/sum",
+            "workrs logs sum --follow",
+            "workrs logs sum --follow --timeout 60",
+        ),
+    )
+    it.argument("job", help=job_name.HELP)
+    it.flag("--follow", help="go on until the job has ended; also wait for its start")
+    it.value(
+        "--timeout",
+        convert=float,
+        metavar="SECONDS",
+        help="how long to wait for the log (10 unless told otherwise), or to follow it (no limit)",
+    )
+    add_node_options(it)
+    return it
+
+
+def run(asked: Namespace) -> int:
+    """Order, print. 1 when there is no log to be had: the job waits, or has ended."""
+    return asyncio.run(_show(asked))
+
+
+async def _show(asked: Namespace) -> int:
+    nodes, user = asked.node, user_name(asked)
+    limit_s = asked.timeout if asked.follow or asked.timeout is not None else _TIMEOUT_S
+    screen = Screen()
+    try:
+        async with asyncio.timeout(limit_s):
+            while True:
+                try:
+                    async with connected(nodes, user) as bus:
+                        return await _Reader(bus, user, screen).read(asked)
+                except BusError:
+                    # The node was lost meanwhile: the others show the same.
+                    nodes = [*nodes[1:], nodes[0]]
+    except TimeoutError:
+        what = "has not ended" if asked.follow else "was not shown"
+        raise TimedOutError(f"the log of {asked.job} {what} within {limit_s:g} s") from None
+
+
+class Screen:
+    """What was printed already."""
+
+    def __init__(self) -> None:
+        """Begin with nothing."""
+        self._last = b""
+        self._told = ""
+
+    def show(self, tail: bytes) -> None:
+        """Print what of *tail* is new."""
+        new, self._last = new_part(self._last, tail), tail
+        sys.stdout.buffer.write(new)
+        sys.stdout.buffer.flush()
+
+    def tell(self, text: str) -> None:
+        """Print a remark beside the log, unless it was the last one."""
+        if text != self._told:
+            print(f"workrs: {text}", file=sys.stderr, flush=True)
+            self._told = text
+
+
+def new_part(before: bytes, after: bytes) -> bytes:
+    """Return the lines of *after* that *before* did not have; of one that grew, the rest.
+
+    Both are ends of one log, the standard output before the standard error, so lines may be
+    new in the middle as well.
+    """
+    old, new = before.splitlines(keepends=True), after.splitlines(keepends=True)
+    found = []
+    for kind, old_from, old_to, new_from, new_to in SequenceMatcher(
+        None, old, new, autojunk=False
+    ).get_opcodes():
+        if kind in ("insert", "replace"):
+            part = b"".join(new[new_from:new_to])
+            # Only the last line can be unfinished; what it had is on the screen already.
+            grown = old[old_to - 1] if old_from < old_to == len(old) else b""
+            begins = grown and not grown.endswith(b"\n") and part.startswith(grown)
+            found.append(part.removeprefix(grown) if begins else part)
+    return b"".join(found)
+
+
+class _Reader:
+    """Reads one job's log over one connection."""
+
+    def __init__(self, bus: Bus, user: ClientId, screen: Screen) -> None:
+        self._bus = bus
+        self._screen = screen
+        self._view = ClusterView()
+        name = secrets.token_hex(8)
+        self._order = topics.up(user, "order", name)
+        self._answer = topics.down(user, name)
+        self._shown = False
+        """Whether the agent that has the job now was heard."""
+        self._refusal = ""
+
+    async def read(self, asked: Namespace) -> int:
+        """Print the log; return the exit code."""
+        clock = asyncio.get_running_loop().time
+        await fill(self._view, self._bus)
+        job = job_name.find_job(self._view, asked.job)
+        await self._bus.subscribe(
+            Subscription(pattern=topics.node("+", "log", job.job), qos=0),
+            Subscription(pattern=self._answer),
+        )
+        order_at = clock()
+        while job.is_open or not asked.follow:
+            if clock() >= order_at:
+                wish = Order(order=OrderKind.LOG, job=f"{job.device}/{job.id}")
+                self._bus.publish(Message(self._order, codec.encode(wish)))
+                order_at = clock() + (_REPEAT_S if self._shown else _REPEAT_FIRST_S)
+            await self._receive(order_at)
+            if self._shown and not asked.follow:
+                return OK
+            now = self._view.job(job.job) or job
+            if now.agent != job.agent:
+                self._shown, order_at = False, clock()
+            job = now
+            if self._refusal and (job.is_open or not asked.follow):
+                self._screen.tell(self._refusal)
+                if not asked.follow:
+                    return FAILED
+        reason = f": {job.reason}" if job.reason else ""
+        self._screen.tell(f"{job.device}/{job.id} {job.state}{reason}")
+        return OK
+
+    async def _receive(self, until: float) -> None:
+        """Take what comes next, unless nothing does."""
+        self._refusal = ""
+        try:
+            async with asyncio.timeout_at(until):
+                messages = await self._bus.receive()
+        except TimeoutError:
+            return
+        for message in messages:
+            found = topics.parse_node(message.topic)
+            if found is not None and found.kind == "log":
+                self._shown = True
+                self._screen.show(message.payload)
+            elif message.topic == self._answer:
+                self._refusal = _refusal(message.payload)
+            else:
+                self._view.apply(message.topic, message.payload)
+
+
+def _refusal(payload: bytes) -> str:
+    try:
+        reply = codec.decode(OrderReply, payload)
+    except WireError:
+        return ""
+    return "" if reply.ok else reply.text

@@ -94,6 +94,27 @@ def test_a_killed_program_has_ended_when_kill_returns(run: Run) -> None:
     run(story)
 
 
+def test_the_end_of_what_a_program_prints_is_there_while_it_runs(run: Run) -> None:
+    async def story(world: World) -> None:
+        if not world.fake:
+            talking = await world.runtime.start(
+                world.request(world.script("echo one; echo two; echo oh >&2; exec sleep 1000"))
+            )
+            async with asyncio.timeout(20):
+                while True:
+                    if await talking.log_tail(100) == b"one\ntwo\noh\n":
+                        break
+                    await asyncio.sleep(0.01)
+            assert await talking.log_tail(9) == b"two\noh\n"
+            await talking.remove()
+        attempt = await world.runtime.start(world.request(world.count(3, 0.02)))
+        await attempt.wait()
+        assert await attempt.log_tail(100) == b"3\n"
+        await attempt.remove()
+
+    run(story)
+
+
 def test_a_frozen_program_stands_still_and_goes_on_after_the_thaw(run: Run) -> None:
     async def story(world: World) -> None:
         attempt = await world.runtime.start(world.request(world.count(9, 0.02)))

@@ -90,6 +90,30 @@ def test_progress_that_is_no_file_is_not_read(tmp_path: Path, make: Callable[[Pa
     assert folder.read_progress() is None
 
 
+@pytest.mark.parametrize(
+    ("stdout", "stderr", "found"),
+    [
+        (b"", b"", b""),
+        (b"1\n2\n", b"", b"1\n2\n"),
+        (b"1\n2", b"oh\n", b"1\n2\noh\n"),
+        (b"1234567890\n" * 9, b"", b"1234567890\n" * 2),
+        (b"", b"1234567890\n" * 9, b"1234567890\n" * 2),
+        (b"1234567890\n" * 9, b"1234567890\n" * 9, b"1234567890\n" * 2),
+        (b"1234567890\n" * 9, b"oh\n", b"1234567890\n" * 2 + b"oh\n"),
+        (b"x" * 99, b"", b"x" * 31),
+        (b"x" * 99 + b"\n", b"", b"x" * 30 + b"\n"),
+    ],
+)
+def test_the_end_of_a_log_begins_with_a_line(
+    tmp_path: Path, stdout: bytes, stderr: bytes, found: bytes
+) -> None:
+    folder = JobFolder(tmp_path, request_for())
+    folder.create()
+    folder.stdout.write_bytes(stdout)
+    folder.stderr.write_bytes(stderr)
+    assert folder.log_tail(32) == found
+
+
 def test_two_agents_of_one_name_own_different_things(tmp_path: Path) -> None:
     name = ClientId("edge-1")
     assert owner(name, tmp_path / "a") != owner(name, tmp_path / "b")

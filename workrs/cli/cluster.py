@@ -109,6 +109,7 @@ class LocalCluster:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
+                env=_own_environment(),
                 start_new_session=True,
             )
 
@@ -156,6 +157,12 @@ def _end(member: Member) -> None:
 def _dying_with_parent() -> list[str]:
     setpriv = shutil.which("setpriv")
     return [setpriv, "--pdeathsig", "TERM", "--"] if setpriv else []
+
+
+def _own_environment() -> dict[str, str]:
+    """Return the environment without what configures other members: the plan says it all."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("WORKRS_")}
+    return {**kept, "WORKRS_CONFIG": os.devnull}
 
 
 def free_ports(count: int) -> tuple[int, ...]:

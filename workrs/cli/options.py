@@ -48,6 +48,7 @@ class _Option:
     default: object
     required: bool
     choices: tuple[str, ...]
+    own_key: str | None = None
 
     @property
     def flag(self) -> str:
@@ -56,6 +57,8 @@ class _Option:
     @property
     def key(self) -> str:
         """Its name in the file and, in capitals, in the environment; lists are plural."""
+        if self.own_key is not None:
+            return self.own_key
         return f"{self.name}s" if self.kind is _Kind.MANY else self.name
 
     def read(self, text: str, where: str) -> object:
@@ -121,10 +124,12 @@ class Options:
         required: bool = False,
         choices: Sequence[str] = (),
         metavar: str | None = None,
+        key: str | None = None,
     ) -> None:
         """Add an option with one value, converted from text by *convert*.
 
-        The converter may raise ValueError or an error of ours. *default* is used as it is.
+        The converter may raise ValueError or an error of ours. *default* is used as it is. *key*
+        is its name in the file and the environment where its own means something else there.
         """
         more = f" (default {default})" if default is not None else ""
         more = " (required)" if required else more
@@ -135,7 +140,7 @@ class Options:
             choices=choices or None,
             help=(help + more).replace("%", "%%"),
         )
-        self._note(flag, _Kind.VALUE, convert, default, required=required, choices=choices)
+        self._note(flag, _Kind.VALUE, convert, default, required=required, choices=choices, key=key)
 
     def many(
         self,
@@ -202,6 +207,7 @@ class Options:
         *,
         required: bool,
         choices: Sequence[str],
+        key: str | None = None,
     ) -> None:
         name = _name(flag)
         self._options[name] = _Option(
@@ -211,6 +217,7 @@ class Options:
             default=default,
             required=required,
             choices=tuple(choices),
+            own_key=key,
         )
 
     def parse(

@@ -36,7 +36,8 @@ def options() -> Options:
             "mosquitto_pub -t workrs/1/up/pump-7/run/echo/hello -m 'hello' -q 1",
         ),
     )
-    found.value("--nodes", convert=int, default=3, help="nodes: 1, 3 or 5")
+    # WORKRS_NODES are the addresses that all other commands talk to.
+    found.value("--nodes", key="node_count", convert=int, default=3, help="nodes: 1, 3 or 5")
     found.value("--agents", convert=int, default=2, help="agents")
     found.value("--slots", convert=int, default=2, help="jobs an agent runs at once")
     found.value(

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from edge_agent.config import AgentConfig
-from workrs.cli import agent, demo, node, result, up
+from workrs.cli import agent, cluster, demo, node, result, up
 from workrs.cli.connection import address
 from workrs.cli.error import NotFoundError
 from workrs.cli.job_name import find_job
@@ -226,6 +226,25 @@ def test_the_ports_of_a_local_cluster_follow_its_first_one() -> None:
     assert up._ports(parsed(up.options(), "--nodes", "1")) == (1883, 7883)
     found = up._ports(parsed(up.options(), "--port", "2883"))
     assert found == (2883, 2884, 2885, 8883, 8884, 8885)
+
+
+def test_the_nodes_of_others_are_not_the_number_of_nodes_of_up(tmp_path: Path) -> None:
+    environ = {"WORKRS_NODES": "10.0.0.1:1883"}
+    assert up.options().parse([], environ=environ, home=tmp_path).nodes == 3
+    environ = {"WORKRS_NODE_COUNT": "5"}
+    assert up.options().parse([], environ=environ, home=tmp_path).nodes == 5
+
+
+def test_members_of_a_local_cluster_are_configured_by_its_plan_alone(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "workrs.toml").write_text("slots = 0")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("WORKRS_ENGINE", "unix:///x")
+    environ = cluster._own_environment()
+    words = ["--name", "a1", "--runtime", "process"]
+    found = agent.config(agent.options().parse(words, environ=environ, home=tmp_path))
+    assert found.slots > 0
 
 
 @pytest.mark.parametrize("port", ["0", "-1", "59534", "99999"])

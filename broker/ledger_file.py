@@ -5,8 +5,8 @@
    changes, an undecided job that is dropped, a retired job that comes back. So neither a
    bug nor a hand at the database can do it unnoticed.
 
-Not promised: that a file replaced by an older copy of itself is noticed here. The peers
-notice, because they have seen newer versions of its records.
+Not promised: that a file replaced by an older copy of itself is noticed. It has forgotten
+votes, which could then be given twice: never put a backup in a ledger's place.
 """
 
 import fcntl

@@ -8,10 +8,6 @@ class WorkrsError(Exception):
     """Root of all errors raised on purpose. Never raised itself."""
 
 
-class LeaseError(WorkrsError):
-    """The right to run a job is gone: stop working on it."""
-
-
 class BusError(WorkrsError):
     """The connection to a node failed: try again, here or at the next node."""
 

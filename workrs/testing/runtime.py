@@ -16,7 +16,6 @@ since it saves its state after every number.
 # ruff: noqa: ASYNC240 (a few bytes, in tests)
 
 import asyncio
-import shutil
 from pathlib import Path
 
 from workrs.domain.errors import ContainerError
@@ -228,8 +227,3 @@ class FakeRuntime:
         """Remove all attempts."""
         for attempt in list(self.attempts.values()):
             await attempt.remove()
-
-
-def discard_snapshot(snapshot: Snapshot) -> None:
-    """Remove a snapshot's folder."""
-    shutil.rmtree(snapshot.path, ignore_errors=True)

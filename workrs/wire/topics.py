@@ -8,7 +8,7 @@
 from typing import NamedTuple
 
 from workrs.domain.errors import IdError
-from workrs.domain.ids import ClientId, JobId, LocalJobId, client_id, local_job_id, split_job_id
+from workrs.domain.ids import ClientId, LocalJobId, client_id, local_job_id, split_job_id
 
 ROOT = "workrs/1"
 
@@ -121,11 +121,6 @@ def parse_node(topic: str) -> Node | None:
     except IdError:
         return None
     return Node(writer, kind, name)
-
-
-def job_of(up_topic: Up) -> JobId:
-    """Return the bus id of the job a device's message is about."""
-    return JobId(f"{up_topic.client}_{up_topic.name}")
 
 
 def parse_down(topic: str) -> tuple[ClientId, LocalJobId, str] | None:

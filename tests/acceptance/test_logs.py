@@ -3,6 +3,7 @@
 Method: the real command beside a real program that prints a step when the test lets it.
 """
 
+import asyncio
 import signal
 import subprocess
 import sys
@@ -12,7 +13,7 @@ from pathlib import Path
 
 from device_client import Device
 from tests.acceptance.agreement import until
-from workrs.cli.cluster import LocalCluster
+from workrs.cli.cluster import LocalCluster, wait_ready
 
 PROGRAM = """
 import os, sys, time
@@ -23,6 +24,15 @@ for step in range(4):
     while not os.path.exists(f"{sys.argv[1]}/{step}"):
         time.sleep(0.02)
 """
+
+
+def steps(folder: Path) -> dict[str, object]:
+    return {
+        "image": "none",
+        "command": ["python3", "/job/in/main.py", str(folder)],
+        "files": {"main.py": PROGRAM},
+        "checkpoint": {"mode": "off"},
+    }
 
 
 def logs(*words: str) -> subprocess.CompletedProcess[bytes]:
@@ -51,16 +61,10 @@ def test_a_log_is_followed_from_another_node_until_the_job_ends(
 ) -> None:
     cluster = start_cluster(nodes=3, agents=1)
     node = ("--node", str(cluster.addresses["n3"]))
-    spec = {
-        "image": "none",
-        "command": ["python3", "/job/in/main.py", str(tmp_path)],
-        "files": {"main.py": PROGRAM},
-        "checkpoint": {"mode": "off"},
-    }
     with Device("pump-7", nodes=cluster.hosts) as device:
         cluster.kill("a1", signal.SIGTERM)
         until("the agent's end", lambda: not cluster.members["a1"].is_running())
-        device.submit(spec, job="steps")
+        device.submit(steps(tmp_path), job="steps")
         until("the job", lambda: device.state("steps").state == "queued")
         early = logs("steps", *node)
         assert early.returncode == 1
@@ -88,3 +92,29 @@ def test_a_log_is_followed_from_another_node_until_the_job_ends(
         late = logs("steps", *node)
         assert late.returncode == 1
         assert b"pump-7/steps has ended already: succeeded" in late.stderr
+
+
+def test_a_reader_goes_on_when_its_node_and_the_agent_are_killed(
+    start_cluster: Callable[..., LocalCluster], tmp_path: Path
+) -> None:
+    cluster = start_cluster(nodes=3, agents=2)
+    nodes = [word for name in ("n3", "n2") for word in ("--node", str(cluster.addresses[name]))]
+    with Device("pump-7", nodes=cluster.hosts) as device:
+        device.submit(steps(tmp_path), job="steps")
+        with following(tmp_path / "all", "pump-7/steps", *nodes) as (process, out, err):
+            until("the first line", lambda: out.read_bytes() == b"step 0\n")
+            cluster.kill("n3")
+            agent = device.state("steps").agent
+            assert agent is not None
+            cluster.kill(agent)
+            until("another agent", lambda: device.state("steps").agent not in (None, agent))
+            (tmp_path / "0").touch()
+            until("the next line", lambda: b"step 1\n" in out.read_bytes())
+            for step in (1, 2, 3):
+                (tmp_path / str(step)).touch()
+            assert process.wait(30) == 0
+            assert out.read_bytes().startswith(b"step 0\nstep 1\n")
+            assert err.read_bytes().endswith(b"workrs: pump-7/steps succeeded\n")
+        cluster.start("n3")
+        cluster.start(agent)
+        asyncio.run(wait_ready(cluster))

@@ -6,8 +6,8 @@
 3. A job that was taken over from a checkpoint goes on where that was; its lines after it
    come again.
 
-Not promised: every line. What is printed faster than 8 KiB a second, or in the last second
-before the end, may be missing; `workrs result` has all of the standard output.
+Not promised: every line. What is printed faster than 8 KiB or 1,000 lines a second, or in the
+last second before the end, may be missing. A log is a look at a job, its result is the record.
 """
 
 import asyncio
@@ -31,6 +31,8 @@ from workrs.wire.view import ClusterView
 _REPEAT_FIRST_S: Final = 1.0
 _REPEAT_S: Final = 10.0
 _TIMEOUT_S: Final = 10.0
+_LINES_MAX: Final = 1000
+"""Lines of one end that are compared. 8,192 empty ones took 6 s, which a job could inflict."""
 
 
 def options() -> Options:
@@ -106,7 +108,8 @@ def new_part(before: bytes, after: bytes) -> bytes:
     Both are ends of one log, the standard output before the standard error, so lines may be
     new in the middle as well.
     """
-    old, new = before.splitlines(keepends=True), after.splitlines(keepends=True)
+    old = before.splitlines(keepends=True)[-_LINES_MAX:]
+    new = after.splitlines(keepends=True)[-_LINES_MAX:]
     found = []
     for kind, old_from, old_to, new_from, new_to in SequenceMatcher(
         None, old, new, autojunk=False

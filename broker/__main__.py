@@ -16,7 +16,7 @@ from broker import brain
 from broker.agents import AgentTable
 from broker.blob_server import BlobServer
 from broker.config import NodeConfig
-from broker.housekeeping import keep_house
+from broker.housekeeping import House
 from broker.ledger import SqliteLedger, create_ledger, open_ledger
 from broker.mosquitto import MosquittoProcess, Peer, mosquitto, render
 from broker.node import Node, NodeSettings
@@ -85,20 +85,19 @@ async def _serve(config: NodeConfig, ledger: SqliteLedger) -> None:
     blobs = BlobServer(config.state_dir / "blobs", config.blobs.host, config.blobs.port)
     await blobs.start()
     try:
+        house = House(node, ledger, blobs.directory)
         supervisor = NodeSupervisor(
             node,
             ledger=ledger,
-            drop_blobs=blobs.directory.drop,
+            drop_blobs=house.drop,
             connect=connect,
             address=config.listen,
             clock=loop.time,
         )
         async with asyncio.TaskGroup() as tasks:
-            house = tasks.create_task(
-                keep_house(node, ledger, blobs.directory), name=f"node[{config.name}].house"
-            )
+            keeping = tasks.create_task(house.keep(), name=f"node[{config.name}].house")
             await _with_broker(config, supervisor)
-            house.cancel()
+            keeping.cancel()
     finally:
         await blobs.stop()
 

@@ -6,20 +6,27 @@
 """
 
 import asyncio
-from typing import Final
+from collections import deque
+from collections.abc import Callable
+from functools import partial
+from typing import Final, ParamSpec, TypeVar
 
 from broker.blob_directory import BlobDirectory
 from broker.ledger import SqliteLedger
 from broker.node import Node
 from workrs.adapters import log
-from workrs.domain.errors import LedgerError
-from workrs.domain.ids import ClientId, Digest
+from workrs.domain.errors import WorkrsError
+from workrs.domain.ids import ClientId, Digest, JobId
 from workrs.domain.job import BLOB_URL_PREFIX, owner
 
+P = ParamSpec("P")
+T = TypeVar("T")
 LOG = log.get("node.housekeeping")
 FORGET_AFTER_S: Final = 30 * 86400.0
 INPUT_GRACE_S: Final = 86400.0
 PERIOD_S: Final = 3600.0
+PAUSE_S: Final = 0.1
+"""Between two pieces of forgetting, so that votes get at the ledger in between."""
 
 
 def needed_inputs(node: Node) -> set[tuple[ClientId, Digest]]:
@@ -40,18 +47,55 @@ def drop_orphaned_blobs(node: Node, blobs: BlobDirectory) -> int:
     return len(orphans)
 
 
-async def keep_house(node: Node, ledger: SqliteLedger, blobs: BlobDirectory) -> None:
-    """Throw away what is too old, every hour, until cancelled."""
-    dropped = await asyncio.to_thread(drop_orphaned_blobs, node, blobs)
-    if dropped:
-        LOG.event("blobs_dropped", jobs=dropped)
-    while True:
-        await asyncio.sleep(PERIOD_S)
-        keep = needed_inputs(node)
-        inputs = await asyncio.to_thread(blobs.drop_inputs, keep=keep, older_than_s=INPUT_GRACE_S)
+class House:
+    """Throws things away beside the votes, which never wait for it."""
+
+    def __init__(self, node: Node, ledger: SqliteLedger, blobs: BlobDirectory) -> None:
+        self._node = node
+        self._ledger = ledger
+        self._blobs = blobs
+        self._dropped: deque[JobId] = deque()
+        self._wanted = asyncio.Event()
+
+    def drop(self, job: JobId) -> None:
+        """Have the blobs of a retired job removed soon. Never blocks."""
+        self._dropped.append(job)
+        self._wanted.set()
+
+    async def keep(self) -> None:
+        """Remove what was asked for, and every hour what is too old, until cancelled."""
+        dropped = await self._try(drop_orphaned_blobs, self._node, self._blobs)
+        if dropped:
+            LOG.event("blobs_dropped", jobs=dropped)
+        clock = asyncio.get_running_loop().time
+        next_round = clock() + PERIOD_S
+        while True:
+            try:
+                async with asyncio.timeout_at(next_round):
+                    await self._wanted.wait()
+            except TimeoutError:
+                await self._hourly()
+                next_round = clock() + PERIOD_S
+            self._wanted.clear()
+            while self._dropped:
+                await self._try(self._blobs.drop, self._dropped.popleft())
+
+    async def _hourly(self) -> None:
+        drop_inputs = partial(
+            self._blobs.drop_inputs, keep=needed_inputs(self._node), older_than_s=INPUT_GRACE_S
+        )
+        inputs = await self._try(drop_inputs)
+        ids = 0
+        forget = partial(self._ledger.forget, older_than_s=FORGET_AFTER_S)
+        while found := await self._try(forget):
+            ids += found
+            await asyncio.sleep(PAUSE_S)
+        LOG.event("house_kept", inputs_dropped=inputs, ids_forgotten=ids)
+
+    async def _try(self, work: Callable[P, T], *words: P.args, **named: P.kwargs) -> T | None:
+        """Do disk work in a thread. A disk that refuses it costs room, not the node."""
         try:
-            forgotten = await asyncio.to_thread(ledger.forget, older_than_s=FORGET_AFTER_S)
-        except LedgerError as error:
-            LOG.warning("forget_failed", why=str(error))
-            continue
-        LOG.event("house_kept", inputs_dropped=inputs, ids_forgotten=forgotten)
+            return await asyncio.to_thread(work, *words, **named)
+        except (OSError, WorkrsError) as error:
+            LOG.warning("housekeeping_failed", why=str(error))
+            return None

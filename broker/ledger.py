@@ -295,8 +295,8 @@ class SqliteLedger:
         """Drop retired jobs and history older than that; such an id counts as new again.
 
         Returns:
-            How many retired jobs were dropped. At most 10,000 a call, so that no commit
-            waits long behind it.
+            How many retired jobs were dropped. At most 10,000 a call, and as many rows of
+            history, so that no commit waits long behind it: call it until it returns 0.
 
         Raises:
             LedgerError: the file cannot be written.
@@ -305,10 +305,15 @@ class SqliteLedger:
         with self._turn:
             self._require_open()
             try:
-                self._database.execute("DELETE FROM history WHERE wall < ?", (before,))
+                # Oldest first, so neither looks at more rows than it may remove.
+                self._database.execute(
+                    "DELETE FROM history WHERE wall < ? AND id <= "
+                    "(SELECT max(id) FROM (SELECT id FROM history ORDER BY id LIMIT 10000))",
+                    (before,),
+                )
                 dropped = self._database.execute(
                     "DELETE FROM retired WHERE job IN "
-                    "(SELECT job FROM retired WHERE wall < ? LIMIT 10000)",
+                    "(SELECT job FROM retired WHERE wall < ? ORDER BY wall LIMIT 10000)",
                     (before,),
                 )
             except sqlite3.Error as error:

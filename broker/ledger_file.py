@@ -59,6 +59,7 @@ CREATE TABLE retired (
     outcome TEXT NOT NULL,
     wall REAL NOT NULL
 ) STRICT, WITHOUT ROWID;
+CREATE INDEX retired_wall ON retired (wall);
 
 CREATE TRIGGER records_retired BEFORE INSERT ON records
 WHEN EXISTS (SELECT 1 FROM retired WHERE job = NEW.job)

@@ -124,7 +124,7 @@ class NodeSupervisor:
         for fact in effects.facts:
             self._log.facts(fact.event, fact.fields)
         for job in effects.dropped_blobs:
-            await asyncio.to_thread(self._drop_blobs, job)
+            self._drop_blobs(job)
 
     async def _commit(self, bus: Bus, effects: Effects) -> None:
         """Put the batch on disk, however long that takes: until then nothing is said."""

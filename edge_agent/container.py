@@ -116,7 +116,8 @@ class Container:
                     path=self._folder / "restore",
                     limit_bytes=limit,
                 )
-        except (StoreError, CheckpointError) as error:
+        except (StoreError, CheckpointError, OSError) as error:
+            # A full disk here is no fault of the job's: release it, as with a silent store.
             await self._clear()
             self._post(
                 StartFailed(job=self.job, run=self.run, blame=_blame(error), reason=str(error))
@@ -244,7 +245,7 @@ class Container:
                 copies=self._tools.copies,
                 previous=self._saved,
             )
-        except (ContainerError, StoreError, CheckpointError) as error:
+        except (ContainerError, StoreError, CheckpointError, OSError) as error:
             self._fail_save(str(error))
             return
         finally:
@@ -299,7 +300,7 @@ class Container:
             await asyncio.to_thread(shutil.rmtree, self._folder, ignore_errors=True)
 
 
-def _blame(error: StoreError | CheckpointError) -> Blame:
+def _blame(error: StoreError | CheckpointError | OSError) -> Blame:
     if isinstance(error, CheckpointError):
         return Blame.CHECKPOINT
     # The input is at no store though all answered: no other agent will find it either.

@@ -82,9 +82,14 @@ class Warden:
         return self._process.pid
 
     def watch(self, job: JobId, epoch: Epoch, targets: tuple[str, ...], deadline: Instant) -> None:
-        """Guard *targets*."""
+        """Guard *targets*.
+
+        Raises:
+            ContainerError: it could not be told, so nothing unguarded may start.
+        """
+        if not self._tell("watch", f"{job}/{epoch}", f"{deadline:.6f}", *targets):
+            raise ContainerError(f"the warden cannot be told to guard {job}")
         self._deadlines[job, epoch] = deadline
-        self._tell("watch", f"{job}/{epoch}", f"{deadline:.6f}", *targets)
 
     def extend(self, job: JobId, epoch: Epoch, deadline: Instant) -> None:
         """Move the deadline of what is watched; anything else is ignored."""
@@ -129,12 +134,14 @@ class Warden:
             os.close(self._lock)
             self._lock = -1
 
-    def _tell(self, *words: str) -> None:
+    def _tell(self, *words: str) -> bool:
+        """Write one line; False when the warden is gone or too far behind to read."""
         # Up to PIPE_BUF, 4096 bytes, a write to a pipe is whole or not at all.
         with contextlib.suppress(BrokenPipeError, BlockingIOError):
             os.write(self._pipe, "\t".join(words).encode() + b"\n")
-            return
+            return True
         _LOG.warning("warden_deaf", verb=words[0], key=words[1])
+        return False
 
 
 async def _lock(state: Path, wait_s: float) -> int:

@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import os
+import signal
 
 from hypothesis import HealthCheck, settings
+
+# A shell that runs this in the background has SIGINT ignored, and every program a test starts
+# would inherit that; tests of Ctrl-C need what a terminal gives.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Derandomised: the same examples on every machine and run. `HYPOTHESIS_PROFILE=search` looks
 # for new ones, and what it finds becomes a named test.

@@ -250,10 +250,10 @@ class ProcessRuntime:
             )
         try:
             group = self._confine(process.pid, folder.path.name, request)
-        except OSError:
+            self.warden.watch(request.job, request.epoch, (group.target,), request.deadline)
+        except (OSError, ContainerError):
             process.kill()
             raise
-        self.warden.watch(request.job, request.epoch, (group.target,), request.deadline)
         attempt = ProcessAttempt(
             request=request, folder=folder, process=process, group=group, runtime=self
         )

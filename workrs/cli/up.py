@@ -18,6 +18,7 @@ from workrs.cli.cluster import (
 from workrs.cli.options import Options
 from workrs.cli.stage import Stage, stage
 from workrs.domain.errors import ConfigError
+from workrs.domain.job import digest_of
 
 PORT = 1883
 BLOB_PORT_OFFSET = 6000
@@ -73,7 +74,7 @@ def run(asked: Namespace) -> int:
     def say(text: str) -> None:
         console.print(f"[dim]{text} …[/]")
 
-    with stage(asked.state, purpose="up", runtime=asked.runtime, say=say) as found:
+    with stage(asked.state, purpose=_purpose(asked.state), runtime=asked.runtime, say=say) as found:
         plan = _plan(asked, found)
         say(f"starting {asked.nodes} nodes and {asked.agents} agents")
         with local_cluster(plan) as cluster:
@@ -81,6 +82,11 @@ def run(asked: Namespace) -> int:
             _watch(console, cluster, stop)
             say("stopping")
     return 0
+
+
+def _purpose(state: Path) -> str:
+    """Return the name of the engine: each cluster has its own, or a second one could not start."""
+    return f"up-{digest_of(str(state.absolute()).encode())[:8]}"
 
 
 def _plan(asked: Namespace, found: Stage) -> ClusterPlan:

@@ -253,7 +253,11 @@ class Warden(Protocol):
     """
 
     def watch(self, job: JobId, epoch: Epoch, targets: tuple[str, ...], deadline: Instant) -> None:
-        """Guard what *targets* name: `cgroup:/path`, `group:PGID`. Replaces earlier ones."""
+        """Guard what *targets* name: `cgroup:/path`, `group:PGID`. Replaces earlier ones.
+
+        Raises:
+            ContainerError: it cannot be told; the program must not start.
+        """
         ...
 
     def extend(self, job: JobId, epoch: Epoch, deadline: Instant) -> None:

@@ -23,6 +23,7 @@ from pathlib import Path
 
 from workrs.adapters.mqtt import connect
 from workrs.domain.errors import BusError, ConfigError
+from workrs.domain.quorum import majority
 from workrs.ports.bus import Address, Message, Subscription, read_retained
 from workrs.wire import codec, topics
 from workrs.wire.message import AgentView, NodeState
@@ -244,7 +245,7 @@ def local_cluster(plan: ClusterPlan) -> Iterator[LocalCluster]:
 
 
 async def wait_ready(cluster: LocalCluster, timeout_s: float = READY_S) -> None:
-    """Wait until all running members are seen by all running nodes."""
+    """Wait until every node sees every node, and a majority of them every agent."""
     wanted = {m.name for m in cluster.members.values() if m.is_running()}
     wanted_agents = wanted - set(cluster.addresses)
     seen = 0
@@ -271,7 +272,7 @@ def _require_alive(cluster: LocalCluster, wanted: set[str]) -> None:
 
 
 async def _sees(address: Address, nodes: int, wanted: set[str]) -> bool:
-    """Return whether a node shows all nodes and agents as live."""
+    """Return whether a broker shows all nodes as live, and agents that a majority knows."""
     states = Subscription(pattern=topics.node("+", "state"))
     agents = Subscription(pattern=topics.node("+", "agent", "+"), qos=0)
     client = f"ready-{os.getpid()}"
@@ -283,8 +284,8 @@ async def _sees(address: Address, nodes: int, wanted: set[str]) -> bool:
     except BusError:
         return False
     live_nodes, views = _live(found)
-    seen_by_all = {agent for agent, count in views.items() if count >= nodes}
-    return wanted <= live_nodes | seen_by_all
+    known = {agent for agent, count in views.items() if count >= majority(nodes)}
+    return wanted <= live_nodes | known
 
 
 def _live(found: list[Message]) -> tuple[set[str], Counter[str]]:

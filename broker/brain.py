@@ -179,7 +179,7 @@ def _refill(node: Node, now: Instant) -> None:
     for agent in node.agents.entries.values():
         if agent.profile is None and not agent.gone:
             continue
-        node.say(Publish(topics.node(node.name, "agent", agent.client), agent.view(), qos=0))
+        node.say(Publish(topics.node(node.name, "agent", agent.client), agent.view()))
     for entry in node.entries.values():
         peer = node.peers.get(entry.origin) if entry.origin else None
         if entry.origin == node.name or peer is None or not peer.live:

@@ -58,6 +58,8 @@ class ClusterPlan:
     """MQTT port of each node; empty: free ones."""
     blob_ports: tuple[int, ...] = ()
     functions: Path | None = None
+    given_brokers: bool = False
+    """Somebody else's brokers listen at `ports`."""
     node_options: tuple[str, ...] = ()
     """Further options of `workrs node`."""
 
@@ -196,7 +198,7 @@ def _program(*words: str) -> list[str]:
 def _plan_members(plan: ClusterPlan) -> LocalCluster:
     ports = plan.ports or free_ports(plan.nodes)
     blob_ports = plan.blob_ports or free_ports(plan.nodes)
-    require_free((*ports, *blob_ports))
+    require_free(blob_ports if plan.given_brokers else (*ports, *blob_ports))
     names = [f"n{i + 1}" for i in range(plan.nodes)]
     addresses = {
         name: Address(host=HOST, port=port) for name, port in zip(names, ports, strict=True)
@@ -207,6 +209,7 @@ def _plan_members(plan: ClusterPlan) -> LocalCluster:
         functions = ["--functions", str(plan.functions)] if plan.functions else []
         words = ["node", "--name", name, "--listen", str(addresses[name]), *peers, *functions]
         words += ["--blobs", f"{HOST}:{blob_port}", "--state", str(plan.root / name), "--init"]
+        words += ["--given-broker"] if plan.given_brokers else []
         _add(cluster, name, [*words, *plan.node_options])
     for position, agent in enumerate(plan.agents):
         # Agents begin at different nodes, so that the death of one does not move them all.

@@ -124,7 +124,8 @@ def _greet(console: Console, cluster: LocalCluster, found: Stage) -> None:
         rung += f"\nJobs run as plain processes, so only programs you trust: {found.why}."
     console.print(
         f"""
-[bold green]The cluster runs.[/] Nodes: {", ".join(cluster.hosts)}. {rung}
+[bold green]The cluster runs.[/] Nodes: {", ".join(cluster.hosts)}.
+{rung}
 No passwords and no encryption: it listens on {HOST} only.
 Logs: {cluster.plan.root / "logs"}
 

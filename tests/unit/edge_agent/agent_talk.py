@@ -17,9 +17,11 @@ from edge_agent.effect import (
     Publish,
     RemoveContainer,
     StartContainer,
+    TakeCheckpoint,
 )
 from edge_agent.event import (
     BeatAnswered,
+    CheckpointSaved,
     Connected,
     ContainerExited,
     ContainerRemoved,
@@ -33,7 +35,7 @@ from edge_agent.event import (
 from workrs.domain import voter
 from workrs.domain.dispatch import AgentProfile
 from workrs.domain.ids import ClientId, Digest, Epoch, Instant, JobId
-from workrs.domain.job import JobSpec, Outcome, StoredSpec
+from workrs.domain.job import CheckpointMode, CheckpointPolicy, JobSpec, Outcome, StoredSpec
 from workrs.domain.lease import LeaseTiming
 from workrs.domain.quorum import Tally, decision
 from workrs.domain.record import CheckpointRef, Holder, Incarnation, Record, Version
@@ -56,6 +58,8 @@ JOB = JobId("pump_1")
 ME = Holder(client=ClientId("a1"), incarnation=Incarnation(1, "00"))
 OTHER = Holder(client=ClientId("a2"), incarnation=Incarnation(1, "11"))
 TIMING = LeaseTiming()
+OFF = CheckpointPolicy(mode=CheckpointMode.OFF)
+EVERY_2_S = CheckpointPolicy(interval_s=2.0)
 
 
 def spec(**fields: Any) -> JobSpec:
@@ -285,3 +289,11 @@ class Talk:
         for node, record in records.items():
             tally.add(node, record)
         return decision(records, tally, len(self.nodes))
+
+
+def saved(talk: Talk, *, frozen_s: float = 0.1) -> CheckpointRef:
+    """Say that the checkpoint last asked for is stored."""
+    asked = talk.last(TakeCheckpoint)
+    ref = checkpoint(asked.epoch, asked.seq)
+    talk.tell(CheckpointSaved(job=JOB, run=asked.run, ref=ref, frozen_s=frozen_s, upload_s=0.2))
+    return ref

@@ -6,25 +6,19 @@ from edge_agent.effect import (
 )
 from edge_agent.event import (
     CheckpointFailed,
-    CheckpointSaved,
 )
-from tests.unit.edge_agent.agent_talk import JOB, OTHER, Talk, checkpoint
-from workrs.domain.job import CheckpointMode, CheckpointPolicy
-from workrs.domain.record import CheckpointRef
+from tests.unit.edge_agent.agent_talk import (
+    EVERY_2_S,
+    JOB,
+    OFF,
+    OTHER,
+    Talk,
+    saved,
+)
+from workrs.domain.job import CheckpointPolicy
 from workrs.wire.message import (
     CheckpointReport,
 )
-
-OFF = CheckpointPolicy(mode=CheckpointMode.OFF)
-EVERY_2_S = CheckpointPolicy(interval_s=2.0)
-
-
-def saved(talk: Talk, *, frozen_s: float = 0.1) -> CheckpointRef:
-    """Say that the checkpoint last asked for is stored."""
-    asked = talk.last(TakeCheckpoint)
-    ref = checkpoint(asked.epoch, asked.seq)
-    talk.tell(CheckpointSaved(job=JOB, run=asked.run, ref=ref, frozen_s=frozen_s, upload_s=0.2))
-    return ref
 
 
 def test_checkpoints_are_taken_at_the_interval_and_reported_until_a_majority_names_them() -> None:

@@ -17,7 +17,6 @@ from edge_agent.effect import (
 )
 from edge_agent.event import (
     Blame,
-    CheckpointSaved,
     ContainerRemoved,
     ContainerStarted,
     OrderReceived,
@@ -28,10 +27,18 @@ from edge_agent.event import (
     StartPrepared,
     StopRequested,
 )
-from tests.unit.edge_agent.agent_talk import JOB, OTHER, TIMING, Talk, checkpoint
+from tests.unit.edge_agent.agent_talk import (
+    EVERY_2_S,
+    JOB,
+    OFF,
+    OTHER,
+    TIMING,
+    Talk,
+    checkpoint,
+    saved,
+)
 from workrs.domain.ids import JobId
-from workrs.domain.job import CheckpointMode, CheckpointPolicy, Verdict
-from workrs.domain.record import CheckpointRef
+from workrs.domain.job import Verdict
 from workrs.wire.message import (
     Beat,
     Claim,
@@ -41,18 +48,6 @@ from workrs.wire.message import (
     Progress,
     Release,
 )
-
-OFF = CheckpointPolicy(mode=CheckpointMode.OFF)
-EVERY_2_S = CheckpointPolicy(interval_s=2.0)
-
-
-def saved(talk: Talk, *, frozen_s: float = 0.1) -> CheckpointRef:
-    """Say that the checkpoint last asked for is stored."""
-    asked = talk.last(TakeCheckpoint)
-    ref = checkpoint(asked.epoch, asked.seq)
-    talk.tell(CheckpointSaved(job=JOB, run=asked.run, ref=ref, frozen_s=frozen_s, upload_s=0.2))
-    return ref
-
 
 # Ends
 

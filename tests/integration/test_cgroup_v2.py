@@ -27,10 +27,14 @@ pytestmark = [
 
 @pytest.mark.parametrize(
     ("tests", "chosen"),
-    [("tests/integration/test_checkpoint.py", "twenty"), ("tests/integration/test_warden.py", "")],
+    [
+        ("tests/integration/test_checkpoint.py", "twenty"),
+        ("tests/integration/test_containers.py", "killed_agents_containers"),
+        ("tests/integration/test_warden.py", ""),
+    ],
 )
 def test_the_same_holds_on_version_2(tests: str, chosen: str) -> None:
-    pytest_words = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", tests]
+    pytest_words = [sys.executable, "-m", "pytest", "-v", "-p", "no:cacheprovider", tests]
     words = [*pytest_words, *(["-k", chosen] if chosen else [])]
     ran = subprocess.run(
         ["unshare", "--mount", "sh", "-c", _ENTER, "sh", *words],
@@ -40,4 +44,8 @@ def test_the_same_holds_on_version_2(tests: str, chosen: str) -> None:
         text=True,
         timeout=170,
     )
-    assert ran.returncode == 0, ran.stdout[-3000:] + ran.stderr[-2000:]
+    told = ran.stdout[-3000:] + ran.stderr[-2000:]
+    assert ran.returncode == 0, told
+    assert " passed" in ran.stdout, told
+    if chosen:
+        assert " skipped" not in ran.stdout, told

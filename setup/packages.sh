@@ -1,5 +1,5 @@
 # Programs that come from the system's packages: Mosquitto and its command-line clients,
-# Docker Engine, runc, BusyBox.
+# Docker Engine, runc, BusyBox; for the tests alone the model checker Spin and a C compiler.
 
 # The service programs are in sbin, which a plain user's PATH may leave out.
 PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
@@ -24,15 +24,26 @@ step_packages() {
     fi
     if has runc; then ok "runc"; else packages="$packages runc"; fi
     if has busybox; then ok "busybox"; else packages="$packages busybox-static"; fi
-    [ -n "$packages" ] || return 0
+    install_packages "$packages" "$services" "${without:-a shell in job images}"
+}
 
+# Spin turns a model into a C program. A compiler without the C library's headers is none.
+step_test_packages() {
+    packages=
+    if has spin; then ok "spin"; else packages="$packages spin"; fi
+    if has gcc && [ -e /usr/include/stdio.h ]; then ok "gcc"; else packages="$packages gcc libc6-dev"; fi
+    install_packages "$packages" "" "the model check among the tests (tests/model)"
+}
+
+# install_packages PACKAGES SERVICES CONSEQUENCE: nothing if PACKAGES is empty.
+install_packages() {
+    [ -n "$1" ] || return 0
     if ! can_apt; then
-        lack "$(echo $packages)" "sudo apt-get install --no-install-recommends$packages" \
-            "${without:-a shell in job images}"
+        lack "$(echo $1)" "sudo apt-get install --no-install-recommends$1" "$3"
         return 0
     fi
-    did "installing$packages from the system's packages; their services stay off"
-    for package in $packages; do
+    did "installing$1 from the system's packages; their services stay off"
+    for package in $1; do
         apt_knows "$package" || {
             apt_refresh || :
             break
@@ -40,10 +51,9 @@ step_packages() {
     done
     # Lists may be older than the mirror: refresh once, then try again.
     # shellcheck disable=SC2086
-    if apt_install $packages || { apt_refresh && apt_install $packages; }; then
-        leave_disabled $services
+    if apt_install $1 || { apt_refresh && apt_install $1; }; then
+        leave_disabled $2
     else
-        lack "$(echo $packages)" "apt-get install --no-install-recommends$packages" \
-            "${without:-a shell in job images}"
+        lack "$(echo $1)" "apt-get install --no-install-recommends$1" "$3"
     fi
 }

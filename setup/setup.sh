@@ -6,6 +6,8 @@
 # 2. Whatever is already on the machine stays as it is: no service is started,
 #    stopped, enabled or configured, no package of the system is replaced.
 # 3. Every step can be repeated, and takes up again where a killed one stopped.
+#
+# `setup.sh test` installs what only the tests need, too.
 set -eu
 
 root=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd)
@@ -29,6 +31,7 @@ if command -v flock >/dev/null 2>&1; then
 fi
 
 step_packages
+[ "${1-}" != test ] || step_test_packages
 step_python
 step_criu
 step_runtime

@@ -16,7 +16,7 @@ import socket
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -48,6 +48,19 @@ class AgentPlan:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where a member runs, if not simply here."""
+
+    host: str = HOST
+    """The address that others reach it at."""
+    prefix: tuple[str, ...] = ()
+    """Words before its command, for example `nsenter --net=… --`. It must exec, not fork."""
+
+
+_HERE = Place()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ClusterPlan:
     """What to start, where."""
 
@@ -62,6 +75,12 @@ class ClusterPlan:
     """Somebody else's brokers listen at `ports`."""
     node_options: tuple[str, ...] = ()
     """Further options of `workrs node`."""
+    places: Mapping[str, Place] = field(default_factory=dict)
+    """Where members run that do not run here, by name: n1, n2, … and the agents' names."""
+
+    def place(self, name: str) -> Place:
+        """Return where a member runs."""
+        return self.places.get(name, _HERE)
 
 
 @dataclass(slots=True)
@@ -71,6 +90,7 @@ class Member:
     name: str
     argv: list[str]
     log: Path
+    prefix: tuple[str, ...] = ()
     process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -108,7 +128,7 @@ class LocalCluster:
         member.log.parent.mkdir(parents=True, exist_ok=True)
         with member.log.open("ab") as log:
             member.process = subprocess.Popen(
-                [*_dying_with_parent(), *member.argv],
+                [*_dying_with_parent(), *member.prefix, *member.argv],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -198,17 +218,25 @@ def _program(*words: str) -> list[str]:
 def _plan_members(plan: ClusterPlan) -> LocalCluster:
     ports = plan.ports or free_ports(plan.nodes)
     blob_ports = plan.blob_ports or free_ports(plan.nodes)
-    require_free(blob_ports if plan.given_brokers else (*ports, *blob_ports))
     names = [f"n{i + 1}" for i in range(plan.nodes)]
+    if not plan.places:
+        require_free(blob_ports if plan.given_brokers else (*ports, *blob_ports))
     addresses = {
-        name: Address(host=HOST, port=port) for name, port in zip(names, ports, strict=True)
+        name: Address(host=plan.place(name).host, port=port)
+        for name, port in zip(names, ports, strict=True)
     }
     cluster = LocalCluster(plan, addresses)
     for name, blob_port in zip(names, blob_ports, strict=True):
         peers = [w for p in names if p != name for w in ("--peer", f"{p}={addresses[p]}")]
         functions = ["--functions", str(plan.functions)] if plan.functions else []
         words = ["node", "--name", name, "--listen", str(addresses[name]), *peers, *functions]
-        words += ["--blobs", f"{HOST}:{blob_port}", "--state", str(plan.root / name), "--init"]
+        words += [
+            "--blobs",
+            f"{plan.place(name).host}:{blob_port}",
+            "--state",
+            str(plan.root / name),
+            "--init",
+        ]
         words += ["--given-broker"] if plan.given_brokers else []
         _add(cluster, name, [*words, *plan.node_options])
     for position, agent in enumerate(plan.agents):
@@ -226,7 +254,8 @@ def _plan_members(plan: ClusterPlan) -> LocalCluster:
 
 def _add(cluster: LocalCluster, name: str, words: list[str]) -> None:
     log = cluster.plan.root / "logs" / f"{name}.log"
-    cluster.members[name] = Member(name, _program(*words), log)
+    prefix = cluster.plan.place(name).prefix
+    cluster.members[name] = Member(name, _program(*words), log, prefix)
 
 
 @contextmanager

@@ -1,0 +1,1 @@
+"""Real faults: the matrix of docs/faults.md against real brokers, nodes, agents, containers."""

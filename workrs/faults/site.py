@@ -1,0 +1,198 @@
+"""A running cluster to break, with the hands that break it and the eyes that see it.
+
+One site serves many injections, of all rows with the same plan. `open_site` makes it.
+"""
+
+import random
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
+
+from device_client import Device, Report
+from workrs.cli.cluster import LocalCluster
+from workrs.cli.stage import Stage
+from workrs.domain.errors import WorkrsError
+from workrs.domain.lease import LeaseTiming
+from workrs.faults.net import Network
+from workrs.faults.plan import SitePlan
+from workrs.faults.row import Injection, Mark, RowError
+from workrs.faults.trace import Lease, Recorder
+
+T = TypeVar("T")
+_POLL_S = 0.02
+
+
+@dataclass(slots=True)
+class Notes:
+    """An injection while it goes on: marks, figures and notes are put here."""
+
+    name: str
+    trace: Recorder
+    began_s: float
+    ended_s: float = 0.0
+    figures: dict[str, list[float]] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    marks: list[Mark] = field(default_factory=list)
+
+    def mark(self, lane: str, kind: str, text: str = "") -> float:
+        """Note something on the timeline, now; return when that is."""
+        at_s = self.trace.mark(lane, kind, text)
+        self.marks.append(Mark(at_s, lane, kind, text))
+        return at_s
+
+    def figure(self, name: str, *values: float) -> None:
+        """Add measured values, in seconds unless the name says otherwise."""
+        self.figures.setdefault(name, []).extend(values)
+
+    def note(self, text: str) -> None:
+        """Add a sentence for the report."""
+        self.notes.append(text)
+
+    def done(self) -> Injection:
+        """Return the injection as a value."""
+        return Injection(
+            name=self.name,
+            began_s=self.began_s,
+            ended_s=self.ended_s or self.trace.now_s,
+            figures={name: tuple(values) for name, values in self.figures.items()},
+            notes=tuple(self.notes),
+            marks=tuple(self.marks),
+        )
+
+
+@dataclass(slots=True, kw_only=True)
+class Site:
+    """A running cluster for rows. Made by `open_site`; its methods raise RowError."""
+
+    plan: SitePlan
+    root: Path
+    cluster: LocalCluster
+    stage: Stage
+    trace: Recorder
+    rng: random.Random
+    net: Network | None = None
+    _devices: dict[str, Device] = field(default_factory=dict)
+
+    @property
+    def timing(self) -> LeaseTiming:
+        """The timings of nodes and agents."""
+        return self.plan.timing
+
+    @property
+    def nodes(self) -> list[str]:
+        """Names of the nodes: n1, n2, …."""
+        return self.cluster.node_names
+
+    @property
+    def agents(self) -> list[str]:
+        """Names of the agents: a1, a2, …."""
+        return [name for name in self.cluster.members if name not in self.cluster.addresses]
+
+    @property
+    def members(self) -> list[str]:
+        """Names of all nodes and agents."""
+        return list(self.cluster.members)
+
+    @property
+    def evidence(self) -> Path:
+        """Where `beads` jobs of the process runtime write that they run, a file a job."""
+        return self.root / "evidence"
+
+    @contextmanager
+    def injecting(self, name: str) -> Iterator[Notes]:
+        """Collect one injection; `notes.done()` after the block is what a row returns."""
+        notes = Notes(name, self.trace, self.trace.now_s)
+        yield notes
+        notes.ended_s = self.trace.now_s
+
+    def device(self, name: str, nodes: Sequence[str] | None = None) -> Device:
+        """Return the device of this name, made at its first use; it lives with the site.
+
+        Args:
+            name: Of the device.
+            nodes: Names of nodes in the order to try them; None: all.
+        """
+        if name not in self._devices:
+            hosts = [str(self.cluster.addresses[n]) for n in nodes or self.nodes]
+            outbox = self.root / "outboxes" / f"{name}.db"
+            outbox.parent.mkdir(exist_ok=True)
+            self._devices[name] = Device(name, hosts, outbox=outbox)
+        return self._devices[name]
+
+    def start(self, member: str) -> float:
+        """Start a member again; return when."""
+        self.cluster.start(member)
+        return self.trace.process(member, "start", self.cluster.members[member].pid)
+
+    def kill(self, member: str) -> float:
+        """SIGKILL a member, wait for its end; return when it was killed.
+
+        The broker of a killed node dies with its daemon.
+        """
+        at_s = self.trace.process(member, "kill", self.cluster.members[member].pid)
+        self.cluster.kill(member)
+        return at_s
+
+    def stop(self, member: str) -> float:
+        """SIGSTOP a member (a node's daemon, not its broker); return when."""
+        self.cluster.kill(member, signal.SIGSTOP)
+        return self.trace.process(member, "stop", self.cluster.members[member].pid)
+
+    def resume(self, member: str) -> float:
+        """SIGCONT a member; return when."""
+        self.cluster.kill(member, signal.SIGCONT)
+        return self.trace.process(member, "resume", self.cluster.members[member].pid)
+
+    def broker_pid(self, node: str) -> int:
+        """Return the process id of a node's Mosquitto."""
+        return self.until(f"a broker of {node}", lambda: _broker_pid(self.cluster, node), 10.0)
+
+    def until(self, what: str, look: Callable[[], T | None], timeout_s: float = 30.0) -> T:
+        """Return the first true value of *look*, polled; raise RowError with *what*."""
+        deadline_s = self.trace.now_s + timeout_s
+        never = threading.Event()
+        while not (found := look()):
+            if self.trace.now_s > deadline_s:
+                raise RowError(f"waited {timeout_s:g} s in vain for {what}")
+            never.wait(_POLL_S)
+        return found
+
+    def pause(self, seconds: float) -> None:
+        """Let a fault last."""
+        threading.Event().wait(seconds)
+
+    def until_lease(self, job: str, *, above: int = 0, timeout_s: float = 30.0) -> Lease:
+        """Wait until a majority shows a lease of the job (bus id) at an epoch above *above*."""
+
+        def look() -> Lease | None:
+            lease = self.trace.holder(job)
+            return lease if lease is not None and lease.epoch > above else None
+
+        return self.until(f"a lease of {job} above epoch {above}", look, timeout_s)
+
+    def until_state(
+        self, device: str, job: str, wanted: Callable[[Report], object], timeout_s: float = 30.0
+    ) -> Report:
+        """Wait until what a device hears of its job (local id) is as wanted."""
+        it = self.device(device)
+
+        def look() -> Report | None:
+            report = it.state(job)
+            return report if wanted(report) else None
+
+        return self.until(f"a state of {device}'s job {job}", look, timeout_s)
+
+    def until_healthy(self, timeout_s: float = 30.0) -> float:
+        """Wait until all members run and every node sees every node and agent; return when."""
+        raise NotImplementedError(timeout_s)
+
+
+def _broker_pid(cluster: LocalCluster, node: str) -> int:
+    try:
+        return cluster.broker_pid(node)
+    except (OSError, WorkrsError):
+        return 0

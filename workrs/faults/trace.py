@@ -1,0 +1,193 @@
+"""The recorder: what every broker delivered, and what the harness did, in one file of lines.
+
+One connection to each broker subscribes to everything and comes back whenever that broker
+does. A line is a JSON object with `t` (seconds since the site began, CLOCK_MONOTONIC of this
+machine, which all members share) and `kind`:
+
+- `message`: `broker`, `topic`, `retain`, `text` (or `b64` when the payload is no UTF-8)
+- `process`: `name`, `what` (start, kill, stop, resume, end), `pid`
+- `link`: `broker`, `what` (up, down): between down and up messages of that broker are missed
+- `mark`: `lane`, `what`, `text`
+
+Besides, it keeps the newest record of every (node, job), and when each came first, because
+rows wait for these.
+"""
+
+import asyncio
+import base64
+import contextlib
+import json
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple, TextIO
+
+from workrs.adapters.mqtt import connect
+from workrs.domain.errors import BusError, WireError
+from workrs.domain.quorum import majority
+from workrs.domain.record import Record
+from workrs.ports.bus import Address, Message, Subscription
+from workrs.wire import codec, topics
+
+_AGAIN_S = 0.05
+
+
+class Shown(NamedTuple):
+    """A record as it came first from any broker."""
+
+    at_s: float
+    node: str
+    record: Record
+
+
+class Lease(NamedTuple):
+    """A lease that a majority of records showed."""
+
+    at_s: float
+    """When the last record that was needed for it came."""
+    agent: str
+    epoch: int
+
+
+class Recorder:
+    """Writes the trace and answers what it shows so far. Safe to ask from any thread."""
+
+    def __init__(self, addresses: Mapping[str, Address], path: Path) -> None:
+        """Take the brokers' addresses by node; the file is opened by `running`."""
+        self.path = path
+        self._addresses = dict(addresses)
+        self._zero_s = time.monotonic()
+        self._file: TextIO | None = None
+        self._lock = threading.Lock()
+        self._seen: dict[str, bytes] = {}
+        self._shown: dict[str, list[Shown]] = {}
+        self._up: set[str] = set()
+
+    @property
+    def now_s(self) -> float:
+        """Seconds since the site began."""
+        return time.monotonic() - self._zero_s
+
+    @property
+    def linked(self) -> frozenset[str]:
+        """Nodes whose brokers it is connected to."""
+        return frozenset(self._up)
+
+    @contextmanager
+    def running(self) -> Iterator["Recorder"]:
+        """Record while the context lasts."""
+        loop = asyncio.new_event_loop()
+        with self.path.open("w") as self._file:
+            thread = threading.Thread(target=self._run, args=(loop,), name="trace")
+            thread.start()
+            try:
+                yield self
+            finally:
+                loop.call_soon_threadsafe(lambda: [t.cancel() for t in asyncio.all_tasks(loop)])
+                thread.join()
+
+    def process(self, name: str, what: str, pid: int) -> float:
+        """Note that a member was started, killed, stopped or resumed; return when."""
+        return self._write("process", name=name, what=what, pid=pid)
+
+    def mark(self, lane: str, what: str, text: str = "") -> float:
+        """Note something for the timeline; return when."""
+        return self._write("mark", lane=lane, what=what, text=text)
+
+    def history(self, job: str) -> Sequence[Shown]:
+        """Return every version of every node's record of a job, as they came. Bus id."""
+        with self._lock:
+            return tuple(self._shown.get(job, ()))
+
+    def jobs(self) -> tuple[str, ...]:
+        """Return the bus ids of all jobs seen."""
+        with self._lock:
+            return tuple(self._shown)
+
+    def records(self, job: str) -> dict[str, Record]:
+        """Return the newest record of each node on a job."""
+        return {shown.node: shown.record for shown in self.history(job)}
+
+    def leases(self, job: str) -> list[Lease]:
+        """Return the leases that a majority of nodes showed, oldest first, each once."""
+        nodes = len(self._addresses)
+        voters: dict[tuple[int, str, int], set[str]] = {}
+        found: list[Lease] = []
+        for at_s, node, record in self.history(job):
+            if record.holder is None or record.decided is not None:
+                continue
+            key = (record.epoch, record.holder.client, record.holder.incarnation.number)
+            known = voters.setdefault(key, set())
+            if node not in known:
+                known.add(node)
+                if len(known) == majority(nodes):
+                    found.append(Lease(at_s, record.holder.client, record.epoch))
+        return found
+
+    def holder(self, job: str) -> Lease | None:
+        """Return the newest lease that a majority showed, whether or not it lasts."""
+        return max(self.leases(job), key=lambda lease: lease.epoch, default=None)
+
+    def _write(self, kind: str, **fields: object) -> float:
+        with self._lock:
+            at_s = self.now_s
+            if self._file is not None and not self._file.closed:
+                line = json.dumps({"t": round(at_s, 6), "kind": kind, **fields})
+                self._file.write(line + "\n")
+            return at_s
+
+    def _run(self, loop: asyncio.AbstractEventLoop) -> None:
+        with contextlib.suppress(asyncio.CancelledError):
+            loop.run_until_complete(self._listen_all())
+        loop.close()
+
+    async def _listen_all(self) -> None:
+        async with asyncio.TaskGroup() as group:
+            for node in self._addresses:
+                group.create_task(self._listen(node), name=f"trace[{node}]")
+
+    async def _listen(self, node: str) -> None:
+        everything = Subscription(pattern=f"{topics.ROOT}/#")
+        while True:
+            try:
+                address = self._addresses[node]
+                async with connect(address=address, client_id="trace", timeout_s=2.0) as bus:
+                    await bus.subscribe(everything)
+                    self._link(node, up=True)
+                    while True:
+                        for message in await bus.receive():
+                            self._arrived(node, message)
+            except BusError:
+                self._link(node, up=False)
+                await asyncio.sleep(_AGAIN_S)
+
+    def _link(self, node: str, *, up: bool) -> None:
+        if up == (node in self._up):
+            return
+        (self._up.add if up else self._up.discard)(node)
+        self._write("link", broker=node, what="up" if up else "down")
+
+    def _arrived(self, broker: str, message: Message) -> None:
+        try:
+            payload = {"text": message.payload.decode()}
+        except UnicodeDecodeError:
+            payload = {"b64": base64.b64encode(message.payload).decode()}
+        at_s = self._write(
+            "message", broker=broker, topic=message.topic, retain=message.retain, **payload
+        )
+        shown = topics.parse_node(message.topic)
+        if shown is None or shown.kind != "job" or not message.payload:
+            return
+        if self._seen.get(message.topic) == message.payload:
+            return
+        self._seen[message.topic] = message.payload
+        with contextlib.suppress(WireError):
+            record = codec.decode(Record, message.payload)
+            with self._lock:
+                known = self._shown.setdefault(shown.name, [])
+                newest = [s.record.version for s in known if s.node == shown.node]
+                # A copy that a bridge sends again after a newer one came another way is no news.
+                if not newest or record.version >= max(newest):
+                    known.append(Shown(at_s, shown.node, record))

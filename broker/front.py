@@ -14,6 +14,7 @@ from workrs.domain.errors import SpecError, WireError
 from workrs.domain.ids import ClientId, Digest, JobId, LocalJobId, job_id
 from workrs.domain.job import (
     INLINE_MAX_BYTES,
+    REASON_MAX,
     SPEC_MAX_BYTES,
     JobSpec,
     Outcome,
@@ -26,8 +27,6 @@ from workrs.wire import codec
 from workrs.wire.message import CheckpointState, Function, JobState, State
 
 Functions = Mapping[str, Function]
-REASON_MAX = 1000
-"""Characters of a refusal: it may quote what was sent, but not all of it."""
 
 
 def _function(functions: Functions, name: str, device: ClientId) -> Function:

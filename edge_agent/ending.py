@@ -10,7 +10,7 @@ from edge_agent.agent import Agent
 from edge_agent.effect import RemoveContainer, StoreResult
 from edge_agent.event import ContainerExited
 from edge_agent.work import NOT, After, Finish, GiveBack, Lease, Stage, Work, growing
-from workrs.domain.job import Outcome, Verdict, outcome_with_result
+from workrs.domain.job import REASON_MAX, Outcome, Verdict, outcome_with_result
 from workrs.domain.retry import (
     EXIT_CHECKPOINTED,
     EXIT_NEVER,
@@ -18,7 +18,7 @@ from workrs.domain.retry import (
     RetryPolicy,
     is_final,
 )
-from workrs.wire.message import REASON_MAX, OutcomeProposal
+from workrs.wire.message import OutcomeProposal
 
 PROPOSE_FIRST_S = 0.2
 PROPOSE_MAX_S = 2.0

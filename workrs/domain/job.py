@@ -29,6 +29,12 @@ ENV_MAX = 64
 PRIORITY_MAX = 9
 TEXT_MAX = 4096
 
+REASON_MAX = 4 * 1024
+"""Characters of a reason, whoever gives it: a sentence and the end of a program's stderr."""
+SHORT_REASON_MAX = 200
+"""Characters of it that are kept when its job is retired."""
+RESULT_GONE = "this job has ended and its result is no longer kept"
+
 BLOB_URL_PREFIX = "workrs:sha256/"
 """Scheme of a blob in the cluster's own store: any node that has it serves it."""
 
@@ -296,6 +302,19 @@ class Outcome:
         if self.result_b64 is not None:
             return base64.b64decode(self.result_b64)
         return None
+
+
+def shortened(outcome: Outcome) -> Outcome:
+    """Return what is kept of an outcome when its job is retired: no result, a short reason.
+
+    Its digest is not that of the outcome that was voted on, which has to be kept beside it.
+    """
+    gone = RESULT_GONE if outcome.verdict is Verdict.SUCCEEDED else ""
+    return Outcome(
+        verdict=outcome.verdict,
+        exit_code=outcome.exit_code,
+        reason=(outcome.reason or gone)[:SHORT_REASON_MAX],
+    )
 
 
 def outcome_with_result(

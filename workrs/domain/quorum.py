@@ -8,6 +8,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from workrs.domain.ids import ClientId, Digest, Epoch
 from workrs.domain.job import Outcome
@@ -77,8 +78,8 @@ def must_adopt(records: Mapping[ClientId, Record], epoch: Epoch) -> Accepted | N
     """
     for record in records.values():
         if record.decided is not None:
-            digest = record.decided.digest()
-            return Accepted(epoch=record.epoch, outcome=record.decided, digest=digest)
+            value = _decision_of(record, record.decided)
+            return Accepted(epoch=record.epoch, outcome=value.outcome, digest=value.digest)
     found = [r.accepted for r in records.values() if r.accepted and r.accepted.epoch < epoch]
     return max(found, key=lambda a: a.epoch, default=None)
 
@@ -127,15 +128,41 @@ class Tally:
         return None
 
 
-def decision(records: Mapping[ClientId, Record], tally: Tally, nodes: int) -> Outcome | None:
-    """Return the job's decided outcome if the records show one."""
-    for record in records.values():
-        if record.decided is not None:
-            return record.decided
+class Decision(NamedTuple):
+    """A decided outcome, under the digest that was voted on."""
+
+    outcome: Outcome
+    """Without its result where the job was retired by whoever shows it."""
+    digest: Digest
+
+
+def _decision_of(record: Record, outcome: Outcome) -> Decision:
+    # Not computed where the record names it: a retired job's outcome has lost its result,
+    # and under a digest of its own it would pass for a second outcome.
+    return Decision(outcome, record.decided_digest or outcome.digest())
+
+
+def _fullness(outcome: Outcome) -> tuple[bool, int]:
+    """Order the forms of one outcome: with its result before without, long before short."""
+    results = (outcome.result, outcome.result_b64, outcome.result_url)
+    return (any(r is not None for r in results), len(outcome.reason))
+
+
+def decided(records: Mapping[ClientId, Record], tally: Tally, nodes: int) -> Decision | None:
+    """Return the job's decision if the records show one; in full if any of them has it so."""
+    shown = [_decision_of(r, r.decided) for r in records.values() if r.decided is not None]
+    if shown:
+        return max(shown, key=lambda one: _fullness(one.outcome))
     digest = tally.decided(nodes)
     if digest is None:
         return None
     for record in records.values():
         if record.accepted is not None and record.accepted.digest == digest:
-            return record.accepted.outcome
+            return Decision(record.accepted.outcome, digest)
     return None
+
+
+def decision(records: Mapping[ClientId, Record], tally: Tally, nodes: int) -> Outcome | None:
+    """Return the job's decided outcome if the records show one."""
+    found = decided(records, tally, nodes)
+    return found.outcome if found else None

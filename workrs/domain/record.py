@@ -92,6 +92,10 @@ class Record:
     accepted: Accepted | None = None
     decided: Outcome | None = None
     decided_digest: Digest | None = None
+    """Of the outcome that was voted on, whatever `decided` still holds of it."""
+    retired: bool = False
+    """The short form of a job that left the bus: the decision without its result. Said to
+    whoever does not know the decision, never retained."""
     progress: float | None = None
     """What the holder last said. Not durable, never voted on."""
     note: str = ""

@@ -13,12 +13,11 @@ Each rule returns the new vote, or None when it refuses; a refusal changes nothi
 from dataclasses import dataclass, replace
 
 from workrs.domain.ids import EPOCH_MAX, Digest, Epoch, Instant
-from workrs.domain.job import Outcome
+from workrs.domain.job import REASON_MAX, Outcome
 from workrs.domain.record import Accepted, CheckpointRef, Holder, Record
 
 CHECKPOINTS_KEPT = 2
 NOTE_MAX = 200
-REASON_MAX = 2000
 RETRY_AFTER_MAX_S = 3600.0
 """Longest wait a release may ask for: one broken agent must not put a job off for good."""
 _PAST = Instant(0.0)
@@ -157,14 +156,17 @@ def cancel(vote: Vote) -> Vote | None:
     return replace(vote, record=replace(vote.record, cancel=True))
 
 
-def decide(vote: Vote, value: Outcome) -> Vote | None:
-    """Note the decision, for good. `accepted` has served and is dropped."""
+def decide(vote: Vote, value: Outcome, digest: Digest | None = None) -> Vote | None:
+    """Note the decision, for good. `accepted` has served and is dropped.
+
+    *digest* is what was voted on; to be given where *value* may have lost its result.
+    """
     if vote.record.decided is not None:
         return None
     done = replace(
         vote.record,
         decided=value,
-        decided_digest=value.digest(),
+        decided_digest=digest or value.digest(),
         accepted=None,
         progress=None,
         note="",

@@ -13,13 +13,11 @@ from typing import NamedTuple
 from workrs.domain.dispatch import AgentProfile
 from workrs.domain.errors import OutcomeError, WireError
 from workrs.domain.ids import Digest, Epoch, JobId
-from workrs.domain.job import INLINE_MAX_BYTES, Outcome, StoredSpec
+from workrs.domain.job import INLINE_MAX_BYTES, REASON_MAX, Outcome, StoredSpec
 from workrs.domain.lease import LeaseTiming
 from workrs.domain.record import CheckpointRef, Incarnation
 
 _CLOSED = {"extra": "forbid"}
-REASON_MAX = 4 * 1024
-"""Characters of an outcome's reason: a sentence and the end of the program's stderr."""
 INCARNATION_MAX = 2**53
 """Largest number of an incarnation: every JSON reader holds it exactly."""
 NONCE_MAX = 64
@@ -123,6 +121,8 @@ class Progress:
     progress: float
     """0 to 1."""
     note: str = ""
+    seq: int = 0
+    """Counts the agent's reports of this epoch from 1: one that comes late is dropped. 0: none."""
 
 
 class Held(NamedTuple):

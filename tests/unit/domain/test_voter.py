@@ -13,7 +13,7 @@ import pytest
 
 from workrs.domain import voter
 from workrs.domain.ids import EPOCH_MAX, ClientId, Digest, Epoch, Instant, JobId
-from workrs.domain.job import Outcome, Verdict, digest_of
+from workrs.domain.job import REASON_MAX, Outcome, Verdict, digest_of
 from workrs.domain.record import Accepted, CheckpointRef, Holder, Incarnation, Record
 from workrs.domain.voter import ClaimRequest, Vote
 
@@ -352,7 +352,7 @@ def test_a_release_waits_as_asked_but_not_for_ever(asked_s: float, given_s: floa
     freed = voter.release(HELD, ME, Epoch(3), now=NOW, retry_after_s=asked_s, reason="r" * 9999)
     assert freed is not None
     assert freed.lease_until == NOW + given_s
-    assert freed.record == replace(HELD.record, holder=None, reason="r" * voter.REASON_MAX)
+    assert freed.record == replace(HELD.record, holder=None, reason="r" * REASON_MAX)
 
 
 # Cancel and decision.

@@ -11,7 +11,7 @@ import pytest
 
 from workrs.domain.errors import WireError
 from workrs.domain.ids import ClientId, Digest, Epoch, JobId
-from workrs.domain.job import INLINE_MAX_BYTES, Outcome, Verdict
+from workrs.domain.job import INLINE_MAX_BYTES, REASON_MAX, Outcome, Verdict
 from workrs.domain.record import Accepted, CheckpointRef, Holder, Incarnation, Record
 from workrs.ports.bus import PAYLOAD_MAX_BYTES
 from workrs.wire import codec, message
@@ -62,7 +62,7 @@ def test_the_largest_record_is_a_message() -> None:
         verdict=Verdict.FAILED,
         result="\x01" * INLINE_MAX_BYTES,
         result_url="x" * message.URL_MAX,
-        reason="\x01" * message.REASON_MAX,
+        reason="\x01" * REASON_MAX,
     )
     proposal = message.OutcomeProposal(incarnation=ME, epoch=Epoch(1), outcome=value)
     ref = CheckpointRef(

@@ -75,7 +75,7 @@ def test_what_is_in_place_is_named_only_when_asked(tmp_path: Path) -> None:
     steps = "has() { true; }; step_packages; step_test_packages"
     assert shell(steps, tmp_path).stderr == ""
     asked = shell(f"WORKRS_SETUP_VERBOSE=1; {steps}", tmp_path).stderr
-    assert asked.count("ok") == 7
+    assert asked.count("ok") == 8
 
 
 def test_a_failing_command_shows_its_last_lines(tmp_path: Path) -> None:

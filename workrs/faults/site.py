@@ -17,6 +17,10 @@ from workrs.cli.cluster import LocalCluster
 from workrs.cli.stage import Stage
 from workrs.domain.errors import WorkrsError
 from workrs.domain.lease import LeaseTiming
+from workrs.faults.diary import Diary
+from workrs.faults.evidence import ContainerEyes
+from workrs.faults.health import ailments
+from workrs.faults.load import Load, Sent, beads, beads_value
 from workrs.faults.net import Network
 from workrs.faults.plan import SitePlan
 from workrs.faults.row import Injection, Mark, RowError
@@ -74,6 +78,9 @@ class Site:
     stage: Stage
     trace: Recorder
     rng: random.Random
+    load: Load
+    diary: Diary
+    eyes: ContainerEyes
     net: Network | None = None
     _devices: dict[str, Device] = field(default_factory=dict)
 
@@ -122,6 +129,11 @@ class Site:
             outbox.parent.mkdir(exist_ok=True)
             self._devices[name] = Device(name, hosts, outbox=outbox)
         return self._devices[name]
+
+    def close_devices(self) -> None:
+        """Disconnect all devices."""
+        for device in self._devices.values():
+            device.close()
 
     def start(self, member: str) -> float:
         """Start a member again; return when."""
@@ -188,7 +200,36 @@ class Site:
 
     def until_healthy(self, timeout_s: float = 30.0) -> float:
         """Wait until all members run and every node sees every node and agent; return when."""
-        raise NotImplementedError(timeout_s)
+        ill = ""
+
+        def look() -> bool:
+            nonlocal ill
+            ill = ailments(self.cluster, self.trace, self.timing)
+            return not ill
+
+        try:
+            self.until("health", look, timeout_s)
+        except RowError as error:
+            raise RowError(f"{error.why}: {ill}") from None
+        return self.trace.now_s
+
+    def send_beads(
+        self, device: str, *, run_s: float, interval_s: float = 1.0, strict: bool = False
+    ) -> Sent:
+        """Submit a job of `run_s` that is watched to its end, as those of the load are."""
+        steps, seed = int(run_s * 10), f"{device} {self.trace.now_s}"
+        spec = beads(steps=steps, seed=seed, interval_s=interval_s, strict=strict)
+        value = beads_value(steps=steps, seed=seed)
+        return self.load.send(device, self.device(device), spec, value, run_s)
+
+    def until_checkpointed(self, jobs: Sequence[Sent], timeout_s: float = 30.0) -> None:
+        """Wait until a majority's records name a checkpoint of each job at its present epoch."""
+        for sent in jobs:
+            self.until(
+                f"a checkpoint of {sent.bus_id}",
+                lambda sent=sent: self.trace.kept_checkpoint(sent.bus_id),  # type: ignore[misc]
+                timeout_s,
+            )
 
 
 def _broker_pid(cluster: LocalCluster, node: str) -> int:

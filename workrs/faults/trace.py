@@ -19,6 +19,7 @@ import contextlib
 import json
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,7 +28,7 @@ from typing import NamedTuple, TextIO
 from workrs.adapters.mqtt import connect
 from workrs.domain.errors import BusError, WireError
 from workrs.domain.quorum import majority
-from workrs.domain.record import Record
+from workrs.domain.record import CheckpointRef, Record
 from workrs.ports.bus import Address, Message, Subscription
 from workrs.wire import codec, topics
 
@@ -40,6 +41,13 @@ class Shown(NamedTuple):
     at_s: float
     node: str
     record: Record
+
+
+class Heard(NamedTuple):
+    """The newest message of a topic at one broker."""
+
+    at_s: float
+    payload: bytes
 
 
 class Lease(NamedTuple):
@@ -63,7 +71,13 @@ class Recorder:
         self._lock = threading.Lock()
         self._seen: dict[str, bytes] = {}
         self._shown: dict[str, list[Shown]] = {}
+        self._heard: dict[tuple[str, str], Heard] = {}
         self._up: set[str] = set()
+
+    @property
+    def zero_s(self) -> float:
+        """CLOCK_MONOTONIC when the trace's clock was 0."""
+        return self._zero_s
 
     @property
     def now_s(self) -> float:
@@ -130,6 +144,18 @@ class Recorder:
         """Return the newest lease that a majority showed, whether or not it lasts."""
         return max(self.leases(job), key=lambda lease: lease.epoch, default=None)
 
+    def kept_checkpoint(self, job: str) -> CheckpointRef | None:
+        """Return the newest checkpoint that the newest records of a majority name."""
+        counts = Counter(ref for record in self.records(job).values() for ref in record.checkpoints)
+        least = majority(len(self._addresses))
+        kept = [ref for ref, count in counts.items() if count >= least]
+        return max(kept, key=lambda ref: ref.order, default=None)
+
+    def heard(self, broker: str, topic: str) -> Heard | None:
+        """Return the newest message of a topic at a broker."""
+        with self._lock:
+            return self._heard.get((broker, topic))
+
     def _write(self, kind: str, **fields: object) -> float:
         with self._lock:
             at_s = self.now_s
@@ -178,6 +204,9 @@ class Recorder:
             "message", broker=broker, topic=message.topic, retain=message.retain, **payload
         )
         shown = topics.parse_node(message.topic)
+        if shown is not None and shown.kind in ("state", "agent"):
+            with self._lock:
+                self._heard[broker, message.topic] = Heard(at_s, message.payload)
         if shown is None or shown.kind != "job" or not message.payload:
             return
         if self._seen.get(message.topic) == message.payload:

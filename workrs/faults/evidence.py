@@ -1,0 +1,153 @@
+"""When programs of jobs really ran: their own testimony, and what the kernel shows.
+
+1. A `beads` job of the process runtime writes a line outside of its folder at every step.
+2. Containers cannot write outside; their cgroups are looked at instead: one that has
+   processes and is not frozen runs. A look every LOOK_S, so a shorter run may be missed.
+
+Neither asks an agent. Times are seconds on the trace's clock.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final, NamedTuple
+
+import docker
+from docker.errors import DockerException
+
+LOOK_S: Final = 0.05
+_FREEZER: Final = (Path("/sys/fs/cgroup/freezer/workrs"), Path("/sys/fs/cgroup/workrs"))
+_LABELS_AGAIN_S: Final = 0.5
+
+
+class RunKey(NamedTuple):
+    """One start of a job's program."""
+
+    job: str
+    epoch: int
+    agent: str
+
+
+@dataclass(slots=True)
+class Run:
+    """When it was seen running, in order."""
+
+    key: RunKey
+    seen_s: list[float] = field(default_factory=list)
+
+    @property
+    def first_s(self) -> float:
+        """When it was seen first."""
+        return self.seen_s[0]
+
+    @property
+    def last_s(self) -> float:
+        """When it was seen last."""
+        return self.seen_s[-1]
+
+
+def _agent_of(folder: str) -> str:
+    """Return the agent below whose state folder a process's job folder lies."""
+    parts = folder.split("/")
+    with suppress(ValueError):
+        return parts[parts.index("cluster") + 1]
+    return ""
+
+
+def read_testimony(folder: Path, zero_s: float) -> list[Run]:
+    """Return the runs that programs wrote of, by their files in *folder*.
+
+    Args:
+        folder: the site's evidence.
+        zero_s: CLOCK_MONOTONIC when the trace's clock was 0.
+    """
+    runs: dict[RunKey, Run] = {}
+    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+        for line in path.read_text().splitlines():
+            at, job, epoch, _attempt, _step, job_folder = line.split(" ", 5)
+            key = RunKey(job, int(epoch), _agent_of(job_folder))
+            runs.setdefault(key, Run(key)).seen_s.append(float(at) - zero_s)
+    return list(runs.values())
+
+
+class ContainerEyes:
+    """Looks at the containers of the stage's engines, in a thread while `running` lasts."""
+
+    def __init__(self, engines: Sequence[str], clock: Callable[[], float]) -> None:
+        """Look at *engines*; none: there is nothing to see."""
+        self._engines = tuple(engines)
+        self._clock = clock
+        self._names: dict[str, RunKey] = {}
+        self._runs: dict[RunKey, Run] = {}
+        self._lock = threading.Lock()
+        self._ended = threading.Event()
+
+    def runs(self) -> list[Run]:
+        """Return copies of what was seen so far."""
+        with self._lock:
+            return [Run(run.key, list(run.seen_s)) for run in self._runs.values()]
+
+    @contextmanager
+    def running(self) -> Iterator["ContainerEyes"]:
+        """Look while the context lasts."""
+        if not self._engines:
+            yield self
+            return
+        thread = threading.Thread(target=self._look_all, name="container-eyes")
+        thread.start()
+        try:
+            yield self
+        finally:
+            self._ended.set()
+            thread.join()
+
+    def _look_all(self) -> None:
+        clients = [docker.DockerClient(base_url=url) for url in self._engines]
+        asked_s = -1.0
+        try:
+            while not self._ended.wait(LOOK_S):
+                found = set(_unfrozen())
+                if found - self._names.keys() and time.monotonic() > asked_s:
+                    asked_s = time.monotonic() + _LABELS_AGAIN_S
+                    for client in clients:
+                        self._learn(client)
+                self._note(found)
+        finally:
+            for client in clients:
+                client.close()
+
+    def _learn(self, client: docker.DockerClient) -> None:
+        with suppress(DockerException):
+            for container in client.containers.list(all=True, ignore_removed=True):
+                labels: Mapping[str, str] = container.labels
+                if container.id and "workrs.job" in labels:
+                    epoch = int(labels.get("workrs.epoch", "0"))
+                    key = RunKey(labels["workrs.job"], epoch, labels.get("workrs.agent", ""))
+                    self._names[container.id] = key
+
+    def _note(self, found: set[str]) -> None:
+        with self._lock:
+            for container in found:
+                key = self._names.get(container)
+                if key is not None:
+                    self._runs.setdefault(key, Run(key)).seen_s.append(self._clock())
+
+
+def _unfrozen() -> Iterator[str]:
+    """Yield ids of containers below our agents' cgroups that have processes and are not frozen."""
+    for root in _FREEZER:
+        for folder in root.glob("*/*"):
+            with suppress(OSError):
+                container = folder.name.removeprefix("docker-").removesuffix(".scope")
+                if (folder / "cgroup.procs").read_text() and not _is_frozen(folder):
+                    yield container
+
+
+def _is_frozen(folder: Path) -> bool:
+    state = folder / "freezer.state"
+    if state.exists():
+        return state.read_text().strip() != "THAWED"
+    return "frozen 1" in (folder / "cgroup.events").read_text()

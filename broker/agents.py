@@ -34,6 +34,8 @@ class AgentEntry:
     refused: tuple[tuple[JobId, Epoch], ...] = ()
     holding: set[JobId] = field(default_factory=set)
     offered: set[JobId] = field(default_factory=set)
+    lapsed: bool = False
+    """It let an offer lapse and was not heard since."""
 
     @property
     def busy(self) -> int:
@@ -53,14 +55,19 @@ class AgentEntry:
         )
 
 
+def ability(profile: AgentProfile) -> tuple[object, ...]:
+    """Return what of a profile decides which jobs fit."""
+    return (profile.arch, profile.labels, profile.memory_mb, profile.rung)
+
+
 @dataclass(slots=True)
 class AgentTable:
     """All agents this node has heard of."""
 
     ttl_s: float
     entries: dict[ClientId, AgentEntry] = field(default_factory=dict)
-    _free: dict[ClientId, tuple[object, ...]] = field(default_factory=dict)
-    """Agents with a free slot, and what of their profiles decides which jobs fit."""
+    _free: dict[ClientId, Candidate] = field(default_factory=dict)
+    """Agents with a free slot. Kept, because making 1,000 of them for an offer takes 0.7 ms."""
     _fresh: dict[ClientId, None] = field(default_factory=dict)
     """Agents whose slot, or its use, came since the dispatcher last looked."""
 
@@ -104,22 +111,19 @@ class AgentTable:
             and not profile.draining
             and entry.busy < profile.slots
         ):
-            ability = (profile.arch, profile.labels, profile.memory_mb, profile.rung)
-            if self._free.get(entry.client) != ability:
-                self._free[entry.client] = ability
+            known = self._free.get(entry.client)
+            if known is None or ability(known.profile) != ability(profile):
                 self._fresh[entry.client] = None
+            self._free[entry.client] = Candidate(
+                client=entry.client, profile=profile, busy=entry.busy, lapsed=entry.lapsed
+            )
         else:
             self._free.pop(entry.client, None)
             self._fresh.pop(entry.client, None)
 
     def candidates(self) -> list[Candidate]:
         """Return the agents with a free slot."""
-        found = []
-        for client in self._free:
-            entry = self.entries[client]
-            if entry.profile is not None:
-                found.append(Candidate(client=client, profile=entry.profile, busy=entry.busy))
-        return found
+        return list(self._free.values())
 
     def take_fresh(self) -> list[AgentProfile]:
         """Return the profiles of agents that have come to take jobs since the last call."""

@@ -43,7 +43,7 @@ def on_beat(node: Node, event: BeatHeard, now: Instant) -> None:
         _end_former(node, entry, now)
     entry.connection, entry.counter = beat.connection, beat.counter
     entry.profile = beat.profile or entry.profile
-    entry.gone = False
+    entry.gone = entry.lapsed = False
     entry.seen_at = now
     entry.local = not event.via
     entry.refused = _renew(

@@ -7,6 +7,8 @@
 3. With no free agent nothing is scanned: the queue waits for a slot.
 4. A job whose lease a majority shows, at an epoch this node did not grant, is not offered
    before a ttl without news of it: this node alone cannot know when that lease ends.
+5. At most OFFERS_MAX offers of this node stand at a time. A thousand idle agents would else
+   all claim at once when a long queue appears, and each wait for the claims of the others.
 """
 
 from zlib import crc32
@@ -22,6 +24,10 @@ from workrs.wire.message import Offer
 
 TURN_S = 1.5 * OFFER_S
 """How long each rank waits for the one before it."""
+OFFERS_MAX = 8
+"""Of one node. 1,000 agents and 1,000 jobs at three nodes on two cores: 155 jobs/s with claims
+that took 0.87 s (median) without a bound, 197 jobs/s and 0.08 s with this one. An agent 100 ms
+away still gets 8 jobs in each 0.15 s."""
 
 
 def _is_ready(node: Node, entry: JobEntry, now: Instant) -> bool:
@@ -69,7 +75,10 @@ def _watch_offer(node: Node, entry: JobEntry, now: Instant) -> None:
         entry.turn_at = None
     else:
         entry.avoid |= {entry.offered_to}
+        if agent is not None:
+            agent.lapsed = True
     entry.offered_to = None
+    node.offers_standing -= 1
     if agent is not None:
         agent.offered.discard(entry.job)
         node.agents.refresh(agent)
@@ -86,7 +95,11 @@ def pump(node: Node, now: Instant) -> None:
     """Offer queued jobs while agents have free slots."""
     for profile in node.agents.take_fresh():
         node.queue.revive(profile)
-    while node.agents.has_free() and (found := node.queue.pop()) is not None:
+    while (
+        node.offers_standing < OFFERS_MAX
+        and node.agents.has_free()
+        and (found := node.queue.pop()) is not None
+    ):
         need, item = found
         entry = node.entries.get(item[2])
         if entry is None:
@@ -95,7 +108,7 @@ def pump(node: Node, now: Instant) -> None:
         if not _is_ready(node, entry, now) or _must_wait(node, entry, now):
             continue
         assert entry.stored is not None
-        agent = choose(entry.stored.spec, node.agents.candidates(), entry.avoid)
+        agent = choose(entry.job, entry.stored.spec, node.agents.candidates(), entry.avoid)
         if agent is None:
             entry.queued = True
             node.queue.give_up(need, item)
@@ -123,6 +136,7 @@ def _offer(node: Node, entry: JobEntry, client: ClientId, now: Instant) -> None:
     assert entry.record.digest is not None
     jitter = crc32(f"{node.name}{entry.job}{entry.record.epoch}".encode()) % 256 / 1024
     entry.offered_to = client
+    node.offers_standing += 1
     entry.offer_until = Instant(now + OFFER_S * (1 + jitter))
     node.poke(entry.job, entry.offer_until)
     agent = node.agents.get(client)

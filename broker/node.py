@@ -70,6 +70,8 @@ class Node:
     effects: Effects = field(default_factory=Effects)
     queue: JobQueue = field(default_factory=JobQueue)
     """Jobs to offer."""
+    offers_standing: int = 0
+    """Of this node, neither taken nor lapsed."""
     arrivals: int = 0
     step: int = 0
     beat: int = 0

@@ -6,9 +6,10 @@
 """
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
+from zlib import crc32
 
 from workrs.domain.ids import ClientId, JobId
 from workrs.domain.job import CheckpointMode, JobSpec
@@ -45,6 +46,8 @@ class Candidate:
     profile: AgentProfile
     busy: int
     """Leases it holds plus offers that stand."""
+    lapsed: bool = False
+    """It let an offer lapse since it was last heard: it may be dead already."""
 
 
 def rank_nodes(job: JobId, nodes: Iterable[ClientId]) -> list[ClientId]:
@@ -87,27 +90,35 @@ def fits(spec: JobSpec, profile: AgentProfile) -> bool:
 
 
 def choose(
-    spec: JobSpec, candidates: Sequence[Candidate], avoid: frozenset[ClientId]
+    job: JobId, spec: JobSpec, candidates: Iterable[Candidate], avoid: frozenset[ClientId]
 ) -> ClientId | None:
     """Return the best agent with a free slot, or None.
 
-    *avoid* are agents that let an offer of this job lapse; they come last, not never, since
-    they may be the only ones. Image present, then share of free slots, then load; ties by
-    name so that all nodes agree.
+    *avoid* are agents that let an offer of this job lapse; they come last, as do those that
+    let any lapse since they were heard. Not never, since they may be the only ones. Image
+    present, then share of free slots, then load. Ties are broken by the job: three nodes
+    that all offered to the first name of a thousand would fill one slot three times and
+    leave the others empty.
     """
     need = need_of(spec)
-    free = [c for c in candidates if c.busy < c.profile.slots and meets(need, c.profile)]
-    if not free:
-        return None
-
-    def preference(c: Candidate) -> tuple[bool, bool, float, float, str]:
-        has_image = spec.image in c.profile.images
-        return (
-            c.client in avoid,
-            not has_image,
-            c.busy / c.profile.slots,
-            c.profile.load,
-            c.client,
+    image = spec.image
+    best: tuple[bool, bool, float, float] | None = None
+    equal: list[ClientId] = []
+    for c in candidates:
+        profile = c.profile
+        if c.busy >= profile.slots or not meets(need, profile):
+            continue
+        worth = (
+            c.lapsed or c.client in avoid,
+            image not in profile.images,
+            c.busy / profile.slots,
+            profile.load,
         )
-
-    return min(free, key=preference).client
+        if best is None or worth < best:
+            best, equal = worth, [c.client]
+        elif worth == best:
+            equal.append(c.client)
+    if not equal:
+        return None
+    equal.sort()
+    return equal[crc32(job.encode()) % len(equal)]

@@ -30,10 +30,12 @@ def agent(name: str, busy: int = 0, **changes: Any) -> Candidate:
     return Candidate(client=ClientId(name), profile=replace(PROFILE, **changes), busy=busy)
 
 
-def best(*candidates: Candidate, avoid: tuple[str, ...] = (), spec: JobSpec = SPEC) -> str | None:
+def best(
+    *candidates: Candidate, avoid: tuple[str, ...] = (), spec: JobSpec = SPEC, job: str = "pump_1"
+) -> str | None:
     shuffled = list(candidates)
     random.Random(len(shuffled)).shuffle(shuffled)
-    return choose(spec, shuffled, frozenset(ClientId(name) for name in avoid))
+    return choose(JobId(job), spec, shuffled, frozenset(ClientId(name) for name in avoid))
 
 
 @pytest.mark.parametrize(
@@ -83,19 +85,30 @@ def test_an_agent_with_all_slots_taken_gets_nothing(busy: int, chosen: str | Non
     assert best() is None
 
 
-def test_image_then_free_share_then_load_then_name() -> None:
+def test_image_then_free_share_then_load() -> None:
     plain = agent("a")
     assert best(plain, agent("z", 1, images=("base",), load=9.0)) == "z"
     assert best(agent("a", 1), agent("z", load=9.0)) == "z"
     assert best(agent("a", 1, slots=2), agent("z", 1, slots=3)) == "z"
     assert best(agent("a", load=0.2), agent("z", load=0.1)) == "z"
-    assert best(agent("z"), agent("a"), agent("m")) == "a"
+
+
+def test_equal_agents_share_the_jobs_and_any_order_gives_the_same() -> None:
+    equal = [agent(name) for name in "amz"]
+    chosen = Counter(best(*equal, job=f"pump_{number}") for number in range(300))
+    assert set(chosen) == {"a", "m", "z"}
+    assert max(chosen.values()) < 150
+    for number in range(20):
+        job = f"pump_{number}"
+        assert best(*equal, job=job) == best(*reversed(equal), job=job)
 
 
 def test_agents_that_let_an_offer_lapse_come_last_but_not_never() -> None:
     assert best(agent("a", images=("base",)), agent("z", 1), avoid=("a",)) == "z"
     assert best(agent("a"), avoid=("a",)) == "a"
-    assert best(agent("a"), agent("z"), avoid=("a", "z")) == "a"
+    assert best(agent("a"), agent("z"), avoid=("a", "z")) in ("a", "z")
+    assert best(replace(agent("a"), lapsed=True), agent("z", 1)) == "z"
+    assert best(replace(agent("a"), lapsed=True)) == "a"
 
 
 def test_every_node_computes_the_same_ranks_in_any_order() -> None:

@@ -7,7 +7,7 @@ import random
 import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
@@ -119,6 +119,8 @@ class Site:
     def device(self, name: str, nodes: Sequence[str] | None = None) -> Device:
         """Return the device of this name, made at its first use; it lives with the site.
 
+        Where members have hosts of their own, so has it.
+
         Args:
             name: Of the device.
             nodes: Names of nodes in the order to try them; None: all.
@@ -127,7 +129,8 @@ class Site:
             hosts = [str(self.cluster.addresses[n]) for n in nodes or self.nodes]
             outbox = self.root / "outboxes" / f"{name}.db"
             outbox.parent.mkdir(exist_ok=True)
-            self._devices[name] = Device(name, hosts, outbox=outbox)
+            with self.net.inside(name) if self.net else nullcontext():
+                self._devices[name] = Device(name, hosts, outbox=outbox)
         return self._devices[name]
 
     def close_devices(self) -> None:

@@ -31,8 +31,10 @@ from workrs.domain.quorum import majority
 from workrs.domain.record import CheckpointRef, Record
 from workrs.ports.bus import Address, Message, Subscription
 from workrs.wire import codec, topics
+from workrs.wire.message import Beat
 
 _AGAIN_S = 0.05
+_UP = f"{topics.ROOT}/up/"
 
 
 class Shown(NamedTuple):
@@ -48,6 +50,15 @@ class Heard(NamedTuple):
 
     at_s: float
     payload: bytes
+
+
+class Home(NamedTuple):
+    """The node to which an agent said its newest heartbeat."""
+
+    at_s: float
+    node: str
+    order: tuple[int, int, int]
+    """Incarnation, connection and counter of that heartbeat."""
 
 
 class Lease(NamedTuple):
@@ -72,6 +83,7 @@ class Recorder:
         self._seen: dict[str, bytes] = {}
         self._shown: dict[str, list[Shown]] = {}
         self._heard: dict[tuple[str, str], Heard] = {}
+        self._homes: dict[str, Home] = {}
         self._up: set[str] = set()
 
     @property
@@ -156,6 +168,23 @@ class Recorder:
         with self._lock:
             return self._heard.get((broker, topic))
 
+    def home(self, agent: str) -> Home | None:
+        """Return where an agent's newest heartbeat was heard first-hand; wills do not count."""
+        with self._lock:
+            return self._homes.get(agent)
+
+    def _note_beat(self, broker: str, at_s: float, message: Message) -> None:
+        up = topics.parse_up(message.topic)
+        if up is None or up.verb != "beat":
+            return
+        with contextlib.suppress(WireError):
+            beat = codec.decode(Beat, message.payload)
+            with self._lock:
+                known = self._homes.get(up.client)
+                order = (beat.incarnation.number, beat.connection, beat.counter)
+                if not beat.gone and (known is None or order >= known.order):
+                    self._homes[up.client] = Home(at_s, broker, order)
+
     def _write(self, kind: str, **fields: object) -> float:
         with self._lock:
             at_s = self.now_s
@@ -204,6 +233,8 @@ class Recorder:
             "message", broker=broker, topic=message.topic, retain=message.retain, **payload
         )
         shown = topics.parse_node(message.topic)
+        if message.topic.startswith(_UP):
+            self._note_beat(broker, at_s, message)
         if shown is not None and shown.kind in ("state", "agent"):
             with self._lock:
                 self._heard[broker, message.topic] = Heard(at_s, message.payload)

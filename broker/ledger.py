@@ -14,17 +14,26 @@ import json
 import os
 import sqlite3
 import time
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from threading import Lock
-from typing import Final, assert_never
+from typing import Any, Final
 
-from broker import ledger_file
+from broker import ledger_file, ledger_standing
+from broker.ledger_batch import Batch, Row, retired_job
 from workrs.domain.errors import LedgerError, WireError
-from workrs.domain.ids import Digest, JobId
+from workrs.domain.ids import ClientId, Digest, JobId
+from workrs.domain.job import SHORT_REASON_MAX
 from workrs.domain.record import Record
-from workrs.ports.ledger import Change, NoteHistory, RetireJob, SavedJob, SaveRecord, SaveSpec
+from workrs.domain.rollback import Seen
+from workrs.ports.ledger import (
+    Change,
+    Rejoin,
+    RetiredJob,
+    SavedJob,
+    SaveRetired,
+    Standing,
+)
 from workrs.wire import codec
 
 HISTORY_MAX: Final = 1_000_000
@@ -33,7 +42,6 @@ _TRIM_EVERY: Final = 1_000
 _CHUNKS: Final = (128, 16, 4, 1)
 """Rows per statement. Few sizes, so that the binding's statement cache holds them all."""
 
-_Row = tuple[str | int | float | bytes | None, ...]
 _Insert = tuple[str, str, str]
 """A statement before its rows, one row, and after them."""
 
@@ -58,13 +66,31 @@ _HISTORY: Final[_Insert] = (
 )
 _RETIRE: Final = (
     """
-    INSERT OR IGNORE INTO retired (job, request, outcome, wall)
-    SELECT r.job, coalesce(json_extract(CAST(s.payload AS TEXT), '$.request'), ''), r.decided, ?2
+    INSERT OR IGNORE INTO retired
+        (job, request, outcome, verdict, exit_code, reason, epoch, attempt, wall)
+    SELECT r.job, coalesce(json_extract(CAST(s.payload AS TEXT), '$.request'), ''), r.decided,
+        r.state, json_extract(r.body, '$.decided.exit_code'),
+        substr(coalesce(json_extract(r.body, '$.decided.reason'), ''), 1, ?3), r.epoch,
+        coalesce(json_extract(r.body, '$.attempt'), 0), ?2
     FROM records r LEFT JOIN specs s USING (job)
     WHERE r.job IN (SELECT value FROM json_each(?1)) AND r.decided IS NOT NULL
     """,
     "DELETE FROM records WHERE job IN (SELECT value FROM json_each(?1))",
     "DELETE FROM specs WHERE job IN (SELECT value FROM json_each(?1))",
+)
+_TAKE_RETIRED: Final[_Insert] = (
+    (
+        "INSERT OR IGNORE INTO retired"
+        " (job, request, outcome, verdict, exit_code, reason, epoch, attempt, wall)"
+        " SELECT * FROM (VALUES "
+    ),
+    "(?,?,?,?,?,?,?,?,?)",
+    ") WHERE column1 NOT IN (SELECT job FROM records)",
+)
+_KEPT: Final = "request, outcome, verdict, exit_code, reason, epoch, attempt"
+_RETIRED: Final = f"SELECT {_KEPT} FROM retired WHERE job = ?"  # noqa: S608 (constant)
+_SWEEP: Final = (
+    "UPDATE retired SET swept = 1 WHERE job IN (SELECT value FROM json_each(?1)) AND swept = 0"
 )
 _LOAD: Final = """
     SELECT r.job, r.body, s.digest, s.payload, r.decided_wall
@@ -75,14 +101,14 @@ _LOAD: Final = """
 """
 
 
-def create_ledger(path: Path) -> None:
-    """Make an empty ledger at *path*, on purpose: `workrs node --init`, `workrs up`.
+def create_ledger(path: Path, rejoin: Rejoin = Rejoin.NEVER) -> None:
+    """Make an empty ledger at *path*, on purpose: `workrs node --init` or `--rejoin`.
 
     Raises:
         ConfigError: there is something at *path* already.
         LedgerError: the file cannot be written.
     """
-    ledger_file.create(path)
+    ledger_file.create(path, rejoin)
 
 
 def open_ledger(
@@ -101,55 +127,6 @@ def open_ledger(
         LedgerError: it is damaged, of another format, full, or in use by another process.
     """
     return SqliteLedger(path, wall)
-
-
-@dataclass(slots=True)
-class _Batch:
-    """The rows of one commit, the last of each job."""
-
-    wall_s: float
-    specs: dict[JobId, _Row] = field(default_factory=dict)
-    records: dict[JobId, _Row] = field(default_factory=dict)
-    history: list[_Row] = field(default_factory=list)
-    retired: dict[JobId, None] = field(default_factory=dict)
-
-    def add(self, change: Change) -> None:
-        match change:
-            case SaveRecord(record=record):
-                self._refuse_retired(record.job)
-                self.records[record.job] = _record_row(record, self.wall_s)
-            case SaveSpec(job=job, digest=digest, payload=payload):
-                self._refuse_retired(job)
-                self.specs[job] = (job, digest, payload)
-            case NoteHistory(event=event, job=job, facts=facts):
-                self.history.append((self.wall_s, event, job, json.dumps(dict(facts))))
-            case RetireJob(job=job):
-                self.retired[job] = None
-            case _:
-                assert_never(change)
-
-    def _refuse_retired(self, job: JobId) -> None:
-        if job in self.retired:
-            raise LedgerError(f"job {job}: a retired job would come back")
-
-
-def _record_row(record: Record, wall_s: float) -> _Row:
-    decided = record.decided
-    if decided is not None:
-        state = str(decided.verdict)
-    elif record.cancel:
-        state = "cancelling"
-    else:
-        state = "queued" if record.holder is None else "running"
-    return (
-        record.job,
-        state,
-        record.epoch,
-        None if record.holder is None else record.holder.client,
-        record.decided_digest,
-        None if decided is None else wall_s,
-        codec.encode(record).decode(),
-    )
 
 
 class SqliteLedger:
@@ -181,6 +158,23 @@ class SqliteLedger:
     def boot(self) -> int:
         """Starts of the daemon on this ledger, this one included. From 1."""
         return self._boot
+
+    @property
+    def standing(self) -> Standing:
+        """What is on disk of the node as a voter, this start included.
+
+        Raises:
+            LedgerError: the file cannot be read.
+        """
+        return ledger_standing.standing_of(self._read(ledger_standing.READ_STANDING))
+
+    def seen(self) -> Mapping[ClientId, Seen]:
+        """Return the most that each peer was seen to have on its disk.
+
+        Raises:
+            LedgerError: the file cannot be read.
+        """
+        return ledger_standing.seen_of(self._read(ledger_standing.READ_SEEN))
 
     def _begin_boot(self) -> int:
         try:
@@ -230,7 +224,7 @@ class SqliteLedger:
         """
         if not changes:
             return
-        batch = _Batch(wall_s=self._wall())
+        batch = Batch(wall_s=self._wall())
         for change in changes:
             batch.add(change)
         with self._turn:
@@ -243,21 +237,26 @@ class SqliteLedger:
                 self._roll_back()
                 raise LedgerError(f"cannot write to the ledger {self._path}: {error}") from error
 
-    def _write(self, batch: _Batch) -> None:
+    def _write(self, batch: Batch) -> None:
         self._insert(_SPECS, list(batch.specs.values()))
         self._insert(_RECORDS, list(batch.records.values()))
         self._insert(_HISTORY, batch.history)
         if batch.retired:
             jobs = json.dumps(list(batch.retired))
+            values = (jobs, batch.wall_s, SHORT_REASON_MAX)
             for statement in _RETIRE:
-                self._database.execute(statement, (jobs, batch.wall_s)[: statement.count("?")])
+                self._database.execute(statement, values[: statement.count("?")])
+        if batch.swept:
+            self._database.execute(_SWEEP, (json.dumps(list(batch.swept)),))
+        self._insert(_TAKE_RETIRED, batch.taken)
+        ledger_standing.write(self._database, batch.seen, batch.standings)
         self._commits += 1
         if self._commits % _TRIM_EVERY == 0:
             self._database.execute(
                 "DELETE FROM history WHERE id <= (SELECT max(id) FROM history) - ?", (HISTORY_MAX,)
             )
 
-    def _insert(self, insert: _Insert, rows: Sequence[_Row]) -> None:
+    def _insert(self, insert: _Insert, rows: Sequence[Row]) -> None:
         done = 0
         before, row, after = insert
         for size in _CHUNKS:
@@ -273,23 +272,52 @@ class SqliteLedger:
         if self._database.in_transaction:
             self._database.execute("ROLLBACK")
 
-    def retired(self, job: JobId) -> tuple[Digest, Digest] | None:
-        """Return (request digest, outcome digest) of a retired job, or None.
-
-        The request digest is empty when the job was closed without its spec.
+    def retired(self, job: JobId) -> RetiredJob | None:
+        """Return what is kept of a retired job, or None.
 
         Raises:
             LedgerError: the file cannot be read.
         """
+        found = self._read(_RETIRED, job)
+        return retired_job(found[0]) if found else None
+
+    def payload(self, job: JobId) -> bytes | None:
+        """Return the stored spec's bytes of a job that is not retired, or None.
+
+        Raises:
+            LedgerError: the file cannot be read.
+        """
+        found = self._read("SELECT payload FROM specs WHERE job = ?", job)
+        return found[0][0] if found else None
+
+    def unswept(self) -> Iterable[JobId]:
+        """Return the retired jobs that were never noted as swept.
+
+        Raises:
+            LedgerError: the file cannot be read.
+        """
+        return [row[0] for row in self._read("SELECT job FROM retired WHERE swept = 0")]
+
+    def _read(self, statement: str, *values: str) -> list[tuple[Any, ...]]:
         with self._turn:
             self._require_open()
             try:
-                row = self._database.execute(
-                    "SELECT request, outcome FROM retired WHERE job = ?", (job,)
-                ).fetchone()
+                return self._database.execute(statement, values).fetchall()
             except sqlite3.Error as error:
                 raise ledger_file.damaged(self._path, error) from error
-        return None if row is None else (Digest(row[0]), Digest(row[1]))
+
+    def load_retired(self) -> Iterator[SaveRetired]:
+        """Return every retired job, read a thousand at a time.
+
+        Raises:
+            LedgerError: the file cannot be read.
+        """
+        page = f"SELECT job, {_KEPT} FROM retired WHERE job > ? ORDER BY job LIMIT 1000"  # noqa: S608 (columns)
+        after = ""
+        while rows := self._read(page, after):
+            for job, *kept in rows:
+                yield SaveRetired(job=job, kept=retired_job(kept))
+            after = rows[-1][0]
 
     def forget(self, *, older_than_s: float) -> int:
         """Drop retired jobs and history older than that; such an id counts as new again.

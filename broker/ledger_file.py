@@ -5,8 +5,10 @@
    changes, an undecided job that is dropped, a retired job that comes back. So neither a
    bug nor a hand at the database can do it unnoticed.
 
-Not promised: that a file replaced by an older copy of itself is noticed. It has forgotten
-votes, which could then be given twice: never put a backup in a ledger's place.
+3. A file of an older format is brought to the present one in place, in one transaction.
+
+Not promised: that the file itself knows it was replaced by an older copy. Its peers do, see
+`workrs.domain.rollback`; still, never put a backup in a ledger's place.
 """
 
 import fcntl
@@ -17,17 +19,25 @@ from pathlib import Path
 from typing import Final
 
 from workrs.domain.errors import ConfigError, LedgerError
+from workrs.ports.ledger import Rejoin
 
 APPLICATION_ID: Final = 0x574B5253
 """ASCII `WKRS`, in the file's header: `file ledger.db` shows it."""
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 
 _SCHEMA: Final = """
 CREATE TABLE meta (
     key TEXT PRIMARY KEY,
     value INTEGER NOT NULL
 ) STRICT;
-INSERT INTO meta VALUES ('boot', 0);
+INSERT INTO meta VALUES ('boot', 0), ('serial', 0), ('generation', 0), ('rejoin', 0);
+
+CREATE TABLE peers (
+    node TEXT PRIMARY KEY,
+    boot INTEGER NOT NULL, -- the most that this node saw of that one's disk
+    nonce TEXT NOT NULL,
+    serial INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
 
 CREATE TABLE specs (
     job TEXT PRIMARY KEY,
@@ -56,10 +66,17 @@ CREATE TABLE history (
 CREATE TABLE retired (
     job TEXT PRIMARY KEY,
     request TEXT NOT NULL, -- digest of what the device sent; '' when the spec never came
-    outcome TEXT NOT NULL,
+    outcome TEXT NOT NULL, -- digest of the outcome that was voted on, result included
+    verdict TEXT NOT NULL,
+    exit_code INTEGER,
+    reason TEXT NOT NULL, -- its beginning
+    epoch INTEGER NOT NULL,
+    attempt INTEGER NOT NULL,
+    swept INTEGER NOT NULL DEFAULT 0, -- 1: what the own broker kept of it is known to be gone
     wall REAL NOT NULL
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX retired_wall ON retired (wall);
+CREATE INDEX retired_unswept ON retired (job) WHERE swept = 0;
 
 CREATE TRIGGER records_retired BEFORE INSERT ON records
 WHEN EXISTS (SELECT 1 FROM retired WHERE job = NEW.job)
@@ -85,10 +102,35 @@ CREATE TRIGGER specs_kept BEFORE DELETE ON specs
 WHEN NOT EXISTS (SELECT 1 FROM retired WHERE job = OLD.job)
 BEGIN SELECT RAISE(ABORT, 'an undecided job would be forgotten'); END;
 """
+_FROM_1: Final = """
+INSERT INTO meta VALUES ('serial', 0), ('generation', 0), ('rejoin', 0);
+
+CREATE TABLE peers (
+    node TEXT PRIMARY KEY,
+    boot INTEGER NOT NULL,
+    nonce TEXT NOT NULL,
+    serial INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+-- What became of jobs that were retired before is not known any more.
+ALTER TABLE retired ADD COLUMN verdict TEXT NOT NULL DEFAULT 'expired';
+ALTER TABLE retired ADD COLUMN exit_code INTEGER;
+ALTER TABLE retired ADD COLUMN reason TEXT NOT NULL DEFAULT 'its verdict was not kept';
+ALTER TABLE retired ADD COLUMN epoch INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE retired ADD COLUMN attempt INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE retired ADD COLUMN swept INTEGER NOT NULL DEFAULT 0;
+CREATE INDEX retired_unswept ON retired (job) WHERE swept = 0;
+
+PRAGMA user_version = 2;
+"""
 
 
-def create(path: Path) -> None:
+def create(path: Path, rejoin: Rejoin = Rejoin.NEVER) -> None:
     """Make an empty ledger at *path*, readable by its owner alone.
+
+    Args:
+        path: where.
+        rejoin: what it says of itself: made for a new node, or for one that lost its disk.
 
     Raises:
         ConfigError: there is something at *path* already.
@@ -104,7 +146,7 @@ def create(path: Path) -> None:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         draft.unlink(missing_ok=True)
         os.close(os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
-        _write_schema(draft)
+        _write_schema(draft, rejoin)
         # A link instead of a rename: it fails when somebody else was faster.
         path.hardlink_to(draft)
         draft.unlink()
@@ -113,7 +155,7 @@ def create(path: Path) -> None:
         raise LedgerError(f"cannot make a ledger at {path}: {error}") from error
 
 
-def _write_schema(path: Path) -> None:
+def _write_schema(path: Path, rejoin: Rejoin) -> None:
     database = sqlite3.connect(path, isolation_level=None)
     try:
         # WAL stays set in the file; it is switched on while the schema is still in memory,
@@ -123,8 +165,19 @@ def _write_schema(path: Path) -> None:
         database.execute(f"PRAGMA application_id = {APPLICATION_ID}")
         database.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
         database.executescript(f"BEGIN; {_SCHEMA} COMMIT;")
+        database.execute("UPDATE meta SET value = ? WHERE key = 'rejoin'", (rejoin,))
     finally:
         database.close()
+
+
+def _migrate(database: sqlite3.Connection) -> None:
+    """Bring a file of format 1 to the present one. A crash leaves it as it was."""
+    try:
+        database.executescript(f"BEGIN; {_FROM_1} COMMIT;")
+    except sqlite3.Error:
+        if database.in_transaction:
+            database.execute("ROLLBACK")
+        raise
 
 
 def _sync_directory(path: Path) -> None:
@@ -144,8 +197,8 @@ def require(path: Path) -> None:
     if not path.exists():
         raise ConfigError(
             f"no ledger at {path}. If this node is new, make one on purpose: "
-            "workrs node --init … . If its disk was lost, read docs/ledger.md first: "
-            "a node that forgot its votes must be re-admitted"
+            "workrs node --init … . If its disk was lost, have it re-admitted by the others: "
+            "workrs node --rejoin … (docs/ledger.md)"
         )
 
 
@@ -165,8 +218,10 @@ def connect(path: Path) -> sqlite3.Connection:
     except sqlite3.Error as error:
         raise LedgerError(f"cannot open the ledger {path}: {error}") from error
     try:
-        _check(database, path)
+        version = _check(database, path)
         database.execute("PRAGMA synchronous = FULL")
+        if version < SCHEMA_VERSION:
+            _migrate(database)
         # 16 MB of log before it is folded in: one checkpoint every few thousand rows.
         database.execute("PRAGMA wal_autocheckpoint = 4000")
         database.execute("PRAGMA journal_size_limit = 67108864")
@@ -183,24 +238,27 @@ def connect(path: Path) -> sqlite3.Connection:
 def damaged(path: Path, error: object) -> LedgerError:
     """Return the error that says what to do with a damaged file."""
     return LedgerError(
-        f"the ledger {path} cannot be read ({error}). Nothing was changed. Do not delete it: a "
-        "node without its votes must be re-admitted by the others (docs/ledger.md)"
+        f"the ledger {path} cannot be read ({error}). Nothing was changed. To go on without it, "
+        "move it away and have the node re-admitted by the others: workrs node --rejoin … "
+        "(docs/ledger.md)"
     )
 
 
-def _check(database: sqlite3.Connection, path: Path) -> None:
+def _check(database: sqlite3.Connection, path: Path) -> int:
+    """Return the format of a sound ledger, or raise LedgerError."""
     (application,) = database.execute("PRAGMA application_id").fetchone()
     if application != APPLICATION_ID:
         raise damaged(path, "it is not a Workrs ledger, or its beginning is gone")
     (version,) = database.execute("PRAGMA user_version").fetchone()
-    if version != SCHEMA_VERSION:
+    if not 1 <= version <= SCHEMA_VERSION:
         raise LedgerError(
-            f"the ledger {path} has format {version}, this software writes {SCHEMA_VERSION}: "
+            f"the ledger {path} has format {version}, this software reads 1 to {SCHEMA_VERSION}: "
             "run the version that made it"
         )
     (verdict,) = database.execute("PRAGMA quick_check(1)").fetchone()
     if verdict != "ok":
         raise damaged(path, verdict)
+    return int(version)
 
 
 def lock(path: Path) -> int:

@@ -11,7 +11,7 @@ from edge_agent.agent import Agent
 from edge_agent.effect import DiscardCheckpoint, TakeCheckpoint
 from edge_agent.event import CheckpointFailed, CheckpointSaved
 from edge_agent.work import NOT, Lease, Stage, Work, growing
-from workrs.domain import plan
+from workrs.domain import plan, quorum
 from workrs.domain.ids import Instant
 from workrs.domain.job import CheckpointMode
 from workrs.wire.message import CheckpointReport
@@ -136,10 +136,8 @@ def on_records(work: Work, agent: Agent) -> bool:
     if newest in work.confirmed:
         return False
     for ref in work.kept:
-        if ref not in work.confirmed:
-            named = sum(1 for r in work.records.values() if ref in r.checkpoints)
-            if named >= agent.cluster.majority:
-                work.confirmed.add(ref)
+        if ref not in work.confirmed and quorum.is_named(work.records, ref, agent.cluster.size):
+            work.confirmed.add(ref)
     _prune(work, agent)
     if newest in work.confirmed:
         work.report_at = NOT

@@ -4,6 +4,17 @@
 2. An acceptance is a fact about an epoch: a record that has moved on does not undo it.
    Whoever counts keeps what it has seen (`Tally`).
 3. The same value at different epochs does not count together.
+
+Why generations: a node that lost its disk has forgotten votes. Let g be the generation before
+and G the one of its re-admission, which it begins only when the others that raised themselves
+to G, on disk, are at least a majority of the cluster's size. Every old majority with a
+forgotten vote in it has a raised node in it too: of n nodes, n // 2 others vote in the
+majority and at least n // 2 + 1 of the n - 1 others are raised. So
+  - a job on which a majority with a forgotten vote was reached before the raise is known to a
+    raised node, and the re-admitted node abstains on it;
+  - after the raise no such majority comes about, because raised nodes vote at G alone.
+With five nodes, one of them dead: 3 of the 4 others are raised, and 2 of the 4 others stood in
+the old majority; 3 + 2 > 4.
 """
 
 from collections.abc import Iterable, Mapping
@@ -59,7 +70,10 @@ def leader(records: Mapping[ClientId, Record], nodes: int) -> tuple[Epoch, Holde
 
 
 def is_fenced(records: Mapping[ClientId, Record], epoch: Epoch, nodes: int) -> bool:
-    """Return whether so many nodes are past *epoch* that no majority can still show it."""
+    """Return whether so many nodes are past *epoch* that no majority can still show it.
+
+    Of whatever generation: a node that is past it stays so in the next.
+    """
     higher = sum(1 for r in records.values() if r.epoch > epoch)
     return higher > nodes - majority(nodes)
 
@@ -87,6 +101,11 @@ def must_adopt(records: Mapping[ClientId, Record], epoch: Epoch) -> Accepted | N
 def is_cancelled(records: Mapping[ClientId, Record]) -> bool:
     """Return whether any of the records that gave the lease asks for cancellation."""
     return any(r.cancel for r in records.values())
+
+
+def is_named(records: Mapping[ClientId, Record], ref: CheckpointRef, nodes: int) -> bool:
+    """Return whether a majority's records name the checkpoint."""
+    return _has_majority((r.generation for r in records.values() if ref in r.checkpoints), nodes)
 
 
 def newest_checkpoints(records: Mapping[ClientId, Record]) -> list[CheckpointRef]:

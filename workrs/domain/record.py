@@ -101,3 +101,8 @@ class Record:
     note: str = ""
     reason: str = ""
     """Why the last attempt ended, for humans."""
+    serial: int = 0
+    """Commits of the node's ledger with the one that holds this vote: see `rollback`."""
+    abstains: bool = False
+    """The node lost its disk while this job was open: it never votes on it, having forgotten
+    what it promised. It still learns and shows the decision."""

@@ -4,7 +4,8 @@
 2. An outcome is accepted only from the holder of the highest epoch granted here, and
    only one value at an epoch.
 3. A decided record never changes again.
-4. The clock (`now`, `lease_until`) decides who may *try*; only epochs decide what counts.
+4. A vote that abstains grants and accepts nothing, ever: this node forgot what it voted.
+5. The clock (`now`, `lease_until`) decides who may *try*; only epochs decide what counts.
    With every clock wrong there is still one outcome; only energy is wasted.
 
 Each rule returns the new vote, or None when it refuses; a refusal changes nothing.
@@ -54,6 +55,8 @@ def claim(vote: Vote, request: ClaimRequest, *, now: Instant, ttl_s: float) -> V
     """Grant the epoch, or None."""
     record = vote.record
     if record.decided is not None or not record.epoch < request.epoch <= EPOCH_MAX:
+        return None
+    if record.abstains:
         return None
     if not request.by_node:
         if record.digest is None or record.digest != request.digest:

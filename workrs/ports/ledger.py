@@ -3,14 +3,41 @@
 1. `commit` is atomic and durable: when it returns, a power cut loses nothing of it; when
    it raises, nothing of it happened.
 2. The boot number rises at every open, before anything else is written.
+3. The serial counts commits: it rises within each, so it is never ahead of the disk.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import IntEnum
 from typing import Protocol
 
-from workrs.domain.ids import Digest, JobId
+from workrs.domain.ids import ClientId, Digest, Epoch, JobId
+from workrs.domain.job import Outcome
 from workrs.domain.record import Record
+from workrs.domain.rollback import Seen
+
+
+class Rejoin(IntEnum):
+    """Whether this ledger was made for a node that lost its disk. Only rises."""
+
+    NEVER = 0
+    """It was made for a new node."""
+    UNDER_WAY = 1
+    """The node may not vote yet."""
+    DONE = 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """What a ledger says of its node as a voter. Nothing of it ever goes back."""
+
+    boot: int = 0
+    """Starts of the daemon on this ledger."""
+    serial: int = 0
+    """Commits."""
+    generation: int = 0
+    """Of this node's votes: see `workrs.domain.quorum`."""
+    rejoin: Rejoin = Rejoin.NEVER
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,15 +68,68 @@ class NoteHistory:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetireJob:
-    """Drop spec and record of a decided job; keep id, request and outcome digests.
+    """Drop spec and record of a decided job; keep what `RetiredJob` says.
 
-    The short form answers late submits until `forget_after`.
+    The short form answers whoever asks late, until `forget_after`.
     """
 
     job: JobId
 
 
-Change = SaveSpec | SaveRecord | NoteHistory | RetireJob
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SweepJob:
+    """Note that the node's own broker keeps nothing of a retired job any more."""
+
+    job: JobId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetiredJob:
+    """What is kept of a job that left the bus."""
+
+    request: Digest
+    """Of what the device sent; empty when the job was closed without its spec."""
+    outcome: Digest
+    """Of the outcome that was voted on, its result included."""
+    short: Outcome
+    """That outcome as far as it is kept: verdict, exit code, the beginning of the reason."""
+    epoch: Epoch
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SaveRetired:
+    """Take over from a peer that a job was decided and retired. Nothing if it is known here."""
+
+    job: JobId
+    kept: RetiredJob
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SaveSeen:
+    """Note the most that a peer was seen to have on its disk."""
+
+    node: ClientId
+    seen: Seen
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SaveStanding:
+    """Raise what is higher in *standing* than on disk. The commit's own serial counts too."""
+
+    standing: Standing
+
+
+Change = (
+    SaveSpec
+    | SaveRecord
+    | NoteHistory
+    | RetireJob
+    | SweepJob
+    | SaveRetired
+    | SaveSeen
+    | SaveStanding
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,16 +152,37 @@ class Ledger(Protocol):
         """Starts of the daemon on this ledger, this one included. From 1."""
         ...
 
+    @property
+    def standing(self) -> Standing:
+        """What is on disk of the node as a voter, this start included."""
+        ...
+
+    def seen(self) -> Mapping[ClientId, Seen]:
+        """Return the most that each peer was seen to have on its disk, as far as it was saved."""
+        ...
+
     def load(self) -> Iterable[SavedJob]:
         """Return every job that is not retired."""
+        ...
+
+    def load_retired(self) -> Iterator[SaveRetired]:
+        """Return every retired job, a few at a time."""
         ...
 
     def commit(self, changes: Sequence[Change]) -> None:
         """Make all changes in one transaction, or raise LedgerError and make none."""
         ...
 
-    def retired(self, job: JobId) -> tuple[Digest, Digest] | None:
-        """Return (request digest, outcome digest) of a retired job, or None."""
+    def retired(self, job: JobId) -> RetiredJob | None:
+        """Return what is kept of a retired job, or None."""
+        ...
+
+    def payload(self, job: JobId) -> bytes | None:
+        """Return the stored spec's bytes of a job that is not retired, or None."""
+        ...
+
+    def unswept(self) -> Iterable[JobId]:
+        """Return the retired jobs that were never noted as swept."""
         ...
 
     def close(self) -> None:

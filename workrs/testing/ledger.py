@@ -6,16 +6,30 @@
 3. `MemoryDisk.broken` makes every write fail, as a full disk does, until it is cleared.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from copy import copy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import assert_never
 
 from workrs.domain.errors import LedgerError, WireError
-from workrs.domain.ids import Digest, JobId
-from workrs.domain.job import StoredSpec
+from workrs.domain.ids import ClientId, Digest, JobId
+from workrs.domain.job import StoredSpec, shortened
 from workrs.domain.record import Record
-from workrs.ports.ledger import Change, NoteHistory, RetireJob, SavedJob, SaveRecord, SaveSpec
+from workrs.domain.rollback import Seen
+from workrs.ports.ledger import (
+    Change,
+    NoteHistory,
+    RetiredJob,
+    RetireJob,
+    SavedJob,
+    SaveRecord,
+    SaveRetired,
+    SaveSeen,
+    SaveSpec,
+    SaveStanding,
+    Standing,
+    SweepJob,
+)
 from workrs.wire import codec
 
 
@@ -23,9 +37,11 @@ from workrs.wire import codec
 class MemoryDisk:
     """What a crash leaves behind."""
 
-    boot: int = 0
+    standing: Standing = field(default_factory=Standing)
+    seen: dict[ClientId, Seen] = field(default_factory=dict)
     jobs: dict[JobId, SavedJob] = field(default_factory=dict)
-    retired: dict[JobId, tuple[Digest, Digest]] = field(default_factory=dict)
+    retired: dict[JobId, RetiredJob] = field(default_factory=dict)
+    unswept: dict[JobId, None] = field(default_factory=dict)
     history: list[NoteHistory] = field(default_factory=list)
     broken: str = ""
     """Why writes fail; empty while they do not."""
@@ -51,13 +67,23 @@ class MemoryLedger:
         self._wall = wall
         self._open = True
         self._require_working()
-        self.disk.boot += 1
-        self._boot = self.disk.boot
+        standing = self.disk.standing
+        self.disk.standing = replace(standing, boot=standing.boot + 1)
+        self._boot = self.disk.standing.boot
 
     @property
     def boot(self) -> int:
         """Starts on this disk, this one included. From 1."""
         return self._boot
+
+    @property
+    def standing(self) -> Standing:
+        """What is on disk of the node as a voter, this start included."""
+        return self.disk.standing
+
+    def seen(self) -> Mapping[ClientId, Seen]:
+        """Return the most that each peer was seen to have on its disk."""
+        return dict(self.disk.seen)
 
     def _require_working(self) -> None:
         if not self._open:
@@ -75,12 +101,15 @@ class MemoryLedger:
             return
         self._require_working()
         disk = self.disk
-        old = (copy(disk.jobs), copy(disk.retired), copy(disk.history))
+        old = (copy(disk.jobs), copy(disk.retired), copy(disk.unswept), copy(disk.history))
+        standing, seen = disk.standing, copy(disk.seen)
+        disk.standing = replace(standing, serial=standing.serial + 1)
         try:
             for change in changes:
                 self._apply(change)
         except LedgerError:
-            disk.jobs, disk.retired, disk.history = old
+            disk.jobs, disk.retired, disk.unswept, disk.history = old
+            disk.standing, disk.seen = standing, seen
             raise
 
     def _apply(self, change: Change) -> None:
@@ -100,6 +129,22 @@ class MemoryLedger:
                 self.disk.history.append(change)
             case RetireJob(job=job):
                 self._retire(job)
+            case SweepJob(job=job):
+                self.disk.unswept.pop(job, None)
+            case SaveRetired(job=job, kept=kept):
+                if job not in self.disk.jobs and job not in self.disk.retired:
+                    self.disk.retired[job] = kept
+                    self.disk.unswept[job] = None
+            case SaveSeen(node=node, seen=seen):
+                self.disk.seen[node] = seen
+            case SaveStanding(standing=new):
+                old = self.disk.standing
+                self.disk.standing = Standing(
+                    boot=max(old.boot, new.boot),
+                    serial=max(old.serial, new.serial),
+                    generation=max(old.generation, new.generation),
+                    rejoin=max(old.rejoin, new.rejoin),
+                )
             case _:
                 assert_never(change)
 
@@ -130,15 +175,36 @@ class MemoryLedger:
         saved = self.disk.jobs.get(job)
         if saved is None:
             return
-        outcome = saved.record.decided_digest
-        if outcome is None:
+        record = saved.record
+        if record.decided is None or record.decided_digest is None:
             raise LedgerError(f"job {job}: an undecided job would be forgotten")
-        self.disk.retired[job] = (_request(saved), outcome)
+        self.disk.retired[job] = RetiredJob(
+            request=_request(saved),
+            outcome=record.decided_digest,
+            short=shortened(record.decided),
+            epoch=record.epoch,
+            attempt=record.attempt,
+        )
+        self.disk.unswept[job] = None
         del self.disk.jobs[job]
 
-    def retired(self, job: JobId) -> tuple[Digest, Digest] | None:
-        """Return (request digest, outcome digest) of a retired job, or None."""
+    def retired(self, job: JobId) -> RetiredJob | None:
+        """Return what is kept of a retired job, or None."""
         return self.disk.retired.get(job)
+
+    def payload(self, job: JobId) -> bytes | None:
+        """Return the stored spec's bytes of a job that is not retired, or None."""
+        saved = self.disk.jobs.get(job)
+        return None if saved is None else saved.payload
+
+    def unswept(self) -> Iterable[JobId]:
+        """Return the retired jobs that were never noted as swept."""
+        return list(self.disk.unswept)
+
+    def load_retired(self) -> Iterator[SaveRetired]:
+        """Return every retired job."""
+        for job, kept in sorted(self.disk.retired.items(), key=lambda item: item[0]):
+            yield SaveRetired(job=job, kept=kept)
 
     def close(self) -> None:
         """Refuse further commits. Idempotent."""

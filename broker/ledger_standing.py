@@ -1,0 +1,52 @@
+"""What the ledger says of its node as a voter, and of its peers' disks, in SQL.
+
+1. Every commit counts itself: the serial on disk is the number of commits on disk.
+2. Nothing of a standing goes back; the greater of old and new stays.
+"""
+
+import sqlite3
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+from workrs.domain.ids import ClientId
+from workrs.domain.rollback import Seen
+from workrs.ports.ledger import Rejoin, Standing
+
+_COUNT: Final = "UPDATE meta SET value = value + 1 WHERE key = 'serial'"
+_RAISE: Final = "UPDATE meta SET value = max(value, ?) WHERE key = ?"
+_SEEN: Final = "INSERT OR REPLACE INTO peers (node, boot, nonce, serial) VALUES (?,?,?,?)"
+READ_STANDING: Final = "SELECT key, value FROM meta"
+READ_SEEN: Final = "SELECT node, boot, nonce, serial FROM peers"
+
+
+def standing_of(rows: Iterable[tuple[str, int]]) -> Standing:
+    """Return what the rows of READ_STANDING say."""
+    found = dict(rows)
+    return Standing(
+        boot=found["boot"],
+        serial=found["serial"],
+        generation=found["generation"],
+        rejoin=Rejoin(found["rejoin"]),
+    )
+
+
+def seen_of(rows: Iterable[tuple[str, int, str, int]]) -> dict[ClientId, Seen]:
+    """Return what the rows of READ_SEEN say."""
+    return {ClientId(node): Seen(boot, nonce, serial) for node, boot, nonce, serial in rows}
+
+
+def write(
+    database: sqlite3.Connection, seen: Mapping[ClientId, Seen], standings: Iterable[Standing]
+) -> None:
+    """Count the commit that is under way, and write down what it says of node and peers."""
+    database.execute(_COUNT)
+    for node, most in seen.items():
+        database.execute(_SEEN, (node, *most))
+    for new in standings:
+        for key, value in (
+            ("boot", new.boot),
+            ("serial", new.serial),
+            ("generation", new.generation),
+            ("rejoin", int(new.rejoin)),
+        ):
+            database.execute(_RAISE, (value, key))

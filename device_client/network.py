@@ -29,6 +29,7 @@ from device_client.effect import (
 from device_client.error import DeviceClosedError, OutboxError
 from device_client.link import Connected, Link, LinkEvent, Login, Lost, Received, Subscribed
 from device_client.outbox import Outbox
+from device_client.pulse import Pulse
 from device_client.route import Route, Timing
 from workrs.domain.errors import BusError
 from workrs.wire import topics
@@ -81,7 +82,8 @@ class Network:
         self._socket: socket.socket | None = None
         self._connected_at = 0.0
         self._deadline: float | None = None
-        """For the next step of the connection's start; None once it stands."""
+        """For the whole of the connection's start; None once it stands."""
+        self._pulse = Pulse(timing, 0.0)
         self._down_token = 0
         self._refusal = ""
         """What this connection's broker refused to pass on. It explains a silence."""
@@ -147,8 +149,13 @@ class Network:
         if self._link is not None:
             for event in self._link.turn(readable=readable, writable=writable):
                 effects.extend(self._on_event(event, now))
+            if readable:
+                # Not before the turn: paho counts its silence from the end of a read.
+                self._pulse.heard(self._clock())
         if self._deadline is not None and now >= self._deadline:
             self._lose(f"no answer to the connect in {self._timing.connect_timeout_s:g} s")
+        if self._link is not None and self._pulse.is_lost(now):
+            self._lose(f"no sign of life in {self._timing.pong_timeout_s:g} s after a ping")
         effects.extend(self._brain.tick(now))
         self._perform(effects)
         if self._brain.take_served():
@@ -170,8 +177,8 @@ class Network:
         elif self._socket is None:
             times.append(now)  # A publish found the connection broken: hear of it at once.
         else:
-            # paho wants to look at its keepalive now and then.
-            times.append(now + self._timing.keepalive_s / 4)
+            # paho pings for a silence of ours, too, so it has to look now and then.
+            times.append(min(self._pulse.wake_at(), now + self._timing.keepalive_s / 4))
             wanted = selectors.EVENT_READ | (link.wants_write and selectors.EVENT_WRITE)
             self._selector.modify(self._socket, wanted)
         readable = writable = False
@@ -187,6 +194,7 @@ class Network:
     # The connection.
 
     def _open_link(self) -> None:
+        began = self._clock()
         link = Link(
             self._route.current, self._login, timing=self._timing, closing=self._forget_socket
         )
@@ -199,8 +207,9 @@ class Network:
         self._socket = opened
         self._selector.register(opened, selectors.EVENT_READ)
         self._link = link
-        self._connected_at = self._clock()
-        self._deadline = self._connected_at + self._timing.connect_timeout_s
+        self._connected_at = began
+        self._deadline = began + self._timing.connect_timeout_s
+        self._pulse = Pulse(self._timing, self._clock())
 
     def _on_event(self, event: LinkEvent, now: float) -> Iterable[Effect]:
         link = self._link
@@ -211,7 +220,6 @@ class Network:
                 self._down_token = link.subscribe(topics.down(self._device, "#"))
                 if self._watchers:
                     link.subscribe(_STATES)
-                self._deadline = now + self._timing.connect_timeout_s
             case Subscribed(token, refusal) if token == self._down_token:
                 if refusal:
                     self._lose(f"refuses the device its own results: {refusal}")

@@ -59,6 +59,8 @@ class Settings:
     profile: AgentProfile
     nodes: int
     """Addresses in the configured list; not the size of the cluster."""
+    first_node: int = 0
+    """Position in that list of the one to begin with."""
     grace_s: float = 10.0
     """How long a stop may take for last checkpoints and uploads."""
     timing: LeaseTiming = field(default_factory=LeaseTiming)
@@ -82,7 +84,7 @@ class Brain:
         self.agenda = Agenda()
         self.roster = Roster(self.agent, settings.profile.slots, self.agenda)
         self.heart = Heart()
-        self.uplink = Uplink(nodes=settings.nodes)
+        self.uplink = Uplink(nodes=settings.nodes, node=settings.first_node - 1)
         self.stop_at = NOT
         self.ended = False
 
@@ -200,7 +202,7 @@ class Brain:
         silent_at = uplink.silent_at(heart.heard_at, self.cluster.timing.silence_s)
         if now >= silent_at:
             self.agent.log("node_silent", node=uplink.node)
-            uplink.connect(self.agent)
+            uplink.on_silent(heart.heard_at, self.agent)
             silent_at = NOT
         if now >= uplink.retry_at:
             uplink.connect(self.agent)

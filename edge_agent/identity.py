@@ -90,21 +90,26 @@ def write_number(state: Path, number: int) -> None:
 
 async def incarnate(
     name: ClientId, state: Path, nodes: Sequence[Address], connect: Connect
-) -> Incarnation:
-    """Return a new incarnation, after a node has said which it knows. Waits for a node.
+) -> tuple[Incarnation, int]:
+    """Return a new incarnation, and the position of the node that said which it knows.
+
+    Waits for a node: an agent that starts beside a silent one finds the next here.
 
     Raises:
         ConfigError: the number on disk or at a node is not one that can be raised.
     """
-    known = max(read_number(state), await _shown_number(name, nodes, connect))
+    shown, position = await _shown_number(name, nodes, connect)
+    known = max(read_number(state), shown)
     if known >= _NUMBER_MAX:
         raise ConfigError(f"the incarnation of {name} is {known}: choose another name")
     write_number(state, known + 1)
-    return Incarnation(known + 1, secrets.token_hex(8))
+    return Incarnation(known + 1, secrets.token_hex(8)), position
 
 
-async def _shown_number(name: ClientId, nodes: Sequence[Address], connect: Connect) -> int:
-    """Return the highest number that any node's view of this agent has."""
+async def _shown_number(
+    name: ClientId, nodes: Sequence[Address], connect: Connect
+) -> tuple[int, int]:
+    """Return the highest number in any node's view of this agent, and which node had them."""
     tries = 0
     while True:
         address = nodes[tries % len(nodes)]
@@ -127,4 +132,4 @@ async def _shown_number(name: ClientId, nodes: Sequence[Address], connect: Conne
             with contextlib.suppress(WireError):
                 view = codec.decode(AgentView, message.payload)
                 number = max(number, view.incarnation.number)
-        return number
+        return number, tries % len(nodes)

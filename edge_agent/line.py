@@ -17,10 +17,11 @@ from edge_agent.event import Connected, ConnectionLost, Event
 from workrs.adapters import log
 from workrs.domain.errors import BusError
 from workrs.domain.ids import ClientId, JobId
-from workrs.ports.bus import Address, Bus, Connect, Message, Subscription
+from workrs.ports.bus import Address, Bus, BusClosedError, Connect, Message, Subscription
 from workrs.wire import codec
 
 CONNECT_S = 2.0
+"""From the first packet to the last confirmed subscription."""
 KEEPALIVE_S = 5
 FAREWELL_S = 1.0
 FILTERS_MAX = 500
@@ -54,6 +55,7 @@ class Line:
     async def run(self, address: Address, will: Message) -> None:
         """Connect and serve until the connection is lost or `leave` is called."""
         reason = "left"
+        until = asyncio.get_running_loop().time() + CONNECT_S
         try:
             async with self._settings.connect(
                 address=address,
@@ -62,7 +64,7 @@ class Line:
                 keepalive_s=KEEPALIVE_S,
                 timeout_s=CONNECT_S,
             ) as bus:
-                await self._serve(bus)
+                await self._serve(bus, until)
         except BusError as error:
             reason = str(error)
         finally:
@@ -70,25 +72,32 @@ class Line:
         if not self._left:
             self._settings.post(ConnectionLost(connection=self._connection, reason=reason))
 
-    async def _serve(self, bus: Bus) -> None:
-        """Serve one open connection; return when told to leave."""
+    async def _serve(self, bus: Bus, until: float) -> None:
+        """Serve one open connection, subscribed at *until*; return when told to leave."""
         if self._left:
             return
         self._bus = bus
         try:
             async with self._stay:
+                await self._begin(bus, until)
                 await self._talk(bus)
         except TimeoutError:
             if not self._left:
                 raise
 
-    async def _talk(self, bus: Bus) -> None:
+    async def _begin(self, bus: Bus, until: float) -> None:
         wanted = inbox.subscriptions(self._settings.name)
         wanted += [Subscription(pattern=inbox.job_pattern(j)) for j in sorted(self._jobs)]
         self._changes.clear()
-        for start in range(0, len(wanted), FILTERS_MAX):
-            await bus.subscribe(*wanted[start : start + FILTERS_MAX])
+        try:
+            async with asyncio.timeout_at(until):
+                for start in range(0, len(wanted), FILTERS_MAX):
+                    await bus.subscribe(*wanted[start : start + FILTERS_MAX])
+        except TimeoutError as error:
+            raise BusClosedError(f"not subscribed within {CONNECT_S:g} s") from error
         self._settings.post(Connected(connection=self._connection))
+
+    async def _talk(self, bus: Bus) -> None:
         name = f"agent[{self._settings.name}]"
         try:
             async with asyncio.TaskGroup() as both:

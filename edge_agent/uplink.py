@@ -2,7 +2,9 @@
 
 1. A lost connection is followed by the next node of the list at once; only after a whole
    round without success is there a wait, growing to RETRY_MAX_S.
-2. A node through which no majority has answered for `silence_s` is left for the next.
+2. A node through which no majority has answered for `silence_s` is left for the next. So a
+   node without a quorum is left, too, whatever it says of itself. When no node of a whole
+   round had one, each is given longer, up to PATIENCE_MAX_S: nothing is gained by hopping.
 3. The connection number grows with every try, so that an old will is told from a new one.
 """
 
@@ -17,6 +19,7 @@ from workrs.wire.message import Beat
 
 RETRY_FIRST_S = 0.1
 RETRY_MAX_S = 2.0
+PATIENCE_MAX_S = 10.0
 
 
 class Line(Enum):
@@ -35,10 +38,13 @@ class Uplink:
     line: Line = Line.DOWN
     connection: int = 0
     node: int = -1
+    """Position of the present node; before the first connection, of the one before it."""
     up_at: Instant = PAST
     retry_at: Instant = NOT
     failures: int = 0
     """Tries since the last connection that came up."""
+    fruitless: int = 0
+    """Nodes left since one through which a majority was heard."""
 
     def connect(self, agent: Agent) -> None:
         """Go to the next node."""
@@ -74,4 +80,12 @@ class Uplink:
         """Return when this node is to be left unless a majority is heard."""
         if self.line is not Line.UP:
             return NOT
-        return Instant(max(self.up_at, heard_at) + silence_s)
+        if heard_at > self.up_at:
+            return Instant(heard_at + silence_s)
+        patience_s = growing(silence_s, PATIENCE_MAX_S, self.fruitless // self.nodes)
+        return Instant(self.up_at + max(silence_s, patience_s))
+
+    def on_silent(self, heard_at: Instant, agent: Agent) -> None:
+        """Leave this node: no majority answers through it."""
+        self.fruitless = 0 if heard_at > self.up_at else self.fruitless + 1
+        self.connect(agent)

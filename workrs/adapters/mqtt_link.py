@@ -17,6 +17,12 @@ from workrs.adapters.mqtt_packet import PacketBuffer
 if TYPE_CHECKING:
     from mqtt5 import Packet
 
+_TICKS: Final = 5
+"""Looks at the peer in one keepalive: with 5 s, a dead one is given up within 4 s."""
+_PONG_TICKS: Final = 2
+"""An answer to a ping may take so long: a broker that refills may be busy for a second."""
+_MUTE_TICKS: Final = 2
+"""The broker counts our silence too, and gives up after 1.5 keepalives."""
 _PING: Final = PingReqPacket().write()
 GOODBYE: Final = DisconnectPacket().write()
 FAREWELL_WITH_WILL: Final = DisconnectPacket(
@@ -52,8 +58,10 @@ class Link(asyncio.BufferedProtocol):
         self._tick_s = 0.0
         self._timer: asyncio.TimerHandle | None = None
         self._heard = False
-        self._spoke = False
-        self._pinged = False
+        self._mute_ticks = 0
+        """Ticks in which this side said nothing."""
+        self._asked_ticks = 0
+        """Ticks that began since a ping without any word from the peer; 0: none is out."""
         self.ended = self._loop.create_future()
 
     @property
@@ -95,7 +103,7 @@ class Link(asyncio.BufferedProtocol):
     def keep_alive(self, keepalive_s: float) -> None:
         """Watch the peer from now on; 0 never gives it up."""
         if keepalive_s and self._transport is not None:
-            self._tick_s = keepalive_s / 2
+            self._tick_s = keepalive_s / _TICKS
             self._timer = self._loop.call_later(self._tick_s, self._tick)
 
     def plan_write(self) -> None:
@@ -140,13 +148,13 @@ class Link(asyncio.BufferedProtocol):
         transport = self._transport
         if transport is None:
             return
-        self._spoke = True
+        self._mute_ticks = 0
         data = self._owner.unsent(socket_backlog_bytes=transport.get_write_buffer_size())
         if data:
             transport.write(data)
 
     def _tick(self) -> None:
-        """Ping a peer that was silent, or heard nothing of us, for half the keepalive.
+        """Ping a peer that was silent for a tick, or heard nothing of us for some.
 
         Giving up needs an unanswered ping, not a span of time: a process that was stopped
         and resumed sees a long silence that is its own.
@@ -154,12 +162,15 @@ class Link(asyncio.BufferedProtocol):
         if self._transport is None:
             return
         if self._heard or self._paused:
-            self._pinged = False
-        elif self._pinged:
+            self._asked_ticks = 0
+        elif self._asked_ticks == _PONG_TICKS:
             self.cut("the broker does not answer")
             return
-        if not (self._heard and self._spoke):
+        elif self._asked_ticks:
+            self._asked_ticks += 1
+        self._mute_ticks += 1
+        if not self._asked_ticks and (not self._heard or self._mute_ticks > _MUTE_TICKS):
             self._transport.write(_PING)
-            self._pinged = True
-        self._heard = self._spoke = False
+            self._asked_ticks, self._mute_ticks = 1, 0
+        self._heard = False
         self._timer = self._loop.call_later(self._tick_s, self._tick)

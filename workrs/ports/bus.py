@@ -226,7 +226,7 @@ class Connect(Protocol):
             password: password, likewise.
             tls: context for TLS, or None for a plain connection.
             will: what the broker publishes when this connection ends without a goodbye.
-            keepalive_s: a peer that answers no ping is given up 0.5 to 1.5 times that long
+            keepalive_s: a peer that answers no ping is given up 0.4 to 0.8 times that long
                 after its last word, and the broker gives us up after 1.5 times; 0: never.
             timeout_s: upper bound of connecting, from the first packet to the answer.
 

@@ -166,7 +166,9 @@ class World:
         return member.cut or (self.stormy and self.rng.random() < 0.1)
 
     def delay(self) -> float:
-        return self.rng.uniform(0.001, 0.3 if self.stormy else 0.01)
+        """Return a short time, and in the storm one message in ten is held up for seconds."""
+        longest = (6.0 if self.rng.random() < 0.1 else 0.3) if self.stormy else 0.01
+        return self.rng.uniform(0.001, longest)
 
     def show(self, member: Member, event: told.Event) -> None:
         if not self.lost(member):

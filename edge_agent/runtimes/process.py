@@ -96,7 +96,8 @@ class ProcessAttempt:
     def _read_exit(self, code: int) -> Exit:
         result, size = self._folder.collect_result()
         problem = ""
-        if code == -signal.SIGXFSZ:
+        # 128 + n is how a shell tells that its child was ended by signal n.
+        if code in (-signal.SIGXFSZ, 128 + signal.SIGXFSZ):
             problem = f"a file grew beyond {self._runtime.disk_bytes} bytes"
         return Exit(
             code=code if code >= 0 else 128 - code,

@@ -99,12 +99,11 @@ class _Body:
 async def _serve(config: AgentConfig, stop: _Stop) -> int:
     name = client_id(config.name)
     async with _body(config) as body:
-        incarnation, first_node = await incarnate(name, config.state_dir, config.nodes, connect)
+        incarnation = await incarnate(name, config.state_dir, config.nodes, connect)
         settings = Settings(
             holder=Holder(client=name, incarnation=incarnation),
             profile=await _profile(config, body),
             nodes=len(config.nodes),
-            first_node=first_node,
             grace_s=config.grace_s,
             timing=config.timing,
         )

@@ -59,8 +59,6 @@ class Settings:
     profile: AgentProfile
     nodes: int
     """Addresses in the configured list; not the size of the cluster."""
-    first_node: int = 0
-    """Position in that list of the one to begin with."""
     grace_s: float = 10.0
     """How long a stop may take for last checkpoints and uploads."""
     timing: LeaseTiming = field(default_factory=LeaseTiming)
@@ -84,7 +82,7 @@ class Brain:
         self.agenda = Agenda()
         self.roster = Roster(self.agent, settings.profile.slots, self.agenda)
         self.heart = Heart()
-        self.uplink = Uplink(nodes=settings.nodes, node=settings.first_node - 1)
+        self.uplink = Uplink(nodes=settings.nodes)
         self.stop_at = NOT
         self.ended = False
 

@@ -90,20 +90,17 @@ def write_number(state: Path, number: int) -> None:
 
 async def incarnate(
     name: ClientId, state: Path, nodes: Sequence[Address], connect: Connect
-) -> tuple[Incarnation, int]:
-    """Return a new incarnation, and the position of the node that said which it knows.
-
-    Waits for a node: an agent that starts beside a silent one finds the next here.
+) -> Incarnation:
+    """Return a new incarnation, after a node has said which it knows. Waits for a node.
 
     Raises:
         ConfigError: the number on disk or at a node is not one that can be raised.
     """
-    shown, position = await _shown_number(name, nodes, connect)
-    known = max(read_number(state), shown)
+    known = max(read_number(state), await _shown_number(name, nodes, connect))
     if known >= _NUMBER_MAX:
         raise ConfigError(f"the incarnation of {name} is {known}: choose another name")
     write_number(state, known + 1)
-    return Incarnation(known + 1, secrets.token_hex(8)), position
+    return Incarnation(known + 1, secrets.token_hex(8))
 
 
 async def _shown_number(
@@ -132,4 +129,4 @@ async def _shown_number(
             with contextlib.suppress(WireError):
                 view = codec.decode(AgentView, message.payload)
                 number = max(number, view.incarnation.number)
-        return number, tries % len(nodes)
+        return number

@@ -38,7 +38,6 @@ class Uplink:
     line: Line = Line.DOWN
     connection: int = 0
     node: int = -1
-    """Position of the present node; before the first connection, of the one before it."""
     up_at: Instant = PAST
     retry_at: Instant = NOT
     failures: int = 0

@@ -254,11 +254,11 @@ def test_an_incarnation_is_above_the_disk_and_above_any_view(tmp_path: Path) -> 
     async def story() -> None:
         async with world(tmp_path) as made:
             write_number(tmp_path, 4)
-            mine, _ = await incarnate(NAME, tmp_path, [NODE], made.broker.connect)
+            mine = await incarnate(NAME, tmp_path, [NODE], made.broker.connect)
             assert mine.number == 5
             view = message.AgentView(incarnation=Incarnation(9, "x"), connection=1, counter=1)
             made.node.show(topics.node("n1", "agent", NAME), view)
-            again, _ = await incarnate(NAME, tmp_path, [NODE], made.broker.connect)
+            again = await incarnate(NAME, tmp_path, [NODE], made.broker.connect)
             assert again.number == 10
             assert again.nonce != mine.nonce
             assert read_number(tmp_path) == 10

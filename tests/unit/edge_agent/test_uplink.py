@@ -67,9 +67,3 @@ def test_a_majority_that_was_heard_ends_patience(agent: Agent) -> None:
 def test_patience_is_never_shorter_than_the_silence_of_a_long_lease(agent: Agent) -> None:
     uplink = up(agent, 1, 100.0)
     assert uplink.silent_at(PAST, 60.0) == 160.0
-
-
-def test_it_begins_with_the_node_it_is_told(agent: Agent) -> None:
-    uplink = Uplink(nodes=3, node=1)
-    uplink.connect(agent)
-    assert uplink.node == 2

@@ -8,7 +8,7 @@ is no part of any checkpoint, so it cannot be rolled back.
 Input: JSON with steps, pace_s, seed. Runs inside jobs: nothing but the standard library.
 """
 
-# ruff: noqa: PTH123, PTH105, T201, TID251 (a program inside a job)
+# ruff: noqa: PTH105, PTH110, PTH123, T201, TID251 (a program inside a job)
 
 import contextlib
 import hashlib
@@ -37,7 +37,8 @@ def main() -> None:
     with open(f"{JOB}/in/input") as given:
         wanted = json.load(given)
     done, value = 0, wanted["seed"].encode()
-    if os.environ.get("WORKRS_RESUMED") == "1":
+    # A checkpoint may have been taken before the first bead.
+    if os.environ.get("WORKRS_RESUMED") == "1" and os.path.exists(f"{JOB}/state"):
         with open(f"{JOB}/state") as state:
             done, text = json.load(state)
         value = bytes.fromhex(text)

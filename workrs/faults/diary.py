@@ -7,14 +7,16 @@ message does.
 import json
 import re
 import time
+from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, NamedTuple
 
-_LINE: Final = re.compile(r"(\d\d):(\d\d):(\d\d\.\d{3}) \w+ +(\S+) (\w+)(.*)")
+_LINE: Final = re.compile(r"(\d\d):(\d\d):(\d\d\.\d{3}) (\w+) +(\S+) (\w+)(.*)")
 _FIELD: Final = re.compile(r' (\w+)=("(?:[^"\\]|\\.)*"|\S*)')
 _DAY_S: Final = 86_400.0
+KEPT: Final = 50_000
 
 
 class Entry(NamedTuple):
@@ -24,6 +26,10 @@ class Entry(NamedTuple):
     member: str
     key: str
     facts: Mapping[str, str]
+    line: str = ""
+    """All of it."""
+    alarming: bool = False
+    """It is a warning or an error."""
 
     def number(self, name: str) -> int:
         """Return a fact that is a whole number."""
@@ -41,7 +47,7 @@ def parse(line: str, member: str, zero_wall_s: float) -> Entry | None:
     found = _LINE.match(line)
     if found is None:
         return None
-    hours, minutes, seconds, _, key, rest = found.groups()
+    hours, minutes, seconds, level, _, key, rest = found.groups()
     wall_s = int(hours) * 3600 + int(minutes) * 60 + float(seconds)
     # The stamps have no date: a run may pass midnight once.
     at_s = (wall_s - zero_wall_s + _DAY_S / 2) % _DAY_S - _DAY_S / 2
@@ -49,7 +55,7 @@ def parse(line: str, member: str, zero_wall_s: float) -> Entry | None:
         name: json.loads(value) if value.startswith('"') else value
         for name, value in _FIELD.findall(rest)
     }
-    return Entry(at_s, member, key, facts)
+    return Entry(at_s, member, key, facts, line, level in {"WARNING", "ERROR", "CRITICAL"})
 
 
 def local_day_s() -> float:
@@ -65,8 +71,8 @@ class Diary:
 
     folder: Path
     zero_wall_s: float
-    entries: list[Entry] = field(default_factory=list)
-    """Everything read so far."""
+    entries: deque[Entry] = field(default_factory=lambda: deque(maxlen=KEPT))
+    """The newest of what was read so far."""
     _read: dict[str, int] = field(default_factory=dict)
 
     def refresh(self) -> list[Entry]:

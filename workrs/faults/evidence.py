@@ -57,15 +57,22 @@ def _agent_of(folder: str) -> str:
     return ""
 
 
-def read_testimony(folder: Path, zero_s: float) -> list[Run]:
+def forget_testimony(folder: Path, jobs: frozenset[str]) -> None:
+    """Remove what programs of *jobs* wrote."""
+    for job in jobs:
+        (folder / job).unlink(missing_ok=True)
+
+
+def read_testimony(folder: Path, zero_s: float, job: str = "*") -> list[Run]:
     """Return the runs that programs wrote of, by their files in *folder*.
 
     Args:
         folder: the site's evidence.
         zero_s: CLOCK_MONOTONIC when the trace's clock was 0.
+        job: whose; all by default.
     """
     runs: dict[RunKey, Run] = {}
-    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+    for path in sorted(folder.glob(job)):
         for line in path.read_text().splitlines():
             at, job, epoch, _attempt, _step, job_folder = line.split(" ", 5)
             key = RunKey(job, int(epoch), _agent_of(job_folder))
@@ -89,6 +96,11 @@ class ContainerEyes:
         """Return copies of what was seen so far."""
         with self._lock:
             return [Run(run.key, list(run.seen_s)) for run in self._runs.values()]
+
+    def forget(self, jobs: frozenset[str]) -> None:
+        """Drop what was seen of *jobs*."""
+        with self._lock:
+            self._runs = {key: run for key, run in self._runs.items() if key.job not in jobs}
 
     @contextmanager
     def running(self) -> Iterator["ContainerEyes"]:

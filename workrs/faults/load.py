@@ -106,6 +106,16 @@ class Load:
         with self._lock:
             return [sent for _, sent in self._open]
 
+    def recent(self) -> list[Sent]:
+        """Return the jobs that were not forgotten."""
+        with self._lock:
+            return list(self.sent)
+
+    def forget(self, jobs: frozenset[str]) -> None:
+        """Drop what is kept of jobs that ended; by their ids on the bus."""
+        with self._lock:
+            self.sent = [s for s in self.sent if s.ended_s is None or s.bus_id not in jobs]
+
     def accepted_between(self, since_s: float, until_s: float) -> list[float]:
         """Return how long each job sent in that time waited for *accepted*, up to now."""
         with self._lock:

@@ -3,12 +3,14 @@
 One site serves many injections, of all rows with the same plan. `open_site` makes it.
 """
 
+import os
 import random
 import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import TypeVar
 
@@ -18,7 +20,8 @@ from workrs.cli.stage import Stage
 from workrs.domain.errors import WorkrsError
 from workrs.domain.lease import LeaseTiming
 from workrs.faults.diary import Diary
-from workrs.faults.evidence import ContainerEyes
+from workrs.faults.disks import lost, read_disk
+from workrs.faults.evidence import ContainerEyes, read_testimony
 from workrs.faults.health import ailments
 from workrs.faults.load import Load, Sent, beads, beads_value
 from workrs.faults.net import Network
@@ -162,6 +165,25 @@ class Site:
         self.cluster.kill(member, signal.SIGCONT)
         return self.trace.process(member, "resume", self.cluster.members[member].pid)
 
+    def stop_broker(self, node: str) -> float:
+        """SIGSTOP a node's Mosquitto; return when."""
+        pid = self.broker_pid(node)
+        os.kill(pid, signal.SIGSTOP)
+        return self.trace.process(f"broker {node}", "stop", pid)
+
+    def resume_broker(self, node: str) -> float:
+        """SIGCONT a node's Mosquitto; return when."""
+        pid = self.broker_pid(node)
+        os.kill(pid, signal.SIGCONT)
+        return self.trace.process(f"broker {node}", "resume", pid)
+
+    def kill_broker(self, node: str) -> float:
+        """SIGKILL a node's Mosquitto; return when. Its daemon starts it again at once."""
+        pid = self.broker_pid(node)
+        at_s = self.trace.process(f"broker {node}", "kill", pid)
+        os.kill(pid, signal.SIGKILL)
+        return at_s
+
     def broker_pid(self, node: str) -> int:
         """Return the process id of a node's Mosquitto."""
         return self.until(f"a broker of {node}", lambda: _broker_pid(self.cluster, node), 10.0)
@@ -224,6 +246,68 @@ class Site:
         spec = beads(steps=steps, seed=seed, interval_s=interval_s, strict=strict)
         value = beads_value(steps=steps, seed=seed)
         return self.load.send(device, self.device(device), spec, value, run_s)
+
+    def send_echo(self, device: str) -> Sent:
+        """Submit a job that ends at once, watched as those of the load are."""
+        text = f"{device} {self.trace.now_s}"
+        spec = {"function": "echo", "input": text}
+        return self.load.send(device, self.device(device), spec, text.encode(), 0.0)
+
+    def until_ended(self, jobs: Sequence[Sent], timeout_s: float) -> None:
+        """Wait until the jobs' device heard of their ends."""
+        for sent in jobs:
+            self.until(f"the end of {sent.bus_id}", lambda it=sent: it.ended_s, timeout_s)  # type: ignore[misc]
+
+    def until_running(self, jobs: Sequence[Sent], timeout_s: float = 20.0) -> None:
+        """Wait until the jobs' programs say that they make progress."""
+        for sent in jobs:
+            device = self.device(sent.device)
+            self.until(
+                f"progress of {sent.bus_id}",
+                lambda it=sent, at=device: at.state(it.job).progress,  # type: ignore[misc]
+                timeout_s,
+            )
+
+    def until_seen(self, job: str, *, above: int, timeout_s: float = 30.0) -> float:
+        """Wait until a program of the job (bus id) above an epoch runs; return since when."""
+
+        def look() -> float | None:
+            runs = [*read_testimony(self.evidence, self.trace.zero_s, job), *self.eyes.runs()]
+            seen = [r.first_s for r in runs if r.key.job == job and r.key.epoch > above]
+            return min(seen, default=None)
+
+        return self.until(f"a program of {job} above epoch {above}", look, timeout_s)
+
+    def until_log(self, member: str, word: str, since_s: float, what: str) -> None:
+        """Wait until a warning or error in a member's log since then has *word* in it."""
+
+        def look() -> bool:
+            self.diary.refresh()
+            return any(
+                entry.member == member and entry.at_s >= since_s and word in entry.line
+                for entry in self.diary.entries
+                if entry.alarming
+            )
+
+        self.until(what, look, 20.0)
+
+    def longest_gaps(self, jobs: Sequence[Sent], since_s: float, until_s: float) -> list[float]:
+        """Return each job's longest time without a sign of its program, within a time."""
+        wanted = {sent.bus_id for sent in jobs}
+        gaps = []
+        for run in read_testimony(self.evidence, self.trace.zero_s):
+            if run.key.job in wanted:
+                inside = [at for at in run.seen_s if since_s <= at <= until_s]
+                edges = [since_s, *inside, until_s]
+                gaps.append(max(after - before for before, after in pairwise(edges)))
+        return gaps
+
+    def require_on_disks(self, jobs: Sequence[Sent]) -> None:
+        """Raise RowError unless a majority of disks holds each of the jobs, now."""
+        found = {n: read_disk(self.cluster.plan.root / n / "ledger.db") for n in self.nodes}
+        missing = list(lost((sent.bus_id for sent in jobs), found))
+        if missing:
+            raise RowError("; ".join(missing[:5]))
 
     def until_checkpointed(self, jobs: Sequence[Sent], timeout_s: float = 30.0) -> None:
         """Wait until a majority's records name a checkpoint of each job at its present epoch."""

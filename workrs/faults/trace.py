@@ -22,6 +22,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple, TextIO
 
@@ -68,6 +69,14 @@ class Lease(NamedTuple):
     """When the last record that was needed for it came."""
     agent: str
     epoch: int
+
+
+class Takeover(NamedTuple):
+    """A lease that went to another agent without having been given back."""
+
+    job: str
+    loser: str
+    lease: Lease
 
 
 class Recorder:
@@ -156,12 +165,40 @@ class Recorder:
         """Return the newest lease that a majority showed, whether or not it lasts."""
         return max(self.leases(job), key=lambda lease: lease.epoch, default=None)
 
+    def takeovers(self, since_s: float) -> list[Takeover]:
+        """Return the leases won since then by another agent than the one before, unreleased."""
+        found = []
+        for job in self.jobs():
+            leases = self.leases(job)
+            given_back = {
+                shown.record.epoch for shown in self.history(job) if shown.record.holder is None
+            }
+            found += [
+                Takeover(job, before.agent, after)
+                for before, after in pairwise(leases)
+                if after.at_s >= since_s
+                and after.agent != before.agent
+                and before.epoch not in given_back
+            ]
+        return found
+
     def kept_checkpoint(self, job: str) -> CheckpointRef | None:
         """Return the newest checkpoint that the newest records of a majority name."""
         counts = Counter(ref for record in self.records(job).values() for ref in record.checkpoints)
         least = majority(len(self._addresses))
         kept = [ref for ref, count in counts.items() if count >= least]
         return max(kept, key=lambda ref: ref.order, default=None)
+
+    def forget(self, jobs: frozenset[str]) -> None:
+        """Drop the history of *jobs*; the file keeps it."""
+        with self._lock:
+            for job in jobs:
+                self._shown.pop(job, None)
+            self._seen = {
+                topic: payload
+                for topic, payload in self._seen.items()
+                if topic.rpartition("/")[2] not in jobs
+            }
 
     def heard(self, broker: str, topic: str) -> Heard | None:
         """Return the newest message of a topic at a broker."""
@@ -184,6 +221,12 @@ class Recorder:
                 order = (beat.incarnation.number, beat.connection, beat.counter)
                 if not beat.gone and (known is None or order >= known.order):
                     self._homes[up.client] = Home(at_s, broker, order)
+
+    def flush(self) -> None:
+        """Have all lines so far in the file."""
+        with self._lock:
+            if self._file is not None and not self._file.closed:
+                self._file.flush()
 
     def _write(self, kind: str, **fields: object) -> float:
         with self._lock:

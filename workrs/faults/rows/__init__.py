@@ -4,7 +4,17 @@ from importlib import import_module
 
 from workrs.faults.row import Row
 
-_MODULES = ("process", "network", "weather", "moving", "device", "poison", "checkpoint", "scale")
+_MODULES = (
+    "process",
+    "agent",
+    "network",
+    "weather",
+    "moving",
+    "device",
+    "poison",
+    "checkpoint",
+    "scale",
+)
 
 
 def all_rows() -> tuple[Row, ...]:

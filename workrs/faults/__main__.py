@@ -1,0 +1,138 @@
+"""`./run faults`: the fault matrix, from the command line."""
+
+import argparse
+import os
+import random
+import shutil
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from workrs.domain.errors import ConfigError, WorkrsError
+from workrs.engine.own import missing
+from workrs.faults.play import Played, Player, Turn
+from workrs.faults.report import write_report
+from workrs.faults.row import CRIU, ENGINE, NET, Row
+from workrs.faults.rows import all_rows
+
+PAIRS = "pairs"
+PAIRS_MINUTES = 30.0
+REPORT = Path(".workrs/faults")
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Play the rows that were asked for; return 0 when all passed."""
+    asked = _parser().parse_args(words)
+    try:
+        rows = chosen(all_rows(), asked.only)
+        if asked.list:
+            for row in rows:
+                print(f"{row.name:24} {row.repeat:4}x  {row.title}: {row.passes_when}")
+            return 0
+        return play(rows, asked)
+    except WorkrsError as error:
+        print(f"faults: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    it = argparse.ArgumentParser(prog="./run faults", description=__doc__)
+    it.add_argument("--only", nargs="+", metavar="NAME", help="these rows, see --list")
+    it.add_argument("--repeat", type=int, metavar="N", help="injections of every row")
+    it.add_argument(
+        "--minutes",
+        type=float,
+        metavar="M",
+        help=f"how long random pairs go on; {PAIRS_MINUTES:g} in the full matrix",
+    )
+    it.add_argument("--quick", action="store_true", help="what the test suite plays")
+    it.add_argument("--list", action="store_true", help="show the rows, do nothing")
+    it.add_argument("--report", type=Path, default=REPORT, metavar="FOLDER", help=f"not {REPORT}")
+    it.add_argument("--seed", type=int, metavar="N", help="choose the same victims and times again")
+    return it
+
+
+def chosen(rows: Sequence[Row], only: Sequence[str] | None) -> list[Row]:
+    """Return the rows asked for by name.
+
+    Raises:
+        ConfigError: there is no such row.
+    """
+    names = {row.name for row in rows}
+    for name in only or ():
+        if name not in names:
+            raise ConfigError(f"there is no row {name}: {', '.join(sorted(names))}")
+    return [row for row in rows if not only or row.name in only]
+
+
+def lacking(row: Row) -> str:
+    """Return what this machine lacks for a row, or an empty string."""
+    if os.geteuid() != 0:
+        return "root"
+    if row.needs & {ENGINE, CRIU} and (what := missing()):
+        return what
+    if NET in row.needs and shutil.which("nft") is None:
+        return "nftables: apt-get install nftables"
+    return ""
+
+
+def turns(rows: Sequence[Row], asked: argparse.Namespace) -> list[Turn]:
+    """Return how often to play which row."""
+    found = []
+    for row in rows:
+        times = row.quick if asked.quick else row.repeat
+        times = times if asked.repeat is None else asked.repeat
+        minutes = asked.minutes or 0.0
+        if asked.minutes is None and not (asked.quick or asked.only or asked.repeat):
+            minutes = PAIRS_MINUTES
+        if times:
+            found.append(Turn(row=row, times=times, minutes=minutes if row.name == PAIRS else 0.0))
+    return found
+
+
+def play(rows: Sequence[Row], asked: argparse.Namespace) -> int:
+    """Play, tell how it goes, write the report."""
+    seed = asked.seed if asked.seed is not None else random.SystemRandom().randrange(10**6)
+    lacks = {row.name: what for row in rows if (what := lacking(row))}
+    wanted = turns([row for row in rows if row.name not in lacks], asked)
+    for name, what in lacks.items():
+        print(f"skipped {name}: this machine has no {what}")
+    print(f"seed {seed}, {sum(turn.times for turn in wanted)} injections of {len(wanted)} rows")
+    player = Player(root=asked.report / "sites", seed=seed, say=_say)
+    played: list[Played] = []
+    began_s = time.monotonic()
+    try:
+        for one in player.play(wanted):
+            played.append(one)
+            _tell(one, time.monotonic() - began_s)
+    finally:
+        place = write_report(asked.report, [turn.row for turn in wanted], played, seed=seed)
+        failed = sum(1 for one in played if not one.passed)
+        print(f"{len(played)} injections, {failed} failed; the report is {place}")
+    return 1 if failed or not played else 0
+
+
+def _say(text: str) -> None:
+    print(f"        {text}")
+
+
+def _tell(one: Played, since_start_s: float) -> None:
+    what = one.injection.name if one.injection else ""
+    figures = one.injection.figures if one.injection else {}
+    shown = " ".join(
+        f"{name} {max(values):.2f}" for name, values in figures.items() if name != "healthy"
+    )
+    verdict = "ok  " if one.passed else "FAIL"
+    print(
+        f"{since_start_s:6.0f} s {verdict} {one.row} {one.number}: {what} {shown}".rstrip(),
+        flush=True,
+    )
+    for text in one.faults:
+        print(f"              {text}", flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

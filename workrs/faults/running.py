@@ -1,0 +1,70 @@
+"""When programs ran, held against when they might. Invariants by their names in docs/faults.md.
+
+- S6: of a job with `takeover: strict`, no program runs once a later epoch's has begun.
+- S7: no program runs past its lease's deadline, and none survives its agent by more than 1 s.
+
+The deadline is worked out from the bus: a heartbeat that lists a lease was sent before a
+broker delivered it, so what it gives ends at most `holding_s` after that.
+"""
+
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Final
+
+from workrs.domain.lease import LeaseTiming
+from workrs.faults.evidence import Run
+
+SURVIVAL_S: Final = 1.0
+"""How long a program may outlive its agent."""
+SLACK_S: Final = 0.3
+"""What seeing it may cost: a step of a program, a turn of the warden, a busy machine."""
+
+Renewals = Mapping[tuple[str, int, str], Sequence[float]]
+"""Job, epoch and agent to when its lease was granted or listed by a heartbeat, in order."""
+
+
+def survivors(runs: Iterable[Run], kills: Mapping[str, Sequence[float]]) -> Iterator[str]:
+    """Yield the programs that ran on after their agent had been killed."""
+    for run in runs:
+        for killed_s in kills.get(run.key.agent, ()):
+            late_s = run.last_s - killed_s
+            if run.first_s < killed_s and late_s > SURVIVAL_S + SLACK_S:
+                yield f"S7 {_name(run)} ran {late_s:.2f} s after its agent was killed"
+
+
+def late_runs(runs: Iterable[Run], renewals: Renewals, timing: LeaseTiming) -> Iterator[str]:
+    """Yield the programs that ran past the end of their lease."""
+    for run in runs:
+        given = renewals.get((run.key.job, run.key.epoch, run.key.agent), ())
+        for seen_s in run.seen_s:
+            place = bisect_right(given, seen_s)
+            if not place:
+                continue  # the trace missed the grant: a broker's link was down
+            late_s = seen_s - given[place - 1] - timing.holding_s
+            if late_s > SLACK_S:
+                yield f"S7 {_name(run)} ran {late_s:.2f} s past its lease's deadline"
+                break
+
+
+def overlaps(runs: Iterable[Run], strict: frozenset[str]) -> Iterator[str]:
+    """Yield pairs of programs of one strict job that ran at a time."""
+    for before, after, both_s in overlap_times(runs):
+        if before.key.job in strict:
+            yield f"S6 {_name(before)} ran {both_s:.2f} s after {_name(after)} had begun"
+
+
+def overlap_times(runs: Iterable[Run]) -> Iterator[tuple[Run, Run, float]]:
+    """Yield runs of one job that ran at a time, and for how long."""
+    by_job: dict[str, list[Run]] = {}
+    for run in runs:
+        by_job.setdefault(run.key.job, []).append(run)
+    for of_job in by_job.values():
+        of_job.sort(key=lambda run: run.key.epoch)
+        for place, before in enumerate(of_job):
+            for after in of_job[place + 1 :]:
+                if before.last_s > after.first_s:
+                    yield before, after, before.last_s - after.first_s
+
+
+def _name(run: Run) -> str:
+    return f"{run.key.job} at epoch {run.key.epoch} on {run.key.agent}"

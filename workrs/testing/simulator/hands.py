@@ -1,0 +1,248 @@
+"""What an agent's hands do to containers and stores, each step with a duration."""
+
+from __future__ import annotations
+
+import random
+from typing import TYPE_CHECKING, assert_never
+
+from edge_agent.effect import (
+    ContainerEffect,
+    DiscardCheckpoint,
+    FreezeContainer,
+    MoveDeadline,
+    PrepareStart,
+    ReadLog,
+    RemoveContainer,
+    StartContainer,
+    StoreResult,
+    TakeCheckpoint,
+    ThawContainer,
+)
+from edge_agent.event import (
+    Blame,
+    CheckpointFailed,
+    CheckpointSaved,
+    ContainerExited,
+    ContainerRemoved,
+    ContainerStarted,
+    LogRead,
+    ProgressMade,
+    ResultRefused,
+    ResultStored,
+    StartFailed,
+    StartPrepared,
+)
+from workrs.domain.job import BLOB_URL_PREFIX, digest_of
+from workrs.domain.record import CheckpointRef
+from workrs.testing.simulator import blob
+from workrs.testing.simulator.container import Container
+
+if TYPE_CHECKING:
+    from workrs.domain.ids import JobId
+    from workrs.testing.simulator.agent import AgentProcess
+
+COPIES = 2
+
+
+class Hands:
+    """The hands of one agent; containers by the number of their run."""
+
+    def __init__(self, agent: AgentProcess) -> None:
+        """Hold nothing."""
+        self._agent = agent
+        self._world = agent.world
+        self._rng = random.Random(0)  # noqa: S311 (replaced at each start)
+        self._prepared: dict[int, tuple[CheckpointRef, blob.Saved]] = {}
+        self._given_up: set[int] = set()
+        self.containers: dict[int, Container] = {}
+
+    def reset(self, rng: random.Random) -> None:
+        """Begin a new incarnation, which finds nothing of the last."""
+        self._rng = rng
+        self._prepared = {}
+        self._given_up = set()
+        self.containers = {}
+
+    def perform(self, effect: ContainerEffect) -> None:  # noqa: C901 (a table)
+        """Begin to do what the brain decided."""
+        match effect:
+            case PrepareStart():
+                self._agent.later(self._soon(0.01, 0.3), lambda: self._prepare(effect))
+            case StartContainer():
+                self._world.oracle.on_start(self._agent, effect)
+                self._agent.later(self._soon(0.02, 0.25), lambda: self._start(effect))
+            case FreezeContainer(run=run):
+                if run in self.containers:
+                    self.containers[run].freeze()
+            case ThawContainer(run=run):
+                self._thaw(run)
+            case RemoveContainer(job=job, run=run):
+                self._remove(job, run)
+            case TakeCheckpoint():
+                self._take(effect)
+            case DiscardCheckpoint():
+                self._agent.later(self._soon(0.01, 0.1), lambda: self._discard(effect))
+            case StoreResult():
+                self._agent.later(self._soon(0.02, 0.2), lambda: self._store(effect))
+            case ReadLog(job=job, run=run):
+                self._agent.post(LogRead(job=job, run=run, tail=b""))
+            case MoveDeadline():
+                pass  # the agent tells its warden
+            case _:
+                assert_never(effect)
+
+    def _soon(self, least_s: float, most_s: float) -> float:
+        return self._rng.uniform(least_s, most_s)
+
+    # Start and end
+
+    def _prepare(self, effect: PrepareStart) -> None:
+        job, run, ref = effect.job, effect.run, effect.checkpoint
+        if run in self._given_up:
+            return
+        if ref is None:
+            self._agent.post(StartPrepared(job=job, run=run))
+            return
+        silent = False
+        for url in ref.location:
+            store = self._store_at(url)
+            if store is None:
+                silent = True
+                continue
+            data = store.blobs.get((job, ref.manifest))
+            if data is not None and blob.is_whole(data, ref):
+                self._prepared[run] = (ref, blob.decode(data))
+                self._agent.post(StartPrepared(job=job, run=run))
+                return
+        blame = Blame.STORE if silent else Blame.CHECKPOINT
+        self._world.count(f"restores failed: {blame.value}")
+        self._agent.post(StartFailed(job=job, run=run, blame=blame, reason="not to be had whole"))
+
+    def _start(self, effect: StartContainer) -> None:
+        if effect.run in self._given_up:
+            return
+        ref, saved = self._prepared.get(effect.run, (None, None))
+        container = Container(
+            self._world,
+            self._agent.host,
+            agent=self._agent.name,
+            plan=self._world.jobs[effect.job],
+            start=effect,
+            ref=ref if effect.restore else None,
+            done_s=saved.done_s if saved is not None and effect.restore else 0.0,
+            ended=self._tell_exit,
+        )
+        self._world.oracle.on_begin(self._agent, container, saved if effect.restore else None)
+        self.containers[effect.run] = container
+        self._agent.warden.watch(container)
+        container.begin()
+        self._agent.post(ContainerStarted(job=effect.job, run=effect.run))
+        half = min(1.0, container.done_s / container.plan.work_s)
+        told = ProgressMade(job=effect.job, run=effect.run, fraction=half, note="")
+        self._agent.later(0.4, lambda: self._agent.post(told))
+
+    def _tell_exit(self, container: Container, code: int) -> None:
+        agent = self._agent
+        if not agent.alive or self.containers.get(container.run) is not container:
+            return
+        agent.warden.unwatch(container)
+        text = f"{agent.name} {agent.number} {container.epoch} {container.run}".encode()
+        result = None if container.plan.is_large else text
+        agent.post(
+            ContainerExited(
+                job=container.job,
+                run=container.run,
+                code=code,
+                result=result,
+                result_bytes=len(text),
+            )
+        )
+
+    def _thaw(self, run: int) -> None:
+        container = self.containers.get(run)
+        if container is not None and self._agent.warden.may_run(container):
+            container.thaw()
+            self._agent.warden.thawed(container)
+
+    def _remove(self, job: JobId, run: int) -> None:
+        self._given_up.add(run)
+        container = self.containers.pop(run, None)
+        if container is not None:
+            container.kill()
+            self._agent.warden.unwatch(container)
+        removed = ContainerRemoved(job=job, run=run)
+        self._agent.later(self._soon(0.0, 0.1), lambda: self._agent.post(removed))
+
+    # Stores
+
+    def _store_at(self, url: str) -> blob.BlobStore | None:
+        """Return a node's store, or None when it does not answer."""
+        node = self._world.nodes.get(url.removeprefix(blob.URL))
+        if node is None or node.store.down or not node.daemon.runs:
+            return None
+        return node.store if self._world.hears_both(self._agent.host, node.host) else None
+
+    def _take(self, effect: TakeCheckpoint) -> None:
+        container = self.containers.get(effect.run)
+        if container is None or not container.started:
+            failed = CheckpointFailed(job=effect.job, run=effect.run, reason="it has not started")
+            self._agent.post(failed)
+            return
+        saved = blob.Saved(
+            job=effect.job,
+            epoch=effect.epoch,
+            seq=effect.seq,
+            done_s=container.count(),
+            agent=f"{self._agent.name}/{self._agent.number}",
+        )
+        container.go_on()
+        self._agent.later(self._soon(0.03, 0.4), lambda: self._upload(effect, saved))
+
+    def _upload(self, effect: TakeCheckpoint, saved: blob.Saved) -> None:
+        if effect.run in self._given_up:
+            return
+        data = saved.encode()
+        manifest = digest_of(data)
+        copies = min(COPIES, len(effect.stores))
+        found = [u for u in effect.stores if self._store_at(u) is not None][:copies]
+        if len(found) < max(1, copies):
+            failed = CheckpointFailed(job=effect.job, run=effect.run, reason="too few stores")
+            self._agent.post(failed)
+            return
+        for url in found:
+            store = self._store_at(url)
+            assert store is not None
+            store.blobs[effect.job, manifest] = data
+        plan = self._world.jobs[effect.job]
+        ref = CheckpointRef(
+            epoch=effect.epoch,
+            seq=effect.seq,
+            manifest=manifest,
+            location=tuple(found),
+            rung="files",
+            bytes=len(data),
+            progress=min(1.0, saved.done_s / plan.work_s),
+        )
+        done = CheckpointSaved(job=effect.job, run=effect.run, ref=ref, frozen_s=0.01, upload_s=0.1)
+        self._world.count("checkpoints")
+        self._agent.post(done)
+
+    def _discard(self, effect: DiscardCheckpoint) -> None:
+        for url in effect.ref.location:
+            store = self._store_at(url)
+            if store is not None:
+                store.blobs.pop((effect.job, effect.ref.manifest), None)
+
+    def _store(self, effect: StoreResult) -> None:
+        if effect.run in self._given_up:
+            return
+        copies = min(COPIES, len(effect.stores))
+        found = [u for u in effect.stores if self._store_at(u) is not None]
+        if len(found) < max(1, copies):
+            refused = ResultRefused(job=effect.job, run=effect.run, reason="too few stores")
+            self._agent.post(refused)
+            return
+        data = f"{self._agent.name} {self._agent.number} {effect.epoch} {effect.run}".encode()
+        url = f"{BLOB_URL_PREFIX}{digest_of(data)}"
+        stored = ResultStored(job=effect.job, run=effect.run, url=url, size_bytes=len(data))
+        self._agent.post(stored)

@@ -1,0 +1,108 @@
+"""What must come about once nothing breaks any more: L1 to L4, and S10's bounds.
+
+L1 every accepted job is decided. L2 what each broker retains of each node is what that node
+has on disk. L4 no container, lease or open job is left at an agent. A device knows the end of
+each job of its own (R1). L3 is part of L1: a job that nobody offers is not decided.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from workrs.domain.record import Record
+from workrs.testing.simulator.broken import broken
+from workrs.wire import topics
+
+if TYPE_CHECKING:
+    from workrs.domain.ids import JobId
+    from workrs.testing.simulator.world import World
+
+LOOK_S = 0.5
+REST_S = 10.0
+"""After the last decision: for what is told of it, and for what is removed."""
+MESSAGES_PER_S = 400
+"""That clients and daemons may publish on average: far above need, far below a loop."""
+
+
+def heal(world: World) -> None:
+    """Let the world come to rest, and check what it looks like then."""
+    bound_s = world.timeline.now + allowance_s(world)
+    while undecided := find_undecided(world):
+        if world.timeline.now > bound_s:
+            broken("L1", f"undecided {allowance_s(world):.0f} s after the storm: {undecided}")
+        world.timeline.run_until(world.timeline.now + LOOK_S)
+    rest_s = world.timeline.now + REST_S
+    while (left := find_unrest(world)) is not None:
+        if world.timeline.now > rest_s:
+            broken(*left)
+        world.timeline.run_until(world.timeline.now + LOOK_S)
+    if world.messages > MESSAGES_PER_S * world.timeline.now:
+        broken("S10", f"{world.messages} messages in {world.timeline.now:.0f} s")
+
+
+def allowance_s(world: World) -> float:
+    """Return how long after the storm the last accepted job may be undecided."""
+    work_s = sum(
+        plan.work_s + sum(2.0**i for i in range(plan.attempts_max)) for plan in world.schedule.jobs
+    )
+    slots = sum(agent.slots for agent in world.schedule.agents)
+    return 12 * world.timing.ttl_s + 2 * work_s + 60.0 / max(1, slots)
+
+
+def find_undecided(world: World) -> list[JobId]:
+    """Return the accepted jobs that some node does not know to be decided."""
+    found = []
+    for job in world.oracle.accepted:
+        for node in world.nodes.values():
+            saved = node.disk.jobs.get(job)
+            if job not in node.disk.retired and (saved is None or saved.record.decided is None):
+                found.append(job)
+                break
+    return found
+
+
+def find_unrest(world: World) -> tuple[str, str] | None:
+    """Return the first thing that is not as it has to be in the end, by rule and fact."""
+    return _find_stray(world) or _find_stale(world) or _find_untold(world)
+
+
+def _find_stray(world: World) -> tuple[str, str] | None:
+    accepted = world.oracle.accepted
+    for container in world.oracle.loose():
+        return "L4", f"a container of {container.job} still runs at {container.agent}"
+    for agent in world.agents.values():
+        if not agent.alive:
+            return "L4", f"{agent.name} does not come back"
+        works = [job for job in agent.brain.roster.works if job in accepted]
+        if works or agent.hands.containers:
+            return "L4", f"{agent.name} still has {works or list(agent.hands.containers)} in hand"
+    return None
+
+
+def _find_stale(world: World) -> tuple[str, str] | None:
+    for node in world.nodes.values():
+        for other in world.nodes.values():
+            for job in world.jobs:
+                parcel = other.broker.retained.get(topics.record(node.name, job))
+                shown = parcel.body if parcel is not None else None
+                saved = node.disk.jobs.get(job)
+                if saved is None:
+                    if shown is not None and job in node.disk.retired:
+                        return "L2", f"{other.name} retains {job} of {node.name}, which retired it"
+                elif not isinstance(shown, Record):
+                    if saved.record != Record(job=job):
+                        return "L2", f"{other.name} does not show {job} of {node.name}"
+                elif shown.decided_digest != saved.record.decided_digest:
+                    return "L2", f"{other.name} shows {job} of {node.name} as it was"
+    return None
+
+
+def _find_untold(world: World) -> tuple[str, str] | None:
+    for job in world.oracle.accepted:
+        plan = world.jobs[job]
+        device = world.devices[plan.device]
+        report = device.reports.get(plan.name)
+        kept_short = plan.retention_s < 60.0
+        if not kept_short and (report is None or not report.state.is_final):
+            return "R1", f"{device.name} does not know how {job} ended"
+    return None

@@ -1,0 +1,186 @@
+"""Sees everything that happens and checks after each event what must always hold.
+
+Nothing a program says of itself is believed: disks, messages and containers are looked at.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from workrs.domain.ids import ClientId, Digest, Instant, JobId
+from workrs.domain.record import Record
+from workrs.ports.ledger import Change, RetireJob, SaveRecord, SaveSpec
+from workrs.testing.simulator.broken import broken
+from workrs.testing.simulator.leaselog import LeaseLog
+from workrs.testing.simulator.votelog import VoteLog
+from workrs.wire.message import AgentView, Beat, Claim, JobState, State
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from broker.effect import Publish
+    from edge_agent.effect import StartContainer
+    from workrs.testing.simulator import blob
+    from workrs.testing.simulator.agent import AgentProcess
+    from workrs.testing.simulator.container import Container
+    from workrs.testing.simulator.node import Daemon
+    from workrs.testing.simulator.world import World
+
+PAUSE_SLACK_S = 0.5
+"""After a pause of its machine, until a warden has looked at everything again."""
+_FINAL = {State.SUCCEEDED, State.FAILED, State.CANCELLED, State.EXPIRED}
+_OPEN = {State.ACCEPTED, State.QUEUED, State.RUNNING}
+
+
+class Oracle:
+    """The checkers S0 to S7 and S9, and the logs they need."""
+
+    def __init__(self, world: World) -> None:
+        """Begin with empty disks."""
+        self.world = world
+        self.votes = VoteLog(nodes=world.schedule.nodes)
+        self.leases = LeaseLog(self.votes, world.timing)
+        self.specs: dict[tuple[ClientId, JobId], Digest] = {}
+        """Digest of the spec on each disk."""
+        self.accepted: dict[JobId, Digest] = {}
+        """Jobs whose devices were told that they are accepted."""
+        self.accepted_at_s: dict[JobId, float] = {}
+        self.damaged: set[tuple[JobId, Digest]] = set()
+        """Checkpoints that a fault has damaged."""
+        self._told: dict[JobId, JobState] = {}
+        self._loose: dict[JobId, list[Container]] = {}
+
+    # Nodes
+
+    def on_batch(self, daemon: Daemon, now: Instant) -> None:
+        """Check what holds of a brain after each batch: it does not spin (S10)."""
+        wake_at = daemon.node.wake_at()
+        if wake_at <= now:
+            broken("S10", f"{daemon.name} would spin: it wants to be woken at {wake_at}")
+
+    def on_commit(self, daemon: Daemon, changes: Sequence[Change]) -> None:
+        """Take what is now on a node's disk."""
+        name = daemon.name
+        for change in changes:
+            if isinstance(change, SaveRecord):
+                record = change.record
+                self.votes.save(name, record)
+                if record.holder is not None:
+                    self.leases.grant(name, record.job, record.holder, record.epoch)
+            elif isinstance(change, SaveSpec):
+                self.specs[name, change.job] = change.digest
+            elif isinstance(change, RetireJob) and change.job not in self.votes.decided:
+                broken("S9", f"{change.job}: {name} retired an undecided job")
+
+    def on_say(self, daemon: Daemon, said: Publish) -> None:
+        """Check what a node is about to say."""
+        body = said.body
+        if isinstance(body, Record):
+            saved = self.votes.votes.get((daemon.name, body.job), Record(job=body.job))
+            if _vote(body) != _vote(saved):
+                broken("S0", f"{body.job}: {daemon.name} says what is not on its disk")
+        elif isinstance(body, AgentView):
+            self.leases.receipt(daemon.name, ClientId(said.topic.rpartition("/")[2]), body)
+        elif isinstance(body, JobState):
+            self._check_told(daemon, JobId(f"{said.topic.split('/')[3]}_{body.job}"), body)
+
+    def _check_told(self, daemon: Daemon, job: JobId, state: JobState) -> None:
+        if state.state in _OPEN:
+            self._check_stored(daemon, job)
+        elif state.state in _FINAL:
+            if job not in self.votes.decided:
+                broken("S2", f"{job}: {daemon.name} tells {state.state} undecided")
+            # Epoch and attempt are of the node's own record, which may differ.
+            told = replace(state, epoch=None, attempt=None)
+            if self._told.setdefault(job, told) != told:
+                broken("S2", f"{job}: {daemon.name} tells another outcome, {state.state}")
+
+    def _check_stored(self, daemon: Daemon, job: JobId) -> None:
+        counts: dict[Digest, int] = {}
+        for name in self.world.names:
+            vote = self.votes.votes.get((name, job))
+            spec = self.specs.get((name, job))
+            if spec is not None and vote is not None and vote.digest == spec:
+                counts[spec] = counts.get(spec, 0) + 1
+        for digest, nodes in counts.items():
+            if nodes >= self.votes.majority:
+                self.accepted_at_s.setdefault(job, self.world.timeline.now)
+                if self.accepted.setdefault(job, digest) != digest:
+                    broken("S9", f"{job}: another spec was accepted under the same id")
+                return
+        broken(
+            "S1",
+            f"{job}: {daemon.name} says accepted, on disk at {max(counts.values(), default=0)}",
+        )
+
+    # Agents
+
+    def on_request(self, agent: AgentProcess, topic: str, body: object) -> None:
+        """Note what an agent sends."""
+        now = agent.host.clock.now()
+        if isinstance(body, Claim):
+            job = JobId(topic.rpartition("/")[2])
+            self.leases.claim(job, agent.holder, body.epoch, now)
+        elif isinstance(body, Beat) and not body.gone:
+            self.leases.beat(agent.name, body, now)
+
+    def on_deadline(self, agent: AgentProcess, job: JobId, deadline: Instant) -> None:
+        """Check that no program is allowed to run for longer than its lease is safe (S7)."""
+        safe = self.leases.safe_until(job, agent.holder)
+        if deadline > safe:
+            late_s = deadline - safe
+            broken("S7", f"{job}: {agent.name} lets it run {late_s:.3f} s past its lease")
+
+    def on_start(self, agent: AgentProcess, effect: StartContainer) -> None:
+        """Check that a start has a lease, and its attempt on a majority's disks (S7)."""
+        self.on_deadline(agent, effect.job, effect.deadline)
+        saved = (self.votes.votes.get((n, effect.job)) for n in self.world.names)
+        known = sum(1 for vote in saved if vote is not None and vote.attempt >= effect.attempt)
+        if known < self.votes.majority:
+            broken("S7", f"{effect.job}: attempt {effect.attempt} starts, {known} nodes know of it")
+
+    def on_begin(self, agent: AgentProcess, container: Container, saved: blob.Saved | None) -> None:
+        """Check what a container starts from (S5)."""
+        job, ref = container.job, container.ref
+        if ref is not None:
+            self.world.count("restores")
+            if saved is None or (saved.job, saved.epoch, saved.seq) != (job, ref.epoch, ref.seq):
+                broken("S5", f"{job}: {agent.name} starts from a damaged checkpoint")
+        else:
+            self.world.count("starts")
+        wins = [w for b, w in self.votes.wins.items() if b[0] == job and b[2] == container.epoch]
+        for win in wins:
+            newest = win.checkpoint
+            older = newest is not None and (ref is None or ref.order < newest.order)
+            if older and newest is not None and (job, newest.manifest) not in self.damaged:
+                start = "its beginning" if ref is None else f"checkpoint {ref.order}"
+                broken("S5", f"{job}: {agent.name} starts from {start}, newest is {newest.order}")
+
+    def on_loose(self, container: Container) -> None:
+        """Check that it is the only program of a strict job that may run (S6)."""
+        job = container.job
+        others = [c for c in self._loose.get(job, []) if c.is_loose and c is not container]
+        self._loose[job] = [*others, container]
+        if not container.plan.strict:
+            return
+        for other in others:
+            if not self._is_excused(other) and not self._is_excused(container):
+                broken(
+                    "S6",
+                    f"{job}: runs at {other.agent} at epoch {other.epoch} and at "
+                    f"{container.agent} at epoch {container.epoch}",
+                )
+
+    def _is_excused(self, container: Container) -> bool:
+        host = container.host
+        return bool(host.paused) or self.world.timeline.now - host.paused_until_s < PAUSE_SLACK_S
+
+    def loose(self) -> list[Container]:
+        """Return the containers that nothing holds."""
+        return [c for found in self._loose.values() for c in found if c.is_loose]
+
+
+def _vote(record: Record) -> Record:
+    """Return what of a record must be on disk before it is said."""
+    return replace(record, version=Record(job=record.job).version, progress=None, note="")

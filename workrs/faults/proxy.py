@@ -147,8 +147,8 @@ class _Passage:
 
     manners: Manners
     writers: list[asyncio.StreamWriter]
-    task: "asyncio.Task[None] | None"
     has_lost: bool = False
+    ended: asyncio.Event = field(default_factory=asyncio.Event)
 
     def reset(self) -> None:
         """Cut both halves off, so that both ends see a reset."""
@@ -157,8 +157,7 @@ class _Passage:
             if found is not None and found.fileno() >= 0:
                 found.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
             writer.transport.abort()
-        if self.task is not None:
-            self.task.cancel()
+        self.ended.set()
 
 
 @dataclass(slots=True)
@@ -172,7 +171,7 @@ class _Keeper:
 
     async def welcome(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Carry one client's bytes to and fro until either end is done."""
-        passage = _Passage(self.manners, [writer], asyncio.current_task())
+        passage = _Passage(self.manners, [writer])
         self.passages.add(passage)
         try:
             back_reader, back_writer = await asyncio.open_connection(*self.behind)
@@ -216,9 +215,9 @@ class _Keeper:
             manners = passage.manners
             if manners.deaf_in if inbound else manners.deaf_out:
                 passage.has_lost = True
-                if not piece:
-                    return
-                continue
+                if piece:
+                    continue
+                await passage.ended.wait()
             delay_s = self.rng.uniform(manners.delay_min_s, manners.delay_max_s)
             due = max(due, clock() + delay_s)
             await waiting.put((due, piece))

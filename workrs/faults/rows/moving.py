@@ -110,15 +110,6 @@ def _cut_off(site: Site, node: str) -> Iterator[None]:
 
 
 @contextmanager
-def _stopped(site: Site, node: str) -> Iterator[None]:
-    site.stop(node)
-    try:
-        yield
-    finally:
-        site.resume(node)
-
-
-@contextmanager
 def _broker_stopped(site: Site, node: str) -> Iterator[None]:
     broker = site.broker_pid(node)
     os.kill(broker, signal.SIGSTOP)
@@ -126,6 +117,27 @@ def _broker_stopped(site: Site, node: str) -> Iterator[None]:
         yield
     finally:
         os.kill(broker, signal.SIGCONT)
+
+
+def _stopped_node(site: Site) -> Injection:
+    """Stop a daemon: agents reach a majority through its broker and stay; a device must not."""
+    with site.injecting("leave-stopped-node") as notes:
+        device = site.device(_IDLE)
+        node = until_home(site, _IDLE)
+        value = f"past {node}"
+        spec = {"function": "echo", "input": value}
+        at_s = notes.mark(node, "fault", "its daemon stands still, its broker goes on")
+        site.stop(node)
+        try:
+            sent = site.load.send(_IDLE, device, spec, value.encode(), 0.0)
+            accepted_s = site.until(f"{sent.bus_id} to be accepted", lambda: sent.accepted_s)
+            notes.figure("accepted", accepted_s - at_s)
+            site.pause(site.rng.uniform(0.0, 2.0))
+        finally:
+            site.resume(node)
+        notes.mark(node, "heal")
+        require_end(site, sent)
+    return notes.done()
 
 
 def _row(name: str, title: str, away: Away, *, within_s: float, quick: int = 0) -> Row:
@@ -147,7 +159,6 @@ ROWS = (
     _row("leave-killed-node", "a node is killed, its broker with it", _killed, within_s=DIES_S),
     _row("leave-killed-broker", "a node's broker is killed", _broker_killed, within_s=DIES_S),
     _row("leave-lost-host", "a node's host vanishes", _cut_off, within_s=SILENT_S, quick=1),
-    _row("leave-stopped-node", "a node's daemon stands still", _stopped, within_s=SILENT_S),
     _row(
         "leave-stopped-broker", "a node's broker stands still", _broker_stopped, within_s=SILENT_S
     ),

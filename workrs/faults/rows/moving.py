@@ -162,4 +162,14 @@ ROWS = (
     _row(
         "leave-stopped-broker", "a node's broker stands still", _broker_stopped, within_s=SILENT_S
     ),
+    Row(
+        name="leave-stopped-node",
+        title="a node's daemon stands still, and a device of it has a new job",
+        passes_when=f"the job is accepted through another node within {SILENT_S:g} s",
+        inject=_stopped_node,
+        plan=MOVING_PLAN,
+        repeat=10,
+        needs=frozenset({NET}),
+        bounds={"accepted": SILENT_S},
+    ),
 )

@@ -27,6 +27,10 @@ from workrs.wire import codec
 from workrs.wire.message import CheckpointState, Function, JobState, State
 
 Functions = Mapping[str, Function]
+REUSED = (
+    "this job id was used before for another spec; its job goes on unchanged. "
+    "Use a new id for a new job"
+)
 
 
 def _function(functions: Functions, name: str, device: ClientId) -> Function:
@@ -126,6 +130,13 @@ def final_state(local: str, record: Record, outcome: Outcome) -> JobState:
     )
 
 
+def waiting_state(local: str, node: str, *, reach: str) -> JobState:
+    """Return what a device sees of a job that *node* keeps and no majority is known to have."""
+    why = reach or f"{node} has not heard yet that a majority of nodes has it"
+    note = f"{why}: the job is kept here and not yet accepted"
+    return JobState(v=1, job=local, state=State.WAITING, note=note)
+
+
 def open_state(local: str, records: Mapping[ClientId, Record], own: Record, nodes: int) -> JobState:
     """Return what a device sees of an accepted, undecided job."""
     led = quorum.leader(records, nodes)
@@ -167,6 +178,8 @@ def plain_word(state: JobState) -> bytes:
     match state.state:
         case State.RUNNING:
             detail = state.progress
+        case State.WAITING:
+            detail = state.note
         case State.SUCCEEDED:
             detail = state.result_url
         case State.REJECTED | State.FAILED | State.EXPIRED | State.CANCELLED:
@@ -178,16 +191,17 @@ def plain_word(state: JobState) -> bytes:
     return text.encode("ascii", "replace")
 
 
-def rejected(name: str, reason: str) -> JobState:
-    """Return the answer to a request that cannot become a job."""
-    return JobState(v=1, job=name[:80], state=State.REJECTED, reason=reason[:REASON_MAX])
+def rejected(name: str, reason: str, retry_after_s: float | None = None) -> JobState:
+    """Return the answer to a request that cannot become a job, or not now."""
+    return JobState(
+        v=1,
+        job=name[:80],
+        state=State.REJECTED,
+        reason=reason[:REASON_MAX],
+        retry_after_s=retry_after_s,
+    )
 
 
 def differs(request: Digest, known: StoredSpec) -> str | None:
     """Return why a request may not reuse the id of *known*, or None when it is the same."""
-    if request == known.request:
-        return None
-    return (
-        "this job id was used before for another spec; its job goes on unchanged. "
-        "Use a new id for a new job"
-    )
+    return None if request == known.request else REUSED

@@ -7,10 +7,11 @@
 
 from dataclasses import replace
 
-from broker import front, teller
+from broker import front, retirement, teller
 from broker.effect import Publish
 from broker.entry import JobEntry
 from broker.event import CancelHeard, SubmitHeard
+from broker.limits import DEVICES_MAX, OPEN_MAX, OPEN_MAX_BYTES, RETRY_AFTER_S
 from broker.node import Node
 from broker.settle import settle
 from workrs.domain import voter
@@ -25,7 +26,7 @@ from workrs.domain.ids import (
     split_job_id,
 )
 from workrs.domain.job import StoredSpec, digest_of
-from workrs.ports.ledger import SaveSpec
+from workrs.ports.ledger import RetiredJob, SaveSpec
 from workrs.wire import codec, topics
 
 
@@ -37,9 +38,13 @@ def on_submit(node: Node, event: SubmitHeard, now: Instant) -> None:
     try:
         # Before functions are looked up: a known job is known though its function is gone.
         request = front.request_of(event.function, event.payload)
-        known = node.entries.get(job_id(event.device, event.local))
+        job = job_id(event.device, event.local)
+        known = node.entries.get(job)
         if known is not None and known.stored is not None:
             _answer_known(node, known, request, now, plain=plain)
+            return
+        if known is None and (kept := node.find_retired(job)) is not None:
+            _answer_retired(node, event, request, kept)
             return
         if plain:
             stored = front.take_run(
@@ -50,17 +55,39 @@ def on_submit(node: Node, event: SubmitHeard, now: Instant) -> None:
     except WireError as error:
         teller.reject(node, event.device, event.local, str(error), plain=plain)
         return
-    old = node.retired(stored.job) if stored.job not in node.entries else None
-    if old is not None:
-        reason = "this job has ended and its result is no longer kept; use a new id"
-        teller.reject(node, event.device, event.local, reason, plain=plain)
+    if known is None and (full := _is_full(node)):
+        teller.reject(
+            node, event.device, event.local, full, plain=plain, retry_after_s=RETRY_AFTER_S
+        )
         return
     entry = node.entry(stored.job)
     if entry.is_open:
         _store(node, entry, stored)
+        entry.waiting_since = now
+        node.minority.arriving.append((now, entry.job))
         settle(node, entry, now)
     else:
         teller.tell(node, entry, now, again=True)
+
+
+def _is_full(node: Node) -> str:
+    """Return why the node takes no new job now, or nothing."""
+    jobs_open = len(node.entries) - node.jobs_decided
+    if jobs_open < OPEN_MAX and node.open_bytes < OPEN_MAX_BYTES:
+        return ""
+    return (
+        f"{node.name} has {jobs_open} open jobs with {node.open_bytes >> 20} MiB of specs, as "
+        f"much as it keeps: submit again in {RETRY_AFTER_S:g} s"
+    )
+
+
+def _answer_retired(node: Node, event: SubmitHeard, request: Digest, kept: RetiredJob) -> None:
+    """Say how a job ended that has left the bus, to who sent this very job."""
+    plain = bool(event.function)
+    if kept.request in ("", request):
+        teller.tell_retired(node, event.device, event.local, kept, plain=plain)
+    else:
+        teller.reject(node, event.device, event.local, front.REUSED, plain=plain)
 
 
 def _answer_known(
@@ -78,6 +105,7 @@ def _answer_known(
         # Not yet on a majority: show the spec and the vote again, a peer may have missed them.
         show_spec(node, entry)
         node.repeat(entry)
+        teller.tell(node, entry, now, again=True)
 
 
 def _store(node: Node, entry: JobEntry, stored: StoredSpec) -> None:
@@ -97,22 +125,33 @@ def store(
 ) -> None:
     """Take a spec as this node's own vote, or only to read it when the job is decided."""
     entry.stored = stored
-    entry.payload = payload
+    node.note_spec(entry, payload)
     entry.origin = origin
     node.effects.changes.append(SaveSpec(job=entry.job, digest=digest, payload=payload))
-    if entry.is_open:
+    if entry.record.abstains:
+        entry.copied = digest
+    elif entry.is_open:
         node.change(entry, replace(entry.vote, record=replace(entry.record, digest=digest)))
+    else:
+        retirement.slim(node, entry)
 
 
 def show_spec(node: Node, entry: JobEntry) -> None:
     """Publish the spec under this node's name."""
-    if entry.payload is not None:
-        node.say(Publish(topics.node(node.name, "spec", entry.job), entry.payload))
+    payload = entry.payload
+    if payload is None and node.payload is not None and entry.stored is not None:
+        payload = node.payload(entry.job)
+    if payload is not None:
+        node.say(Publish(topics.node(node.name, "spec", entry.job), payload))
 
 
 def hear_device(node: Node, device: ClientId) -> None:
     """Note that the device speaks to this node now."""
-    node.local_devices.add(device)
+    devices = node.local_devices
+    devices.pop(device, None)
+    devices[device] = None
+    if len(devices) > DEVICES_MAX:
+        del devices[next(iter(devices))]
 
 
 def on_cancel(node: Node, event: CancelHeard, now: Instant) -> None:
@@ -120,14 +159,24 @@ def on_cancel(node: Node, event: CancelHeard, now: Instant) -> None:
     if not event.via:
         hear_device(node, event.device)
     else:
-        node.local_devices.discard(event.device)
+        node.local_devices.pop(event.device, None)
     entry = node.entries.get(job_id(event.device, event.local))
     if entry is None:
         if not event.via:
-            reason = "there is no job of this id to cancel"
-            teller.reject(node, event.device, event.local, reason, plain=False)
+            _refuse_cancel(node, event)
         return
     request_cancel(node, entry, now)
+
+
+def _refuse_cancel(node: Node, event: CancelHeard) -> None:
+    """Say why nothing is there to cancel: it has ended long ago, or is not known here."""
+    kept = node.find_retired(job_id(event.device, event.local))
+    if kept is not None:
+        teller.tell_retired(node, event.device, event.local, kept, plain=False)
+        return
+    reach = teller.reach(node)
+    reason = "there is no job of this id to cancel" + (f", but {reach}" if reach else "")
+    teller.reject(node, event.device, event.local, reason, plain=False)
 
 
 def request_cancel(node: Node, entry: JobEntry, now: Instant) -> None:

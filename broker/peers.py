@@ -9,7 +9,7 @@
    emptied topic is not told to a bridge that was down.
 """
 
-from broker import dispatcher, intake, proposer, teller
+from broker import admission, dispatcher, intake, proposer, retirement, teller
 from broker.effect import Publish
 from broker.entry import RIVALS_MAX, JobEntry
 from broker.event import PeerRecordSeen, PeerSpecSeen, PeerStateSeen
@@ -20,6 +20,7 @@ from workrs.domain import quorum, voter
 from workrs.domain.errors import WireError
 from workrs.domain.ids import ClientId, Instant
 from workrs.domain.job import digest_of, owner
+from workrs.domain.record import Record
 from workrs.wire import topics
 
 REPEAT_S = 1.0
@@ -32,15 +33,19 @@ def on_record(node: Node, event: PeerRecordSeen, now: Instant) -> None:
     if peer not in node.settings.nodes:
         node.dropped += 1
         return
-    if record.job not in node.entries and node.retired(record.job) is not None:
+    admission.see_record(node, peer, record)
+    known = node.entries.get(record.job)
+    if known is None and (record.retired or _is_blank(record)):
+        return
+    if known is None and (kept := node.find_retired(record.job)) is not None:
         node.say(Publish(topics.record(peer, record.job), b""))
+        retirement.answer(node, record.job, kept)
         return
     entry = node.entry(record.job)
-    is_news = entry.see(peer, record)
     if not entry.is_open:
-        if record.decided is None:
-            _tell_decision(node, entry, now)
+        _on_late_record(node, entry, event, now)
         return
+    is_news = entry.see(peer, record)
     if not is_news:
         return
     if record.cancel and (vote := voter.cancel(entry.vote)) is not None:
@@ -50,6 +55,23 @@ def on_record(node: Node, event: PeerRecordSeen, now: Instant) -> None:
         _adopt_majority(node, entry)
     dispatcher.stand_back(node, entry, now)
     settle(node, entry, now)
+
+
+def _is_blank(record: Record) -> bool:
+    """Return whether a record says only that its node knows nothing of the job."""
+    known = (record.digest, record.epoch, record.cancel, record.decided, record.abstains)
+    return known == (None, 0, False, None, False)
+
+
+def _on_late_record(node: Node, entry: JobEntry, event: PeerRecordSeen, now: Instant) -> None:
+    """Note that a peer has the decision, or tell it."""
+    if event.record.decided is None:
+        _tell_decision(node, entry, now)
+        return
+    entry.knows.add(event.node)
+    if event.record.retired and not entry.is_over:
+        entry.is_over = True
+        node.poke(entry.job, now)
 
 
 def _tell_decision(node: Node, entry: JobEntry, now: Instant) -> None:
@@ -67,18 +89,21 @@ def on_spec(node: Node, event: PeerSpecSeen, now: Instant) -> None:
         node.dropped += 1
         return
     known = node.entries.get(event.job)
-    if known is None and node.retired(event.job) is not None:
+    if known is None and (kept := node.find_retired(event.job)) is not None:
         node.say(Publish(topics.node(event.node, "spec", event.job), b""))
+        retirement.answer(node, event.job, kept)
         return
     digest = digest_of(event.payload)
     has_spec = known is not None and known.stored is not None
-    if known is not None and has_spec and (known.record.digest == digest or not known.is_open):
-        return
+    if known is not None and has_spec:
+        own = known.record.digest or known.copied
+        if own == digest or not known.is_open:
+            return
     try:
         stored = read_stored(event.job, event.payload)
     except WireError as error:
         node.dropped += 1
-        node.fact("peer_spec_dropped", job=event.job, node=event.node, reason=str(error))
+        node.fact_limited("peer_spec_dropped", job=event.job, node=event.node, reason=str(error))
         return
     entry = node.entry(event.job)
     if entry.stored is not None:
@@ -87,7 +112,7 @@ def on_spec(node: Node, event: PeerSpecSeen, now: Instant) -> None:
         _adopt_majority(node, entry)
     else:
         # The device spoke to that node, so that node answers it.
-        node.local_devices.discard(owner(event.job))
+        node.local_devices.pop(owner(event.job), None)
         intake.store(node, entry, stored, event.payload, digest, origin=event.node)
     settle(node, entry, now)
 
@@ -115,7 +140,11 @@ def on_state(node: Node, event: PeerStateSeen, now: Instant) -> None:
     if event.node == node.name or event.node not in node.settings.nodes:
         return
     was = node.peers.get(event.node)
-    node.peers[event.node] = Peer(now, event.state.live, event.state.blobs_url)
+    state = event.state
+    node.peers[event.node] = Peer(now, state.live, state.blobs_url, ready=state.ready)
+    admission.see_state(node, event.node, state)
+    if node.admission.votes:
+        admission.raise_generation(node, state.generation)
     if was is not None and was.heard and was.live == event.state.live:
         return
     if event.state.timing != node.settings.timing:
@@ -147,6 +176,8 @@ def check_silent(node: Node, now: Instant) -> None:
 def _lose(node: Node, name: ClientId, now: Instant) -> None:
     """Show the undecided jobs of a dead peer, for whoever missed them."""
     node.fact("peer_down", node=name)
+    if not node.admission.votes:
+        return
     for entry in list(node.entries.values()):
         if entry.is_open and entry.origin == name:
             intake.show_spec(node, entry)

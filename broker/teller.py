@@ -1,18 +1,28 @@
 """What a device is told, and when.
 
-1. *accepted* is said only after a majority has the job on disk.
+1. *accepted* is said only after a majority has the job on disk; *waiting* while that lasts.
 2. Final states are said on every node; those before only where the device was last heard.
 3. The same is not said twice, unless the device asks again.
 """
+
+from dataclasses import replace
 
 from broker import front
 from broker.effect import Publish
 from broker.entry import JobEntry
 from broker.node import Node
-from workrs.domain.ids import Instant, split_job_id
-from workrs.domain.job import owner
+from workrs.domain.ids import ClientId, Instant, LocalJobId, job_id, split_job_id
+from workrs.domain.job import RESULT_GONE, Verdict
+from workrs.domain.record import Record
+from workrs.ports.ledger import RetiredJob
 from workrs.wire import topics
 from workrs.wire.message import JobState, State
+
+WAITING_S = 1.0
+"""How long a majority may take before a device is told that its job waits for one; the next
+beat of the node says it, so 1.5 s in the mean."""
+LINE_MAX = 300
+"""Characters of a refusal's reason in the log: the device gets all of it."""
 
 
 def tell(node: Node, entry: JobEntry, now: Instant, *, again: bool = False) -> None:
@@ -21,14 +31,39 @@ def tell(node: Node, entry: JobEntry, now: Instant, *, again: bool = False) -> N
     device, local = split_job_id(entry.job)
     if decided is not None:
         state = front.final_state(local, entry.record, decided)
-    elif device in node.local_devices and entry.check_stored(node.size):
-        if entry.told is None:
+    elif device not in node.local_devices:
+        return
+    elif entry.check_stored(node.size):
+        if entry.told is None or entry.told.state is State.WAITING:
             _say(node, entry, JobState(v=1, job=local, state=State.ACCEPTED), now)
         state = front.open_state(local, entry.records, entry.record, node.size)
+        if not node.minority.quorum:
+            node.minority.noted[entry.job] = None
+            state = replace(state, note=_minority_note(node, entry))
+    elif _is_waiting(node, entry, now):
+        state = front.waiting_state(local, node.name, reach=reach(node))
     else:
         return
     if again or _is_news(entry, state):
         _say(node, entry, state, now)
+
+
+def reach(node: Node) -> str:
+    """Return how many nodes a node reaches if they are too few, else nothing."""
+    if node.minority.quorum:
+        return ""
+    return f"{node.name} reaches {node.minority.heard} of {node.size} nodes"
+
+
+def _minority_note(node: Node, entry: JobEntry) -> str:
+    kept = "it is to be cancelled; " if entry.record.cancel else ""
+    return f"{kept}{reach(node)}: until it reaches a majority nothing is decided here"
+
+
+def _is_waiting(node: Node, entry: JobEntry, now: Instant) -> bool:
+    """Return whether it is time to say that no majority has the job yet."""
+    since = entry.waiting_since
+    return not node.minority.quorum or (since is not None and now >= since + WAITING_S)
 
 
 def _is_news(entry: JobEntry, state: JobState) -> bool:
@@ -65,20 +100,37 @@ def _expiry_s(entry: JobEntry, now: Instant) -> int | None:
     return max(1, int(left))
 
 
-def reject(node: Node, device: str, name: str, reason: str, *, plain: bool) -> None:
+def reject(
+    node: Node,
+    device: str,
+    name: str,
+    reason: str,
+    *,
+    plain: bool,
+    retry_after_s: float | None = None,
+) -> None:
     """Refuse a request. Not retained: the id may belong to a job that goes on."""
     node.dropped += 1
-    node.fact("request_rejected", device=device, name=name[:80], reason=reason)
-    state = front.rejected(name, reason)
+    node.fact_limited("request_rejected", device=device, name=name[:80], reason=reason[:LINE_MAX])
+    _answer(node, device, front.rejected(name, reason, retry_after_s), plain=plain)
+
+
+def tell_retired(node: Node, device: str, name: str, kept: RetiredJob, *, plain: bool) -> None:
+    """Tell how a job ended that has left the bus. Not retained: it would stay for ever."""
+    if plain and kept.short.verdict is Verdict.SUCCEEDED:
+        # The plain word promises a result on the topic beside it, and there is none any more.
+        reason = f"{RESULT_GONE}: it succeeded; use a new id for a new job"
+        _answer(node, device, front.rejected(name, reason), plain=True)
+        return
+    record = Record(job=job_id(ClientId(device), LocalJobId(name)))
+    record = replace(record, epoch=kept.epoch, attempt=kept.attempt)
+    _answer(node, device, front.final_state(name, record, kept.short), plain=plain)
+
+
+def _answer(node: Node, device: str, state: JobState, *, plain: bool) -> None:
+    name = state.job
     if plain:
         body = front.plain_word(state)
         node.say(Publish(topics.down(device, name, "state"), body, retain=False))
     else:
         node.say(Publish(topics.down(device, name), state, retain=False))
-
-
-def forget(node: Node, entry: JobEntry) -> None:
-    """Empty what this node's broker retains for the device."""
-    device, local = owner(entry.job), split_job_id(entry.job)[1]
-    for rest in ((), ("state",), ("out",)):
-        node.say(Publish(topics.down(device, local, *rest), b""))

@@ -7,13 +7,22 @@ the same disk is a restart. What one holds to, the other must, too.
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from broker.ledger import create_ledger, open_ledger
 from workrs.domain.errors import LedgerError
 from workrs.domain.ids import ClientId, Epoch, JobId
-from workrs.domain.job import JobSpec, Outcome, StoredSpec, Verdict, digest_of
+from workrs.domain.job import (
+    RESULT_GONE,
+    SHORT_REASON_MAX,
+    JobSpec,
+    Outcome,
+    StoredSpec,
+    Verdict,
+    digest_of,
+)
 from workrs.domain.record import (
     Accepted,
     CheckpointRef,
@@ -22,7 +31,16 @@ from workrs.domain.record import (
     Record,
     Version,
 )
-from workrs.ports.ledger import Ledger, NoteHistory, RetireJob, SavedJob, SaveRecord, SaveSpec
+from workrs.ports.ledger import (
+    Ledger,
+    NoteHistory,
+    RetiredJob,
+    RetireJob,
+    SavedJob,
+    SaveRecord,
+    SaveSpec,
+    SweepJob,
+)
 from workrs.testing.ledger import MemoryDisk, MemoryLedger
 from workrs.wire import codec
 
@@ -133,33 +151,72 @@ def test_a_decision_is_stamped_once(start: Start) -> None:
     assert jobs(ledger)[JOB].decided_wall_s == 1_000.0
 
 
-def test_a_retired_job_leaves_its_two_digests(start: Start) -> None:
+def kept(**changes: Any) -> RetiredJob:
+    """Return what a ledger keeps of the job once it is retired."""
+    short = Outcome(verdict=Verdict.SUCCEEDED, exit_code=0, reason=RESULT_GONE)
+    known = RetiredJob(
+        request=REQUEST, outcome=DONE.digest(), short=short, epoch=Epoch(3), attempt=2
+    )
+    return replace(known, **changes)
+
+
+def test_a_retired_job_leaves_its_digests_and_its_verdict(start: Start) -> None:
     ledger = start()
     ledger.commit([SAVE_SPEC, SaveRecord(record=DECIDED)])
     assert ledger.retired(JOB) is None
     ledger.commit([RetireJob(job=JOB)])
     assert jobs(ledger) == {}
-    assert start().retired(JOB) == (REQUEST, DONE.digest())
+    assert start().retired(JOB) == kept()
 
 
 def test_a_job_may_be_decided_and_retired_in_one_commit(start: Start) -> None:
     ledger = start()
     ledger.commit([SAVE_SPEC, SaveRecord(record=DECIDED), RetireJob(job=JOB)])
-    assert ledger.retired(JOB) == (REQUEST, DONE.digest())
+    assert ledger.retired(JOB) == kept()
 
 
 def test_a_job_closed_without_a_spec_is_retired_with_an_empty_request(start: Start) -> None:
     ledger = start()
     ledger.commit([SaveRecord(record=replace(DECIDED, digest=None)), RetireJob(job=JOB)])
-    assert ledger.retired(JOB) == ("", DONE.digest())
+    assert ledger.retired(JOB) == kept(request="")
 
 
 def test_retiring_again_or_an_unknown_job_changes_nothing(start: Start) -> None:
     ledger = start()
     ledger.commit([SAVE_SPEC, SaveRecord(record=DECIDED), RetireJob(job=JOB)])
     ledger.commit([RetireJob(job=JOB), RetireJob(job=OTHER)])
-    assert ledger.retired(JOB) == (REQUEST, DONE.digest())
+    assert ledger.retired(JOB) == kept()
     assert ledger.retired(OTHER) is None
+
+
+def test_of_a_long_reason_the_beginning_is_kept(start: Start) -> None:
+    failed = Outcome(verdict=Verdict.FAILED, exit_code=3, reason="\N{SNOWMAN}" * 4000)
+    record = replace(DECIDED, decided=failed, decided_digest=failed.digest(), attempt=0)
+    ledger = start()
+    ledger.commit([SAVE_SPEC, SaveRecord(record=record), RetireJob(job=JOB)])
+    short = replace(failed, reason="\N{SNOWMAN}" * SHORT_REASON_MAX)
+    assert ledger.retired(JOB) == kept(short=short, outcome=failed.digest(), attempt=0)
+
+
+def test_a_retired_job_is_unswept_until_it_is_noted(start: Start) -> None:
+    ledger = start()
+    ledger.commit([SAVE_SPEC, SaveRecord(record=DECIDED), RetireJob(job=JOB)])
+    assert list(start().unswept()) == [JOB]
+    ledger = start()
+    ledger.commit([SweepJob(job=JOB), SweepJob(job=OTHER)])
+    assert list(ledger.unswept()) == []
+    assert list(start().unswept()) == []
+    assert start().retired(JOB) == kept()
+
+
+def test_the_spec_of_a_job_is_read_back_until_it_is_retired(start: Start) -> None:
+    ledger = start()
+    assert ledger.payload(JOB) is None
+    ledger.commit([SAVE_SPEC, SaveRecord(record=DECIDED)])
+    assert start().payload(JOB) == PAYLOAD
+    ledger = start()
+    ledger.commit([RetireJob(job=JOB)])
+    assert ledger.payload(JOB) is None
 
 
 LATE_SPEC = replace(SAVE_SPEC, digest=digest_of(b"late"))

@@ -16,6 +16,7 @@ from workrs.domain.ids import Digest, Epoch, JobId
 from workrs.domain.job import INLINE_MAX_BYTES, REASON_MAX, Outcome, StoredSpec
 from workrs.domain.lease import LeaseTiming
 from workrs.domain.record import CheckpointRef, Incarnation
+from workrs.domain.rollback import Seen
 
 _CLOSED = {"extra": "forbid"}
 INCARNATION_MAX = 2**53
@@ -181,6 +182,14 @@ class NodeState:
     ready: bool = True
     """False while it may not vote; `health` says why."""
     health: str = "ok"
+    generation: int = 0
+    """Of its votes."""
+    rejoining: bool = False
+    """It lost its disk: it does not vote, and whoever sees its generation raises its own to it."""
+    serial: int = 0
+    """Commits of its ledger."""
+    seen: Mapping[str, Seen] = field(default_factory=dict)
+    """The most it ever saw of each other node's disk."""
     software: str = ""
     blobs_url: str = ""
     timing: LeaseTiming = field(default_factory=LeaseTiming)
@@ -191,6 +200,10 @@ class NodeState:
     agents: int = 0
     dropped: int = 0
     """Messages refused since the start."""
+    quorum: bool = True
+    """False while it hears no majority of nodes: nothing is accepted or decided there."""
+    nodes_heard: int = 0
+    """Nodes that give it signs of life, itself included; 0: it does not say."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -235,6 +248,8 @@ class OrderReply:
 class State(StrEnum):
     """Where a job stands, as its device sees it."""
 
+    WAITING = "waiting"
+    """Kept by the node that says so, which reaches no majority: not accepted yet."""
     ACCEPTED = "accepted"
     QUEUED = "queued"
     RUNNING = "running"
@@ -275,6 +290,8 @@ class JobState:
     result_b64: str | None = None
     result_url: str | None = None
     reason: str | None = None
+    retry_after_s: float | None = None
+    """With *rejected*: the node has no room now. The same request may be taken after that."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -135,6 +135,10 @@ class ClusterView:
         record = codec.decode(Record, payload)
         if record.job != job:
             raise WireError(f"record of {record.job} shown as {job}")
+        if record.retired:
+            # An answer to whoever did not know: the job has left the bus there.
+            _put(self._records, job, node, None)
+            return
         known = self._records.get(job, {}).get(node)
         if known is None or record.version >= known.version:
             _put(self._records, job, node, record)

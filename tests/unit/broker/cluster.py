@@ -14,10 +14,17 @@ from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from broker import brain
+from broker import brain, ledger_copy
 from broker.agents import AgentTable
-from broker.effect import Effects, Publish
-from broker.event import BrokerEmptied, Event, Ticked
+from broker.effect import Effects, Publish, ReadPeerLedger
+from broker.event import (
+    BrokerEmptied,
+    CopiedAgent,
+    Event,
+    PeerLedgerFailed,
+    PeerLedgerRead,
+    Ticked,
+)
 from broker.inbox import Dropped, parse
 from broker.node import Node, NodeSettings
 from workrs.domain.dispatch import AgentProfile
@@ -27,6 +34,7 @@ from workrs.domain.lease import LeaseTiming
 from workrs.domain.quorum import majority
 from workrs.domain.record import CheckpointRef, Holder, Incarnation, Record
 from workrs.ports.bus import Message
+from workrs.ports.ledger import Rejoin, Standing
 from workrs.testing.ledger import MemoryDisk, MemoryLedger
 from workrs.wire import codec, message, topics
 from workrs.wire.message import Function, Held, JobState, Offer, State
@@ -54,6 +62,8 @@ class Cluster:
     """Pairs of nodes whose bridges are down."""
     heard: list[tuple[str, Publish]] = field(default_factory=list)
     """Everything published, by whom."""
+    halted: dict[str, str] = field(default_factory=dict)
+    """Nodes that ended by themselves, and why."""
     retained: dict[str, dict[str, Publish]] = field(default_factory=dict)
     """By node: what it retains on its own broker."""
 
@@ -81,9 +91,7 @@ class Cluster:
             incarnation=Incarnation(ledger.boot, f"{name}-{ledger.boot}"),
         )
         node = Node(settings, ledger.retired, AgentTable(TIMING.ttl_s))
-        for saved in ledger.load():
-            ago_s = self.now - (saved.decided_wall_s or self.now)
-            brain.restore(node, saved.record, saved.payload, Instant(self.now), ago_s)
+        brain.start(node, ledger, Instant(self.now), self.now)
         self.ledgers[name] = ledger
         self.nodes[name] = node
 
@@ -104,6 +112,11 @@ class Cluster:
         for name in names:
             for peer in self.names:
                 self._reconnect(name, peer)
+
+    def lose_disk(self, name: str) -> None:
+        """Take a node away, and its disk for good; make an empty one for its re-admission."""
+        self.stop(name)
+        self.disks[name] = MemoryDisk(standing=Standing(rejoin=Rejoin.UNDER_WAY))
 
     def part(self, name: str, *peers: str) -> None:
         """Cut the bridges between a node and some others, both ways."""
@@ -137,14 +150,38 @@ class Cluster:
             at, batch = todo.popleft()
             if at in self.down:
                 continue
-            for publish in self.handle(at, batch).publishes:
+            effects = self.handle(at, batch)
+            for publish in effects.publishes:
                 todo.extend(self._bridge(at, publish))
+            todo.extend((at, self._read(at, wanted)) for wanted in effects.reads)
+
+    def _read(self, name: str, wanted: ReadPeerLedger) -> list[Event]:
+        """Read a peer's ledger as over HTTP."""
+        peer = wanted.node
+        if peer in self.down or frozenset((name, peer)) in self.cut:
+            return [PeerLedgerFailed(peer, wanted.generation, "no answer")]
+        agents = [
+            CopiedAgent(a.client, a.incarnation) for a in self.nodes[peer].agents.entries.values()
+        ]
+        try:
+            found = list(ledger_copy.lines(self.ledgers[peer], agents, wanted.generation))
+        except ledger_copy.StaleGenerationError as error:
+            return [PeerLedgerFailed(peer, wanted.generation, str(error))]
+        read = [codec.decode(ledger_copy.Line, line) for line in found]
+        parts = [ledger_copy.part_of(wanted, [line]) for line in read[:-1]]
+        return [*parts, PeerLedgerRead(peer, wanted.generation)]
 
     def handle(self, name: str, batch: list[Event]) -> Effects:
         """Let one node handle a batch, commit it, and check what it may say."""
         node = self.nodes[name]
         effects = brain.handle(node, batch, Instant(self.now))
+        if effects.halt:
+            self.halted[name] = effects.halt
+            self.down.add(name)
+            return Effects()
         self.ledgers[name].commit(effects.changes)
+        assert self.ledgers[name].standing.serial == node.admission.serial
+        assert self.ledgers[name].standing.generation == node.generation
         assert node.wake_at() > self.now, f"{name} would spin"
         for publish in effects.publishes:
             self.heard.append((name, publish))
@@ -157,7 +194,11 @@ class Cluster:
 
     def _check(self, name: str, publish: Publish) -> None:
         body = publish.body
-        if isinstance(body, Record):
+        if isinstance(body, Record) and body.retired:
+            # Retired on disk, and never retained: it would stay for ever.
+            assert self.disks[name].retired[body.job].outcome == body.decided_digest
+            assert not publish.retain
+        elif isinstance(body, Record):
             saved = self.disks[name].jobs.get(body.job)
             assert _vote(body) == _vote(saved.record if saved else Record(job=body.job))
         if isinstance(body, JobState) and body.state is State.ACCEPTED:
@@ -172,6 +213,9 @@ class Cluster:
                 for d in self.disks.values()
                 if body.job in d.jobs
             } - {None}
+            decided |= {
+                d.retired[body.job].outcome for d in self.disks.values() if body.job in d.retired
+            }
             assert len(decided) == 1, "two outcomes"
 
     def _bridge(self, origin: str, publish: Publish) -> list[tuple[str, list[Event]]]:

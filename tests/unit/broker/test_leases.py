@@ -72,11 +72,17 @@ def test_a_claim_of_another_spec_is_refused() -> None:
     assert holders(cluster, job) == [(0, None)] * 3
 
 
-def test_a_claim_of_an_unknown_job_says_nothing() -> None:
-    cluster = Cluster(1)
+def test_a_claim_of_an_unknown_job_is_answered_and_leaves_no_trace() -> None:
+    cluster = Cluster(3)
     before = len(cluster.heard)
     Agent(cluster).claim("pump-7_j9", 1, digest_of(b"x"))
-    assert cluster.heard[before:] == []
+    said = dict(cluster.heard[before:])
+    assert set(said) == set(cluster.names)
+    for publish in said.values():
+        assert isinstance(publish.body, Record)
+        assert (publish.body.epoch, publish.body.holder, publish.body.digest) == (0, None, None)
+        assert not publish.retain
+    assert not any(node.entries for node in cluster.nodes.values())
 
 
 def test_a_node_never_holds_a_lease_as_an_agent() -> None:

@@ -1,0 +1,41 @@
+"""How much a node keeps of anything that grows with names or with time.
+
+The numbers stand here and nowhere else; what happens at each is said beside it, and in
+docs/architecture.md, "Limits". None of them is reached in normal use: they are what a flood,
+a broken client or a year of service meets instead of the end of the memory.
+"""
+
+from typing import Final
+
+OPEN_MAX: Final = 100_000
+"""Open jobs. A submit beyond is rejected with `retry_after_s`. Peers' jobs are always taken:
+each node refuses by the same number, so all together pass it by what is on its way."""
+OPEN_MAX_BYTES: Final = 384 << 20
+"""What the specs of open jobs take at a broker. Beyond: as above."""
+RETRY_AFTER_S: Final = 30.0
+"""What a device is told to wait when a node has no room."""
+DECIDED_MAX: Final = 200_000
+"""Decided jobs on the bus. Beyond, the oldest are retired before their retention has passed."""
+DECIDED_MAX_BYTES: Final = 512 << 20
+"""What specs, records and results of decided jobs take at a broker. Beyond: as above."""
+EARLY_PER_BEAT: Final = 1_000
+"""Jobs retired early in one beat, so that a flood of them holds up no vote."""
+AGENTS_MAX: Final = 10_000
+"""Agents in the table. A new one takes the place of the one gone longest, or is not heard."""
+AGENT_FORGET_S: Final = 86_400.0
+"""After how long an agent that is gone and holds nothing is forgotten; its view expires."""
+DEVICES_MAX: Final = 100_000
+"""Devices that are told what their jobs pass through. Beyond, the one silent longest hears
+only how its jobs end, until it speaks again."""
+AVOIDED_MAX: Final = 100
+"""Agents that let an offer of a job lapse. Beyond, all get another chance."""
+LINES_PER_BEAT: Final = 20
+"""Lines of one event in the log that clients can cause. The rest of the beat is counted."""
+SWEEPS_PER_BEAT: Final = 100
+"""Retired jobs whose topics are emptied once more in one beat."""
+NOTICES_PER_BEAT: Final = 100
+"""Devices told in one beat that their node hears no majority, or hears one again."""
+HISTORY_TEXT_MAX: Final = 200
+"""Characters of a text in a line of history."""
+BLOB_DROPS_MAX: Final = 100_000
+"""Retired jobs whose blobs wait to be removed. Beyond, the hourly round finds them."""

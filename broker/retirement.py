@@ -1,0 +1,158 @@
+"""Taking decided jobs off the bus, answering for them afterwards, leaving nothing behind.
+
+1. A job is retired when its result was kept long enough, every live node is known to have the
+   decision, and a majority of all nodes has it on disk. A node that is dead for good holds
+   nothing up; one that comes back is told.
+2. Whoever asks for a retired job, or shows anything of it but its short form, is answered by
+   the short form: not retained, in a version of its own.
+3. What the own broker keeps of a retired job is emptied at once, and again on every new
+   connection until it was said on one that held: a link that dies between the commit and
+   the publishing leaves nothing behind.
+"""
+
+from dataclasses import replace
+from itertools import islice
+
+from broker.effect import Publish
+from broker.entry import JobEntry
+from broker.limits import DECIDED_MAX, DECIDED_MAX_BYTES, EARLY_PER_BEAT, SWEEPS_PER_BEAT
+from broker.node import Node
+from workrs.domain import quorum
+from workrs.domain.ids import Digest, Instant, JobId, split_job_id
+from workrs.domain.job import StoredSpec, shortened
+from workrs.domain.quorum import Tally
+from workrs.domain.record import Record
+from workrs.ports.ledger import RetiredJob, SweepJob
+from workrs.wire import topics
+
+RETIRE_RETRY_S = 60.0
+"""How long to wait with retiring a job that a peer is not known to know as decided."""
+RETENTION_UNKNOWN_S = 86400.0
+"""How long a decided job is kept whose spec this node has not seen, or not yet."""
+SWEPT_S = 15.0
+"""How long a connection must hold after the emptying for it to be believed: three keepalives."""
+_ENTRY_BYTES = 1_000
+"""What a record takes at a broker, its texts not counted."""
+
+
+def begin(node: Node, entry: JobEntry) -> None:
+    """Note who knows the decision, and let go of what a decided job needs no more."""
+    entry.knows = {name for name, record in entry.records.items() if record.decided is not None}
+    entry.is_over = any(record.retired for record in entry.records.values())
+    entry.records = {node.name: entry.record}
+    entry.tally, entry.rivals, entry.avoid = Tally(), {}, frozenset()
+    node.note_decided(entry, _size_bytes(node, entry))
+    slim(node, entry)
+
+
+def slim(node: Node, entry: JobEntry) -> None:
+    """Keep of a decided job's spec only what is still asked; the ledger has the whole."""
+    if entry.stored is not None:
+        spec = replace(entry.stored.spec, input=None, input_b64=None, files={}, env={})
+        entry.stored = replace(entry.stored, spec=spec)
+    if node.payload is not None:
+        entry.payload = None
+
+
+def _size_bytes(node: Node, entry: JobEntry) -> int:
+    decided = entry.record.decided
+    texts = (decided.result, decided.result_b64, decided.reason) if decided else ()
+    result_bytes = sum(len(text) for text in texts if text)
+    spec_bytes = len(entry.payload or b"")
+    return (node.size + 1) * (result_bytes + _ENTRY_BYTES) + node.size * spec_bytes
+
+
+def consider(node: Node, entry: JobEntry, now: Instant) -> None:
+    """Take a decided job off the bus once its result has been kept long enough."""
+    due = _due(entry)
+    if now < due:
+        node.poke(entry.job, due)
+        return
+    if len(entry.knows) < quorum.majority(node.size) or not entry.knows.issuperset(
+        node.live_nodes()
+    ):
+        # A peer that has retired it shows nothing any more: it answers the repetition.
+        node.repeat(entry)
+        node.poke(entry.job, Instant(now + RETIRE_RETRY_S))
+        return
+    _retire(node, entry, now)
+
+
+def _due(entry: JobEntry) -> Instant:
+    if entry.is_over:
+        return entry.decided_at
+    retention_s = entry.stored.spec.retention_s if entry.stored else RETENTION_UNKNOWN_S
+    return Instant(entry.decided_at + retention_s)
+
+
+def _retire(node: Node, entry: JobEntry, now: Instant) -> None:
+    record, job = entry.record, entry.job
+    assert record.decided is not None
+    node.note("retired", job)
+    node.retire(entry, _kept(entry.stored, record))
+    _empty(node, job)
+    node.sweep.said.append((now, job))
+
+
+def _kept(stored: StoredSpec | None, record: Record) -> RetiredJob:
+    """Return what the ledger keeps, for questions that come before it is on disk."""
+    assert record.decided is not None
+    return RetiredJob(
+        request=stored.request if stored else Digest(""),
+        outcome=record.decided_digest or record.decided.digest(),
+        short=shortened(record.decided),
+        epoch=record.epoch,
+        attempt=record.attempt,
+    )
+
+
+def _empty(node: Node, job: JobId) -> None:
+    """Empty what the own broker keeps, what bridges brought of the peers included."""
+    device, local = split_job_id(job)
+    for name in node.settings.nodes:
+        node.say(Publish(topics.record(name, job), b""))
+        node.say(Publish(topics.node(name, "spec", job), b""))
+    for rest in ((), ("state",), ("out",)):
+        node.say(Publish(topics.down(device, local, *rest), b""))
+
+
+def answer(node: Node, job: JobId, kept: RetiredJob) -> None:
+    """Tell the decision of a retired job to whoever listens."""
+    record = Record(
+        job=job,
+        epoch=kept.epoch,
+        attempt=kept.attempt,
+        decided=kept.short,
+        decided_digest=kept.outcome,
+        retired=True,
+    )
+    node.reply(record)
+
+
+def on_beat(node: Node, now: Instant) -> None:
+    """Make room, and go on emptying what may be left: a few each time."""
+    _make_room(node, now)
+    sweep = node.sweep
+    for _ in range(min(SWEEPS_PER_BEAT, len(sweep.todo))):
+        job = sweep.todo.popleft()
+        if job not in node.entries:
+            _empty(node, job)
+            sweep.said.append((now, job))
+    while sweep.said and now - sweep.said[0][0] >= SWEPT_S:
+        node.effects.changes.append(SweepJob(job=sweep.said.popleft()[1]))
+
+
+def _make_room(node: Node, now: Instant) -> None:
+    """Retire the oldest before their time while there are too many, or too large ones."""
+    if len(node.decided) <= DECIDED_MAX and node.decided_bytes <= DECIDED_MAX_BYTES:
+        return
+    before = len(node.decided)
+    # Those that are over already wait for a peer, and look again by themselves.
+    waiting = (job for job in node.decided if not node.entries[job].is_over)
+    for job in list(islice(waiting, EARLY_PER_BEAT)):
+        if len(node.decided) <= DECIDED_MAX and node.decided_bytes <= DECIDED_MAX_BYTES:
+            break
+        entry = node.entries[job]
+        entry.is_over = True
+        consider(node, entry, now)
+    node.fact("retired_early", jobs=before - len(node.decided), left=len(node.decided))

@@ -68,7 +68,8 @@ class Views:
     """What the nodes show of the agent: the number of its newest connection, and when."""
 
     def __init__(self) -> None:
-        self.connection = 0
+        self.connection = (0, 0)
+        """Of which incarnation, and its number."""
         self.at = 0.0
 
     async def follow(self, address: Address) -> None:
@@ -84,8 +85,9 @@ class Views:
 
     def see(self, view: AgentView) -> None:
         """Note a new connection."""
-        if view.connection > self.connection and not view.gone:
-            self.connection, self.at = view.connection, time.monotonic()
+        shown = (view.incarnation.number, view.connection)
+        if shown > self.connection and not view.gone:
+            self.connection, self.at = shown, time.monotonic()
 
 
 @dataclass(slots=True)
@@ -168,7 +170,7 @@ async def device_round(bench: Bench, fault: str, load: str) -> float:
         async with bench.disturbed(bench.node_of(here or ""), fault) as began:
             if load == "submit":
                 job = device.submit(SLOW_JOB, job=bench.next_job())
-                done = await until(lambda: device.state(job).state is not State.KEPT)
+                done = await until(lambda: not device.state(job).state.is_pending)
             else:
                 done = await until(lambda: device.node not in (None, here))
         if load != "idle":
@@ -204,7 +206,6 @@ async def agent_start(bench: Bench, fault: str) -> float:
     """Return how long an agent takes to be seen that starts at a disturbed node."""
     bench.cluster.kill(AGENT)
     async with bench.disturbed("n1", fault):
-        bench.views.connection = 0
         began = time.monotonic()
         bench.cluster.start(AGENT)
         await until(lambda: bench.views.at > began)

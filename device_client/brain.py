@@ -8,6 +8,8 @@
 4. At most WINDOW submissions are unanswered at a time, so a long outbox neither floods a
    node nor looks like its silence.
 5. A node that answers nothing for `answer_timeout_s` while something is asked is left.
+6. A node that says that it reaches no majority is left as `Patience` has it. What waits there
+   is not accepted, and sent to the next node as if nobody had it.
 
 Not promised: that every passing state is heard. A device that was away hears the latest.
 """
@@ -28,6 +30,8 @@ from device_client.effect import (
     Tell,
     UploadInput,
 )
+from device_client.open_job import OpenJob
+from device_client.patience import Patience
 from device_client.report import Report, State, parse_json, parse_plain
 from device_client.route import Timing
 from workrs.wire import topics
@@ -38,62 +42,14 @@ CANCELS_MAX = 10
 CANCEL_PERIOD_MAX_S = 30.0
 
 
-class _Job:
-    """One job that has not ended. Mutable: the brain's own."""
-
-    __slots__ = (
-        "accepted",
-        "answered",
-        "cancel",
-        "cancels_sent",
-        "due_at",
-        "ended",
-        "heap_at",
-        "heard_on",
-        "kept",
-        "name",
-        "out",
-        "queued",
-        "ready",
-        "report",
-        "waiters",
-    )
-
-    def __init__(self, name: str, *, kept: bool, ready: bool, accepted: bool) -> None:
-        self.name = name
-        self.kept = kept
-        """Its bytes lie in the outbox."""
-        self.ready = ready
-        """Its input, if it is a blob, was uploaded."""
-        self.accepted = accepted
-        self.answered = accepted
-        """A node spoke of it after it was sent: retained messages about it are its own."""
-        self.cancel = False
-        self.cancels_sent = 0
-        self.waiters = 0
-        self.queued = False
-        """Due, but the window was full."""
-        self.report: Report | None = None
-        self.heard_on = 0
-        """Number of the connection on which a node last spoke of it."""
-        self.out: bytes | None = None
-        """Result bytes of a plain job, heard before or after its word."""
-        self.ended: Report | None = None
-        """The word `succeeded` of a plain job whose output is still to come."""
-        self.due_at: float | None = None
-        """When something is to be said again."""
-        self.heap_at: float | None = None
-        """Its one valid entry in the heap; when that comes up early it is put back, so that
-        a job which is heard often costs no heap entry a message."""
-
-
 class Brain:
     """All jobs of one device that have not ended, and one connection or none."""
 
-    def __init__(self, device: str, *, timing: Timing) -> None:
+    def __init__(self, device: str, *, timing: Timing, nodes: int = 1) -> None:
+        self._patience = Patience(nodes, timing.reask_period_s)
         self._device = device
         self._timing = timing
-        self._jobs: dict[str, _Job] = {}
+        self._jobs: dict[str, OpenJob] = {}
         self._asked: dict[str, float] = {}
         """Submissions without an answer on this connection, and when each was first sent."""
         self._queued: deque[str] = deque()
@@ -114,7 +70,7 @@ class Brain:
         known = self._jobs.get(job)
         if known is not None and known.kept:
             return
-        entry = self._jobs[job] = _Job(job, kept=True, ready=ready, accepted=accepted)
+        entry = self._jobs[job] = OpenJob(job, kept=True, ready=ready, accepted=accepted)
         entry.cancel = cancel
         if known is not None:
             entry.cancel, entry.waiters = cancel or known.cancel, known.waiters
@@ -176,6 +132,7 @@ class Brain:
         """Say everything that is unsaid: the subscription stands."""
         self._connected = True
         self._connection += 1
+        self._patience.connected(now)
         for entry in list(self._jobs.values()):
             if entry.ended is not None:
                 self._plan(entry, now + self._timing.out_grace_s)
@@ -251,7 +208,7 @@ class Brain:
 
     # Saying.
 
-    def _say(self, entry: _Job, now: float) -> Iterator[Effect]:
+    def _say(self, entry: OpenJob, now: float) -> Iterator[Effect]:
         """Say what this job needs said now, and plan when to say it again."""
         if not self._connected or entry.ended is not None:
             return
@@ -263,7 +220,7 @@ class Brain:
         elif entry.waiters and entry.kept:
             yield from self._submit(entry, now)
 
-    def _submit(self, entry: _Job, now: float) -> Iterator[Effect]:
+    def _submit(self, entry: OpenJob, now: float) -> Iterator[Effect]:
         if not entry.ready or entry.queued:
             return
         if entry.name not in self._asked and len(self._asked) >= WINDOW:
@@ -276,7 +233,7 @@ class Brain:
         self._plan(entry, now + self._timing.answer_timeout_s)
         yield SendJob(entry.name)
 
-    def _cancel(self, entry: _Job, now: float) -> Iterator[Effect]:
+    def _cancel(self, entry: OpenJob, now: float) -> Iterator[Effect]:
         if not entry.kept and entry.cancels_sent >= CANCELS_MAX:
             entry.cancel = False
             self._drop_if_idle(entry)
@@ -290,15 +247,14 @@ class Brain:
         self._plan(entry, now + min(pause_s, CANCEL_PERIOD_MAX_S))
         yield SendCancel(entry.name)
 
-    def _plan(self, entry: _Job, due_at: float) -> None:
+    def _plan(self, entry: OpenJob, due_at: float) -> None:
         entry.due_at = due_at
         if entry.heap_at is None or due_at < entry.heap_at:
             entry.heap_at = due_at
             heapq.heappush(self._heap, (due_at, next(self._ticket), entry.name))
 
-    def _answered(self, entry: _Job, now: float) -> Iterator[Effect]:
+    def _answered(self, entry: OpenJob, now: float) -> Iterator[Effect]:
         """Note a live answer: the node works, and the window has room again."""
-        entry.answered = True
         self._served = True
         self._asked.pop(entry.name, None)
         self._silent_since = now if self._asked else None
@@ -318,36 +274,62 @@ class Brain:
 
     # Hearing.
 
-    def _heard_out(self, entry: _Job, payload: bytes) -> Iterator[Effect]:
+    def _heard_out(self, entry: OpenJob, payload: bytes) -> Iterator[Effect]:
         entry.out = payload
         if entry.ended is not None:
             yield from self._end(entry, entry.ended._replace(value=payload))
 
     def _heard_report(
-        self, entry: _Job, report: Report, now: float, *, retained: bool, plain: bool
+        self, entry: OpenJob, report: Report, now: float, *, retained: bool, plain: bool
     ) -> Iterator[Effect]:
         entry.heard_on = self._connection
         if not retained:
             yield from self._answered(entry, now)
-        if report.state is State.REJECTED and entry.kept and (entry.accepted or retained):
-            # A refusal answers a question; it is no state of a job that was accepted. The
-            # node may not know the job yet, or its function no more.
+        if report.state is State.WAITING:
             if not retained:
-                known = entry.report or Report(job=entry.name, state=State.ACCEPTED)
-                entry.report = known._replace(note=f"a node answers: {report.reason}")
-                yield Tell(entry.report)
+                yield from self._heard_waiting(entry, report, now)
             return
+        entry.answered |= not retained
+        if report.state is State.REJECTED and entry.kept:
+            refused = self._heard_refusal(entry, report, now, retained=retained)
+            if refused is not None:
+                yield from refused
+                return
         if entry.kept and not entry.accepted and report.state is not State.REJECTED:
             entry.accepted = True
             yield MarkAccepted(entry.name)
         if report.state.is_final:
             yield from self._heard_final(entry, report, now, plain=plain)
-            return
-        if retained and entry.report is not None:
+        else:
+            yield from self._heard_open(entry, report, now, retained=retained)
+
+    def _heard_refusal(
+        self, entry: OpenJob, report: Report, now: float, *, retained: bool
+    ) -> list[Effect] | None:
+        """Take a refusal that is not the job's end; None when it is."""
+        if retained:
+            return []
+        if entry.accepted:
+            # A refusal answers a question; it is no state of a job that was accepted. The
+            # node may not know the job yet, or its function no more.
+            known = entry.report or Report(job=entry.name, state=State.ACCEPTED)
+            entry.report = known._replace(note=f"a node answers: {report.reason}")
+        elif report.retry_after_s:
+            entry.report = Report(job=entry.name, state=State.KEPT, note=report.reason)
+            self._plan(entry, now + report.retry_after_s)
+        else:
+            return None
+        return [Tell(entry.report)]
+
+    def _heard_open(
+        self, entry: OpenJob, report: Report, now: float, *, retained: bool
+    ) -> Iterator[Effect]:
+        known = entry.report is not None and not entry.report.state.is_pending
+        if retained and known:
             return  # A node met before may still retain what it last knew.
         # A job is accepted once; a node that says it again, after a change of nodes, does not
         # mean that it fell back from running.
-        again = report.state is State.ACCEPTED and entry.report is not None
+        again = report.state is State.ACCEPTED and known
         if report != entry.report and not again:
             entry.report = report
             yield Tell(report)
@@ -355,9 +337,25 @@ class Brain:
             yield from self._say(entry, now)
         elif entry.waiters and not entry.cancel:
             self._plan(entry, now + self._timing.reask_period_s)
+        if not retained:
+            yield from self._weigh(now, quorum=report.quorum is not False)
+
+    def _heard_waiting(self, entry: OpenJob, report: Report, now: float) -> Iterator[Effect]:
+        """The node keeps the job and can promise nothing: it will say so when it can."""
+        if not entry.accepted and report != entry.report:
+            entry.report = report
+            yield Tell(report)
+        self._plan(entry, now + self._timing.reask_period_s)
+        yield from self._weigh(now, quorum=False)
+
+    def _weigh(self, now: float, *, quorum: bool) -> Iterator[Effect]:
+        if quorum:
+            self._patience.has_majority()
+        elif self._patience.is_over(now):
+            yield LeaveNode("it reaches no majority of nodes")
 
     def _heard_final(
-        self, entry: _Job, report: Report, now: float, *, plain: bool
+        self, entry: OpenJob, report: Report, now: float, *, plain: bool
     ) -> Iterator[Effect]:
         if entry.ended is not None:
             return
@@ -370,7 +368,7 @@ class Brain:
             report = report._replace(value=entry.out)
         yield from self._end(entry, report)
 
-    def _end(self, entry: _Job, report: Report) -> Iterator[Effect]:
+    def _end(self, entry: OpenJob, report: Report) -> Iterator[Effect]:
         del self._jobs[entry.name]
         self._asked.pop(entry.name, None)
         if not self._asked:
@@ -379,12 +377,12 @@ class Brain:
             yield ForgetJob(entry.name)
         yield Tell(report)
 
-    def _entry(self, job: str) -> _Job:
+    def _entry(self, job: str) -> OpenJob:
         entry = self._jobs.get(job)
         if entry is None:
-            entry = self._jobs[job] = _Job(job, kept=False, ready=True, accepted=False)
+            entry = self._jobs[job] = OpenJob(job, kept=False, ready=True, accepted=False)
         return entry
 
-    def _drop_if_idle(self, entry: _Job) -> None:
+    def _drop_if_idle(self, entry: OpenJob) -> None:
         if not (entry.kept or entry.cancel or entry.waiters):
             self._jobs.pop(entry.name, None)

@@ -70,7 +70,7 @@ class Network:
         self._clock = clock
         self._upload = upload
         self._heard_node = heard_node
-        self._brain = Brain(device, timing=timing)
+        self._brain = Brain(device, timing=timing, nodes=route.length)
         self._mailbox: deque[Wish] = deque()
         self._stopping = False
         self._waker, self._woken = socket.socketpair()

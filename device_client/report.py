@@ -24,7 +24,9 @@ class State(StrEnum):
     """Where a job stands. All but `kept` are the nodes' words."""
 
     KEPT = "kept"
-    """In the outbox only: no node has said yet that it is accepted."""
+    """In the outbox only: no node has said anything yet."""
+    WAITING = "waiting"
+    """A node keeps it, too, but reaches no majority: it is not accepted yet."""
     ACCEPTED = "accepted"
     """On the disks of a majority of nodes: it will not be lost."""
     QUEUED = "queued"
@@ -40,9 +42,16 @@ class State(StrEnum):
         """Return whether nothing can follow."""
         return self in _FINAL
 
+    @property
+    def is_pending(self) -> bool:
+        """Return whether no majority of nodes is known to have the job."""
+        return self in (State.KEPT, State.WAITING)
+
 
 _FINAL = frozenset({"succeeded", "failed", "cancelled", "expired", "rejected"})
 _HEARD = {state.value: state for state in State if state is not State.KEPT}
+
+_RETRY_MAX_S = 3600.0
 
 
 class Report(NamedTuple):
@@ -65,6 +74,10 @@ class Report(NamedTuple):
     """The result, where it travelled inside the message."""
     result_url: str | None = None
     """Where the result lies, when it did not."""
+    quorum: bool | None = None
+    """False: the node that says this reaches no majority, so nothing is decided there."""
+    retry_after_s: float | None = None
+    """With `rejected`: the node has no room now; the same job may be taken after that."""
 
 
 class Result(NamedTuple):
@@ -110,6 +123,8 @@ def parse_json(job: str, payload: bytes) -> Report | None:
         checkpoint=_typed(body, "checkpoint", dict),
         value=_inline(body),
         result_url=_typed(body, "result_url", str),
+        quorum=False if body.get("quorum") is False else None,
+        retry_after_s=_seconds(body.get("retry_after_s")),
     )
 
 
@@ -129,6 +144,8 @@ def parse_plain(job: str, payload: bytes) -> Report | None:
         return Report(job=job, state=state, progress=_progress(number), note=note)
     if state is State.SUCCEEDED:
         return Report(job=job, state=state, result_url=rest or None)
+    if state is State.WAITING:
+        return Report(job=job, state=state, note=rest)
     return Report(job=job, state=state, reason=rest)
 
 
@@ -146,6 +163,12 @@ def _progress(value: object) -> float | None:
     except (ValueError, OverflowError):
         return None
     return min(1.0, max(0.0, number)) if math.isfinite(number) else None
+
+
+def _seconds(value: object) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return min(float(value), _RETRY_MAX_S) if 0 < value < math.inf else None
 
 
 def _inline(body: dict[str, Any]) -> bytes | None:

@@ -97,6 +97,11 @@ class Route:
         """The next attempt may be made at this time of the caller's clock."""
 
     @property
+    def length(self) -> int:
+        """How many nodes the list has."""
+        return len(self._nodes)
+
+    @property
     def current(self) -> NodeAddress:
         """The node to talk to now."""
         return self._nodes[self._position]

@@ -267,7 +267,7 @@ class Session:
 
     def list_waiting(self) -> list[str]:
         """Return the jobs that no node is known to have accepted."""
-        return [r.job for r in self.board.list_open() if r.state is State.KEPT]
+        return [r.job for r in self.board.list_open() if r.state.is_pending]
 
     def close(self) -> None:
         """Send what was posted, end the threads, release the file. Blocks. Idempotent."""

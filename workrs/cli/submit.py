@@ -94,7 +94,7 @@ async def _submit(asked: Namespace, device: ClientId, spec: dict[str, object]) -
 async def _accept(asked: Namespace, client: AsyncDevice, device: ClientId, job: str) -> int:
     """Wait until a majority has the job on disk: from then on it is not lost."""
     async for report in client.watch(job):
-        if report.state is not State.KEPT:
+        if not report.state.is_pending:
             break
     if report.state is State.REJECTED:
         return _report_end(asked, device, report, None)

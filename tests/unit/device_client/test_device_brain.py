@@ -7,14 +7,14 @@ answers as a node would. The last test lets hypothesis choose the faults.
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from device_client.board import Board, Feed
-from device_client.brain import CANCELS_MAX, WINDOW, Brain
+from device_client.brain import CANCELS_MAX, WINDOW
 from device_client.effect import (
     AskRetained,
     Effect,
@@ -26,49 +26,13 @@ from device_client.effect import (
     Tell,
     UploadInput,
 )
-from device_client.route import Timing
+from tests.unit.device_client.device_desk import TIMING, Desk
 from workrs.wire import topics
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-TIMING = Timing()
 TICK_S = 0.001
-
-
-class Desk:
-    """A brain at a time of the test's choice."""
-
-    def __init__(self) -> None:
-        self.brain = Brain("dev", timing=TIMING)
-        self.now = 100.0
-        self.told: list[tuple[str, str]] = []
-
-    def do(self, effects: Iterable[Effect]) -> list[Effect]:
-        done = list(effects)
-        self.told += [(e.report.job, str(e.report.state)) for e in done if isinstance(e, Tell)]
-        return [e for e in done if not isinstance(e, Tell)]
-
-    def keep(self, job: str, **how: Any) -> list[Effect]:
-        how = {"accepted": False, "ready": True, "cancel": False} | how
-        return self.do(self.brain.keep(job, self.now, **how))
-
-    def connect(self) -> list[Effect]:
-        return self.do(self.brain.connected(self.now))
-
-    def hear(
-        self, job: str, state: str, *, retained: bool = False, tail: str = "", **more: Any
-    ) -> list[Effect]:
-        body = state.encode() if tail else json.dumps({"state": state, **more}).encode()
-        topic = topics.down("dev", job, *([tail] if tail else []))
-        return self.do(self.brain.heard(topic, body, self.now, retained=retained))
-
-    def tick(self, after_s: float = 0.0) -> list[Effect]:
-        self.now += after_s
-        return self.do(self.brain.tick(self.now))
-
-    def wait(self, job: str) -> list[Effect]:
-        return self.do(self.brain.await_job(job, self.now))
 
 
 @pytest.fixture

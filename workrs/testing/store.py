@@ -28,9 +28,12 @@ class MemoryStore:
         self.blobs: dict[_Key, bytes] = {}
         self.silent = False
         self.full = False
+        self.unanswered = 0
+        """Requests made while it was silent."""
 
     def _answer(self) -> None:
         if self.silent:
+            self.unanswered += 1
             raise StoreError(f"{self.location} does not answer")
 
     async def put(self, digest: Digest, data: bytes | Path, space: Space) -> None:

@@ -50,14 +50,22 @@ def allowance_s(world: World) -> float:
 
 
 def find_undecided(world: World) -> list[JobId]:
-    """Return the accepted jobs that some node does not know to be decided."""
+    """Return the accepted jobs that are undecided at a node, or known as decided to too few.
+
+    A node that was away until a job was retired elsewhere never hears of it.
+    """
     found = []
     for job in world.oracle.accepted:
+        ended = 0
         for node in world.nodes.values():
             saved = node.disk.jobs.get(job)
-            if job not in node.disk.retired and (saved is None or saved.record.decided is None):
-                found.append(job)
+            is_decided = saved is not None and saved.record.decided is not None
+            ended += is_decided or job in node.disk.retired
+            if saved is not None and not is_decided:
+                ended = 0
                 break
+        if ended < world.oracle.votes.majority:
+            found.append(job)
     return found
 
 

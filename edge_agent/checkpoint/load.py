@@ -102,6 +102,8 @@ class _Source:
         self._job = job
         self._stores: list[BlobStore] = [open_store(url) for url in ref.location]
         self._turn = 0
+        self._silent: set[int] = set()
+        """Places of stores that did not answer once: asked last, each question may take 8 s."""
 
     async def manifest(self) -> Manifest:
         data = await self.get(self._ref.manifest, limit_bytes=MANIFEST_BYTES_MAX)
@@ -118,14 +120,16 @@ class _Source:
         self._turn += 1
         lost: BlobLostError | None = None
         silent: StoreError | None = None
-        for number in range(len(self._stores)):
-            store = self._stores[(self._turn + number) % len(self._stores)]
+        places = [(self._turn + n) % len(self._stores) for n in range(len(self._stores))]
+        for place in sorted(places, key=self._silent.__contains__):
+            store = self._stores[place]
             try:
                 return await store.get(name, space, limit_bytes=limit_bytes)
             except BlobLostError as error:
                 lost = error
             except StoreError as error:
                 silent = error
+                self._silent.add(place)
         if silent is not None:
             raise silent
         raise CheckpointError(f"{self._job}: no store has the whole checkpoint: {lost}") from lost

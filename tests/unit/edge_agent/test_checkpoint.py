@@ -157,6 +157,18 @@ def test_another_store_takes_over_for_one_that_fails(tmp_path: Path) -> None:
     asyncio.run(story())
 
 
+def test_a_store_that_is_silent_is_waited_for_once_and_not_for_every_part(tmp_path: Path) -> None:
+    async def story() -> None:
+        stores = MemoryStores()
+        saved = await store(stores, make_snapshot(tmp_path / "a", pages=noise(8 * PART_BYTES)))
+        assert len(saved.manifest.blobs()) >= 8
+        stores.open(URLS[0]).silent = True
+        await restore(stores, saved, tmp_path / "b")
+        assert stores.open(URLS[0]).unanswered == 1
+
+    asyncio.run(story())
+
+
 def test_a_spoiled_blob_is_noticed_and_the_other_copy_used(tmp_path: Path) -> None:
     async def story() -> None:
         stores = MemoryStores()

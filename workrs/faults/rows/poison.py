@@ -12,12 +12,18 @@ from typing import Final
 
 from device_client import Report, State
 from workrs.faults.load import Sent
-from workrs.faults.plan import SitePlan
+from workrs.faults.plan import LoadPlan, SitePlan
 from workrs.faults.row import ENGINE, Injection, Row, RowError
 from workrs.faults.site import Notes, Site
 
 PROCESSES: Final = SitePlan()
-CONTAINERS: Final = SitePlan(runtime="docker", agents=2, memory_rung=True)
+CONTAINERS: Final = SitePlan(
+    runtime="docker",
+    agents=2,
+    memory_rung=True,
+    # A container costs half a second of a core.
+    load=LoadPlan(echo_period_s=4.0, long_jobs=1),
+)
 ATTEMPTS: Final = 2
 KILLS: Final = 3
 WITNESS_S: Final = 6.0
@@ -62,9 +68,10 @@ POISONS: Final = (
     Poison(
         name="fork",
         title="a fork bomb",
-        command=("python3", "-c", "import os\nwhile True: os.fork()"),
-        exit_code=1,
-        says="Resource temporarily unavailable",
+        # Children that sleep: a bomb that computes slows the whole machine down, by its share.
+        command=("sh", "-c", "while :; do sleep 1000 & done"),
+        exit_code=2,
+        says="can't fork",
         memory_mb=512,
     ),
     Poison(

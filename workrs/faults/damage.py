@@ -1,0 +1,76 @@
+"""What can happen to a checkpoint where it lies: on the nodes' disks, in files named by hash."""
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from edge_agent.checkpoint.manifest import Manifest, decode_manifest, encode_manifest
+from edge_agent.checkpoint.seal import digest
+from workrs.domain.ids import Digest
+from workrs.domain.record import CheckpointRef
+from workrs.faults.row import RowError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stored:
+    """One checkpoint of a job, and where the cluster keeps it."""
+
+    root: Path
+    """The cluster's folder."""
+    job: str
+    """Its id on the bus."""
+    ref: CheckpointRef
+
+    def copies(self, name: Digest) -> list[Path]:
+        """Return the files that hold a blob of it, one a node."""
+        place = f"blobs/blobs/{self.job}/{self.ref.epoch}/{name}"
+        return sorted(path for path in self.root.glob(f"*/{place}") if path.is_file())
+
+    def manifest(self) -> Manifest:
+        """Return its manifest, as the first node has it."""
+        copies = self.copies(self.ref.manifest)
+        if not copies:
+            raise RowError(f"no node has the manifest of {self.job}'s checkpoint {self.ref.order}")
+        return decode_manifest(copies[0].read_bytes())
+
+    def own_blobs(self, others: Sequence["Stored"]) -> list[Digest]:
+        """Return the blobs that none of *others* needs; the manifest is always one of them."""
+        shared = {blob for other in others for blob in other.manifest().blobs()}
+        return [self.ref.manifest, *sorted(self.manifest().blobs() - shared)]
+
+
+def truncate(path: Path, rng: random.Random) -> None:
+    """Cut a file off somewhere before its end."""
+    with path.open("r+b") as file:
+        file.truncate(rng.randrange(path.stat().st_size))
+
+
+def flip(path: Path, rng: random.Random) -> None:
+    """Turn one bit of a file over."""
+    data = bytearray(path.read_bytes())
+    data[rng.randrange(len(data))] ^= 1 << rng.randrange(8)
+    path.write_bytes(data)
+
+
+def swap(one: Stored, other: Stored) -> None:
+    """Put the manifest of each in the place of the other's, at every node."""
+    contents = [stored.copies(stored.ref.manifest)[0].read_bytes() for stored in (one, other)]
+    for stored, content in zip((one, other), reversed(contents), strict=True):
+        for path in stored.copies(stored.ref.manifest):
+            path.write_bytes(content)
+
+
+def forge(stored: Stored, **host: str) -> CheckpointRef:
+    """Store the same checkpoint once more, whole, as if another machine had taken it.
+
+    Returns what its agent would report. The number leaves room for real ones in between, so
+    that it stays the newest.
+    """
+    real = stored.manifest()
+    seq = real.seq + 1000
+    manifest = replace(real, seq=seq, host=replace(real.host, **host))
+    data = encode_manifest(manifest)
+    for path in stored.copies(stored.ref.manifest):
+        path.with_name(digest(data)).write_bytes(data)
+    return replace(stored.ref, seq=seq, manifest=digest(data))

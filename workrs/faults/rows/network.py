@@ -169,8 +169,7 @@ def _split(site: Site) -> Injection:
             if told.accepted_s is not None:
                 raise RowError(f"{node}, alone, told {islander} that its job was accepted")
             _require_undecided(site, node, at_s + _IN_FLIGHT_S, healed_s)
-            waits = site.load.accepted_between(at_s, healed_s - _TTL_S)
-            notes.figure("accepted_meanwhile", *waits)
+            notes.figure("accepted_meanwhile", *_waits(site, islander, at_s, healed_s))
         notes.mark(node, "heal")
         notes.figure(
             "accepted_after", _accepted(site, told.bus_id, lambda: told.accepted_s) - healed_s
@@ -178,6 +177,12 @@ def _split(site: Site) -> Injection:
         notes.figure("whole_after", site.until_healthy() - healed_s)
         require_end(site, walked.sent)
     return notes.done()
+
+
+def _waits(site: Site, islander: str, since_s: float, until_s: float) -> list[float]:
+    """Return how long jobs of the other devices waited to be accepted, so far."""
+    sent = [s for s in site.load.sent if s.device != islander and since_s <= s.sent_s < until_s]
+    return [(s.accepted_s or s.ended_s or site.trace.now_s) - s.sent_s for s in sent]
 
 
 def _accepted(site: Site, job: str, look: Callable[[], float | None]) -> float:

@@ -20,6 +20,7 @@ _JITTER_MAX_S: Final = 0.5
 _BAD_WEATHER_S: Final = 15.0
 _HALF_OPEN_S: Final = (1.0, 10.0)
 _RESETS: Final = 5
+_SETTLING_S: Final = 4.0
 
 
 def _packet_loss(site: Site) -> Injection:
@@ -86,10 +87,14 @@ def _resets(site: Site) -> Injection:
 
 
 def _doors(site: Site) -> dict[str, Door]:
-    """Return a door before each node's broker; new ones end the connections that stand."""
+    """Return a door before each node's broker."""
     net = network(site)
+    is_new = not net.doors
     found = {n: net.door(n, at.port) for n, at in site.cluster.addresses.items()}
-    site.until_healthy()
+    if is_new:
+        # New doors end the connections that stand, and bridges take their time to come back.
+        site.pause(_SETTLING_S)
+        site.until_healthy()
     return found
 
 

@@ -175,7 +175,7 @@ class Load:
     def _look(self, device: Device, sent: Sent) -> bool:
         """Note what is known of a job; return whether it has ended."""
         report = device.state(sent.job)
-        if report.state is not State.KEPT and sent.accepted_s is None:
+        if not report.state.is_pending and sent.accepted_s is None:
             sent.accepted_s = self.clock()
         if not report.state.is_final:
             return False

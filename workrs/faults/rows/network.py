@@ -5,7 +5,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+from device_client import State
 from workrs.faults.evidence import read_testimony
+from workrs.faults.load import Sent
 from workrs.faults.plan import SitePlan
 from workrs.faults.row import NET, Injection, Row, RowError
 from workrs.faults.site import Notes, Site
@@ -158,25 +160,37 @@ def _split(site: Site) -> Injection:
             net.split(node, agent, islander)
             value = f"from the island of {node}"
             spec = {"function": "echo", "input": value}
-            told = site.load.send(islander, site.device(islander), spec, value.encode(), 0.0)
+            sent = site.load.send(islander, site.device(islander), spec, value.encode(), 0.0)
             lease = site.until_lease(
                 walked.sent.bus_id, above=walked.lease.epoch, timeout_s=6 * _TTL_S
             )
             _require_takeover(walked, lease.agent)
             notes.figure("takeover", lease.at_s - at_s)
-            site.pause(site.rng.uniform(0.5, 2.0) * _TTL_S)
+            notes.figure("told", _told_s(site, islander, sent) - at_s)
+            site.pause(site.rng.uniform(0.0, 2.0) * _TTL_S)
             healed_s = site.trace.now_s
-            if told.accepted_s is not None:
+            if sent.accepted_s is not None:
                 raise RowError(f"{node}, alone, told {islander} that its job was accepted")
             _require_undecided(site, node, at_s + _IN_FLIGHT_S, healed_s)
             notes.figure("accepted_meanwhile", *_waits(site, islander, at_s, healed_s))
         notes.mark(node, "heal")
         notes.figure(
-            "accepted_after", _accepted(site, told.bus_id, lambda: told.accepted_s) - healed_s
+            "accepted_after", _accepted(site, sent.bus_id, lambda: sent.accepted_s) - healed_s
         )
         notes.figure("whole_after", site.until_healthy() - healed_s)
         require_end(site, walked.sent)
     return notes.done()
+
+
+def _told_s(site: Site, islander: str, sent: Sent) -> float:
+    """Wait until a device hears that its node reaches no majority; return when that is."""
+
+    def look() -> bool:
+        report = site.device(islander).state(sent.job)
+        return report.state is State.WAITING and report.quorum is False
+
+    site.until(f"{islander} to hear that its node is alone", look)
+    return site.trace.now_s
 
 
 def _waits(site: Site, islander: str, since_s: float, until_s: float) -> list[float]:
@@ -259,7 +273,8 @@ ROWS = (
     Row(
         name="split",
         title="one node, one agent and one device split from the rest",
-        passes_when="they accept and decide nothing; the others take over; all heals by itself",
+        passes_when="they accept and decide nothing and say so; the others take over; all heals "
+        "by itself",
         inject=_split,
         plan=NET_PLAN,
         repeat=12,

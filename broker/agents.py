@@ -12,6 +12,7 @@
 from dataclasses import dataclass, field
 from math import inf
 
+from broker.limits import AGENTS_MAX
 from workrs.domain.dispatch import AgentProfile, Candidate
 from workrs.domain.ids import ClientId, Epoch, Instant, JobId
 from workrs.domain.record import Incarnation
@@ -32,6 +33,8 @@ class AgentEntry:
     local: bool = False
     """Connected to this node's own broker when last heard."""
     refused: tuple[tuple[JobId, Epoch], ...] = ()
+    heard: bool = True
+    """It spoke itself. Else only a lease tells of it, and no view was published."""
     holding: set[JobId] = field(default_factory=set)
     offered: set[JobId] = field(default_factory=set)
     lapsed: bool = False
@@ -80,9 +83,28 @@ class AgentTable:
         entry = self.entries.get(client)
         if entry is None:
             # Not heard yet, so not silent yet: its leases end by themselves.
-            entry = AgentEntry(client, incarnation, counter=-1, seen_at=Instant(inf))
+            entry = AgentEntry(client, incarnation, counter=-1, seen_at=Instant(inf), heard=False)
             self.entries[client] = entry
         return entry
+
+    def is_full(self, client: ClientId) -> bool:
+        """Return whether there is no room for an agent of this name."""
+        return client not in self.entries and len(self.entries) >= AGENTS_MAX
+
+    def forgettable(self, now: Instant, *, gone_s: float) -> list[AgentEntry]:
+        """Return agents that hold nothing and are gone for so long, longest first.
+
+        Those that never were heard of themselves come last.
+        """
+        idle = (e for e in self.entries.values() if not e.busy)
+        found = [e for e in idle if not e.heard or (e.gone and now - e.seen_at >= gone_s)]
+        return sorted(found, key=lambda e: e.seen_at)
+
+    def forget(self, entry: AgentEntry) -> None:
+        """Know the agent no more."""
+        self.entries.pop(entry.client, None)
+        self._free.pop(entry.client, None)
+        self._fresh.pop(entry.client, None)
 
     def admit(self, client: ClientId, beat: Beat) -> AgentEntry | None:
         """Return the entry to update with *beat*, or None when the beat is stale."""

@@ -13,6 +13,7 @@ from dataclasses import replace
 from broker.agents import AgentEntry
 from broker.effect import Publish
 from broker.event import BeatHeard
+from broker.limits import AGENT_FORGET_S, VIEW_EXPIRY_S
 from broker.node import Node
 from broker.settle import settle
 from broker.storm import Shortened, Will
@@ -30,14 +31,23 @@ def on_beat(node: Node, event: BeatHeard, now: Instant) -> None:
         # Its grants would pass for claims of that node, which need no free lease.
         node.dropped += 1
         return
+    if event.via and event.via not in node.settings.nodes:
+        # No node's bridge: every name would get a table of its own in the storm guard.
+        node.dropped += 1
+        return
+    if node.agents.is_full(event.agent) and not _make_room(node, now):
+        node.dropped += 1
+        node.fact_limited("agent_not_heard", agent=event.agent, agents=len(node.agents.entries))
+        return
     entry = node.agents.admit(event.agent, beat)
     if entry is None:
         return
+    entry.heard = True
     if beat.gone:
         _on_will(node, entry, ClientId(event.via) or node.name, now)
         return
     if entry.profile is None or entry.incarnation != beat.incarnation or entry.gone:
-        node.fact("agent_up", agent=event.agent, incarnation=beat.incarnation.number)
+        node.fact_limited("agent_up", agent=event.agent, incarnation=beat.incarnation.number)
     if entry.incarnation != beat.incarnation:
         entry.incarnation = beat.incarnation
         _end_former(node, entry, now)
@@ -53,10 +63,32 @@ def on_beat(node: Node, event: BeatHeard, now: Instant) -> None:
     _receipt(node, entry)
 
 
+def _make_room(node: Node, now: Instant) -> bool:
+    """Forget the agent that is gone longest for a new one; return whether there was any."""
+    found = node.agents.forgettable(now, gone_s=0.0)
+    for agent in found[:1]:
+        _forget(node, agent)
+    return bool(found)
+
+
+def forget_gone(node: Node, now: Instant) -> None:
+    """Forget agents that are gone for so long that nobody waits for them."""
+    for agent in node.agents.forgettable(now, gone_s=AGENT_FORGET_S):
+        if agent.heard:
+            _forget(node, agent)
+
+
+def _forget(node: Node, agent: AgentEntry) -> None:
+    node.agents.forget(agent)
+    node.say(Publish(topics.node(node.name, "agent", agent.client), b""))
+    node.fact_limited("agent_forgotten", agent=agent.client)
+
+
 def _receipt(node: Node, entry: AgentEntry) -> None:
     topic = topics.node(node.name, "agent", entry.client)
     # Not QoS 0: without a PUBACK, Nagle at the bridge's end holds the next message back for 40 ms.
-    node.say(Publish(topic, entry.view()))
+    # It expires wherever a bridge brought it, should its emptying never arrive there.
+    node.say(Publish(topic, entry.view(), expiry_s=VIEW_EXPIRY_S))
 
 
 def _renew(

@@ -13,6 +13,7 @@ from typing import Final, ParamSpec, TypeVar
 
 from broker.blob_directory import BlobDirectory
 from broker.ledger import SqliteLedger
+from broker.limits import BLOB_DROPS_MAX
 from broker.node import Node
 from workrs.adapters import log
 from workrs.domain.errors import WorkrsError
@@ -54,11 +55,11 @@ class House:
         self._node = node
         self._ledger = ledger
         self._blobs = blobs
-        self._dropped: deque[JobId] = deque()
+        self._dropped: deque[JobId] = deque(maxlen=BLOB_DROPS_MAX)
         self._wanted = asyncio.Event()
 
     def drop(self, job: JobId) -> None:
-        """Have the blobs of a retired job removed soon. Never blocks."""
+        """Have the blobs of a retired job removed soon, or in an hour. Never blocks."""
         self._dropped.append(job)
         self._wanted.set()
 
@@ -85,6 +86,7 @@ class House:
             self._blobs.drop_inputs, keep=needed_inputs(self._node), older_than_s=INPUT_GRACE_S
         )
         inputs = await self._try(drop_inputs)
+        await self._try(drop_orphaned_blobs, self._node, self._blobs)
         ids = 0
         forget = partial(self._ledger.forget, older_than_s=FORGET_AFTER_S)
         while found := await self._try(forget):

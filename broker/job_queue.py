@@ -6,6 +6,7 @@
 """
 
 import heapq
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from workrs.domain.dispatch import AgentProfile, Need, meets
@@ -63,6 +64,20 @@ class JobQueue:
         """Put a job back, and all with its needs aside: no free agent meets them."""
         self._hopeless[need] = self._open.pop(need, [])
         heapq.heappush(self._hopeless[need], item)
+
+    def keep_only(self, is_wanted: Callable[[Item], bool]) -> None:
+        """Drop all other jobs. Costs a look at every one that waits."""
+        for part in (self._open, self._hopeless):
+            for need, heap in list(part.items()):
+                kept = [item for item in heap if is_wanted(item)]
+                if kept:
+                    heapq.heapify(kept)
+                    part[need] = kept
+                else:
+                    del part[need]
+        self._heads = []
+        for need in self._open:
+            self._show_head(need)
 
     def revive(self, profile: AgentProfile) -> None:
         """Look again at what an agent with a free slot now may take."""

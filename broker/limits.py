@@ -23,7 +23,9 @@ EARLY_PER_BEAT: Final = 1_000
 AGENTS_MAX: Final = 10_000
 """Agents in the table. A new one takes the place of the one gone longest, or is not heard."""
 AGENT_FORGET_S: Final = 86_400.0
-"""After how long an agent that is gone and holds nothing is forgotten; its view expires."""
+"""After how long an agent that is gone and holds nothing is forgotten, and its view emptied."""
+VIEW_EXPIRY_S: Final = 2 * 86_400
+"""After how long without a heartbeat a view of an agent leaves every broker by itself."""
 DEVICES_MAX: Final = 100_000
 """Devices that are told what their jobs pass through. Beyond, the one silent longest hears
 only how its jobs end, until it speaks again."""
@@ -31,6 +33,10 @@ AVOIDED_MAX: Final = 100
 """Agents that let an offer of a job lapse. Beyond, all get another chance."""
 LINES_PER_BEAT: Final = 20
 """Lines of one event in the log that clients can cause. The rest of the beat is counted."""
+QUEUE_SLACK: Final = 1_000
+"""Jobs in the queue that are not open any more. Beyond, and half of it, they are taken out."""
+TIDY_BEATS: Final = 60
+"""Beats between two looks for agents to forget and for such jobs."""
 SWEEPS_PER_BEAT: Final = 100
 """Retired jobs whose topics are emptied once more in one beat."""
 NOTICES_PER_BEAT: Final = 100

@@ -6,13 +6,13 @@
 Not promised: that a log is complete. It is the end of what was printed, sent at QoS 0.
 """
 
-from broker import intake
+from broker import intake, teller
 from broker.effect import Publish
 from broker.entry import JobEntry
 from broker.event import LogHeard, OrderHeard
 from broker.node import Node
 from workrs.domain.errors import IdError
-from workrs.domain.ids import Instant
+from workrs.domain.ids import Instant, split_job_id
 from workrs.domain.job import Verdict
 from workrs.wire import topics
 from workrs.wire.message import LOG_MAX_BYTES, Order, OrderKind, OrderReply
@@ -29,7 +29,7 @@ def on_order(node: Node, event: OrderHeard, now: Instant) -> None:
         case OrderKind.DRAIN | OrderKind.UNDRAIN:
             reply = _pass_on(node, event)
     if not event.via:
-        node.fact("order", operator=event.operator, order=order.order.value, ok=reply.ok)
+        node.fact_limited("order", operator=event.operator, order=order.order.value, ok=reply.ok)
         topic = topics.down(event.operator, event.order_id)
         node.say(Publish(topic, reply, retain=False))
 
@@ -52,7 +52,29 @@ def _find(node: Node, text: str) -> JobEntry | OrderReply:
     except IdError as error:
         return OrderReply(ok=False, text=str(error))
     entry = node.entries.get(job) if job else None
-    return entry or OrderReply(ok=False, text=f"there is no job {text[:130]}")
+    if entry is not None:
+        return entry
+    reach = teller.reach(node)
+    found = node.find_retired(job) if job and _is_job_id(job) else None
+    if found is not None:
+        # Said again: an order is repeated until its answer arrives.
+        return _ended(text, found.short.verdict)
+    unsure = f"; {reach}, so it may be one that {node.name} never heard of" if reach else ""
+    return OrderReply(ok=False, text=f"there is no job {text[:130]}{unsure}")
+
+
+def _is_job_id(text: str) -> bool:
+    try:
+        split_job_id(text)
+    except IdError:
+        return False
+    return True
+
+
+def _ended(text: str, verdict: Verdict) -> OrderReply:
+    # A repeated cancel has to be answered like the first, whose answer may be lost.
+    is_done = verdict is Verdict.CANCELLED
+    return OrderReply(ok=is_done, text=f"{text} has ended already: {verdict.value}")
 
 
 def _show_log(node: Node, event: OrderHeard) -> OrderReply:
@@ -78,10 +100,12 @@ def _cancel(node: Node, text: str, now: Instant) -> OrderReply:
         return entry
     decided = entry.record.decided
     if decided is not None:
-        # A repeated order has to be answered like the first, whose answer may be lost.
-        is_done = decided.verdict is Verdict.CANCELLED
-        return OrderReply(ok=is_done, text=f"{text} has ended already: {decided.verdict.value}")
+        return _ended(text, decided.verdict)
     intake.request_cancel(node, entry, now)
+    reach = teller.reach(node)
+    if reach:
+        what = f"the wish to cancel {text} is kept; {reach}, and nothing is decided without them"
+        return OrderReply(ok=True, text=what)
     return OrderReply(ok=True, text=f"{text} is being cancelled")
 
 
@@ -90,6 +114,10 @@ def _pass_on(node: Node, event: OrderHeard) -> OrderReply:
     found = [entry for client, entry in node.agents.entries.items() if client == name]
     if not found:
         return OrderReply(ok=False, text=f"there is no agent {name[:80]!r}")
+    reach = teller.reach(node)
+    if reach and not found[0].local:
+        text = f"{reach}, and agent {name} is connected to another: give the order there"
+        return OrderReply(ok=False, text=text)
     if found[0].gone:
         return OrderReply(ok=False, text=f"agent {name} is gone")
     if not event.via:

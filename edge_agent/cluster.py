@@ -10,6 +10,9 @@ from workrs.domain.lease import LeaseTiming
 from workrs.domain.quorum import majority
 from workrs.wire.message import NodeState
 
+NODES_MAX = 16
+"""Nodes whose states are kept: a cluster has 5, and one may have been another's before."""
+
 
 class Cluster:
     """What the nodes' states add up to."""
@@ -31,6 +34,8 @@ class Cluster:
     def see(self, node: ClientId, state: NodeState) -> bool:
         """Take a node's state; return whether it brought a new timing."""
         last = self._states.get(node)
+        if last is None and len(self._states) >= NODES_MAX:
+            return False
         self._states[node] = state
         if last is not None and (last.nodes, last.timing, last.live, last.blobs_url) == (
             state.nodes,

@@ -36,6 +36,9 @@ from edge_agent.work import NOT, GiveBack, Lease, Stage, Work
 from workrs.domain.ids import Epoch, Instant, JobId
 from workrs.wire.message import Held, Offer
 
+RELEASING_MAX = 1_000
+"""Jobs whose release is still being said. Beyond, nothing is taken until one was heard."""
+
 
 class Roster:
     """All jobs in hand of one incarnation."""
@@ -70,7 +73,8 @@ class Roster:
             self._parking.park(offer, self.agent.now)
 
     def _has_slot(self) -> bool:
-        return len(self.works) - len(self._freed) < self.slots
+        over = len(self._freed)
+        return len(self.works) - over < self.slots and over < RELEASING_MAX
 
     def _take(self, offer: Offer) -> None:
         floor = max(offer.epoch, self._used.next(offer.job))

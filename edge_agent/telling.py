@@ -28,8 +28,15 @@ def tell(work: Work, agent: Agent) -> None:
     if work.progress is None or work.progress == work.told or work.lease is not Lease.HELD:
         return
     work.told, work.told_at = work.progress, agent.now
+    work.tellings += 1
     fraction, note = work.progress
-    body = Progress(incarnation=agent.incarnation, epoch=work.epoch, progress=fraction, note=note)
+    body = Progress(
+        incarnation=agent.incarnation,
+        epoch=work.epoch,
+        progress=fraction,
+        note=note,
+        seq=work.tellings,
+    )
     agent.say("progress", work.job, body, qos=0)
 
 

@@ -186,6 +186,8 @@ class Work:
     told: tuple[float, str] | None = None
     tell_at: Instant = NOT
     told_at: Instant = PAST
+    tellings: int = 0
+    """How often progress was told; numbers the reports."""
 
     log_until: Instant = PAST
     """Until when somebody wants to see what the program prints."""

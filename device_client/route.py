@@ -24,8 +24,8 @@ class Timing(NamedTuple):
     """A node that says nothing to a submit for this long is left."""
     keepalive_s: int = 2
     """After so much silence the node is asked for a sign of life. It is what an idle device
-    costs: a ping takes about 160 bytes on the wire with its answer, 280 kB an hour; with 60 it
-    is 10 kB, and a silent node is found after a minute."""
+    costs: 3 packets and 118 bytes (TCP and IP) each time, measured 212 kB an hour. With 60 it
+    is 7 kB, and a silent node is found after a minute."""
     pong_timeout_s: float = 1.5
     """A node that gives no sign of life for so long after it was asked is left."""
     reask_period_s: float = 10.0

@@ -12,7 +12,7 @@ from pathlib import Path
 from workrs.domain.errors import ConfigError, WorkrsError
 from workrs.engine.own import missing
 from workrs.faults.play import Played, Player, Turn
-from workrs.faults.report import write_report
+from workrs.faults.report import beyond, write_report
 from workrs.faults.row import CRIU, ENGINE, NET, Row
 from workrs.faults.rows import all_rows
 
@@ -40,7 +40,9 @@ def main(words: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     it = argparse.ArgumentParser(prog="./run faults", description=__doc__)
-    it.add_argument("--only", nargs="+", metavar="NAME", help="these rows, see --list")
+    it.add_argument(
+        "--only", nargs="+", metavar="NAME", help="these rows, see --list; `broker` is all broker-…"
+    )
     it.add_argument("--repeat", type=int, metavar="N", help="injections of every row")
     it.add_argument(
         "--minutes",
@@ -56,16 +58,19 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def chosen(rows: Sequence[Row], only: Sequence[str] | None) -> list[Row]:
-    """Return the rows asked for by name.
+    """Return the rows asked for by their names or the first words of them.
 
     Raises:
         ConfigError: there is no such row.
     """
-    names = {row.name for row in rows}
-    for name in only or ():
-        if name not in names:
-            raise ConfigError(f"there is no row {name}: {', '.join(sorted(names))}")
-    return [row for row in rows if not only or row.name in only]
+    names = [row.name for row in rows]
+    wanted: set[str] = set()
+    for word in only or names:
+        found = {word} & set(names) or {name for name in names if name.startswith(f"{word}-")}
+        if not found:
+            raise ConfigError(f"there is no row {word}: {', '.join(names)}")
+        wanted |= found
+    return [row for row in rows if row.name in wanted]
 
 
 def lacking(row: Row) -> str:
@@ -111,8 +116,15 @@ def play(rows: Sequence[Row], asked: argparse.Namespace) -> int:
     finally:
         place = write_report(asked.report, [turn.row for turn in wanted], played, seed=seed)
         failed = sum(1 for one in played if not one.passed)
+        broken = [
+            f"{turn.row.name}: {text}"
+            for turn in wanted
+            for text in beyond(turn.row, [one for one in played if one.row == turn.row.name])
+        ]
+        for text in broken:
+            print(f"FAIL {text}")
         print(f"{len(played)} injections, {failed} failed; the report is {place}")
-    return 1 if failed or not played else 0
+    return 1 if failed or broken or not played else 0
 
 
 def _say(text: str) -> None:

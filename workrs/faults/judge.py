@@ -40,13 +40,16 @@ class Judge:
         site.trace.flush()
         self.checker.read()
         self.checker.take_diary(site.diary.refresh())
-        found = self.checker.judge(self._runs(), self.read_disks(), accepted)
+        found = self.checker.judge(self.runs(), self.read_disks(), accepted)
         fresh = site.load.violations[self._told :]
         self._told += len(fresh)
         found += [f"L1 {text}" for text in fresh]
         found += self._stuck_jobs()
-        self.checker.settle(self._forget)
         return tuple(found)
+
+    def settle(self) -> None:
+        """Forget what needs no further look."""
+        self.checker.settle(self._forget)
 
     def finish(self) -> tuple[str, ...]:
         """Stop the stream, wait for all jobs, and look for the last time."""
@@ -108,7 +111,8 @@ class Judge:
                 found.append(f"L1 {sent.bus_id} has not ended {age_s:.0f} s after it was sent")
         return found
 
-    def _runs(self) -> list[Run]:
+    def runs(self) -> list[Run]:
+        """Return when programs were seen running."""
         return read_testimony(self.site.evidence, self.site.trace.zero_s) + self.site.eyes.runs()
 
     def _forget(self, jobs: frozenset[str]) -> None:

@@ -16,6 +16,7 @@ from workrs.faults.opening import open_site
 from workrs.faults.plan import SitePlan
 from workrs.faults.row import Injection, Row, RowError
 from workrs.faults.site import Site
+from workrs.faults.timeline import Timeline, timeline
 
 Say = Callable[[str], None]
 HEALING_S: Final = 45.0
@@ -38,6 +39,7 @@ class Played:
     """What went wrong: the row's condition, the recovery, or an invariant."""
     site: str = ""
     """Name of the folder with the site's trace and logs."""
+    picture: Timeline | None = None
 
     @property
     def passed(self) -> bool:
@@ -140,7 +142,17 @@ def _inject(site: Site, judge: Judge, row: Row, number: int) -> tuple[Played, bo
         figures = {**injection.figures, "healthy": (healed_s,), "accepted": accepted}
         injection = replace(injection, figures={k: tuple(v) for k, v in figures.items() if v})
     faults += judge.look()
-    return Played(row=row.name, number=number, injection=injection, faults=tuple(faults)), whole
+    seen = injection or Injection(name=row.name, began_s=began_s, ended_s=site.trace.now_s)
+    picture = timeline(site, seen, judge.runs())
+    judge.settle()
+    played = Played(
+        row=row.name,
+        number=number,
+        injection=injection,
+        faults=tuple(faults),
+        picture=picture,
+    )
+    return played, whole
 
 
 def _accepted(site: Site, since_s: float) -> tuple[float, ...]:

@@ -19,7 +19,7 @@ import contextlib
 import json
 import threading
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
@@ -30,11 +30,13 @@ from workrs.adapters.mqtt import connect
 from workrs.domain.errors import BusError, WireError
 from workrs.domain.quorum import majority
 from workrs.domain.record import CheckpointRef, Record
+from workrs.faults.row import Mark
 from workrs.ports.bus import Address, Message, Subscription
 from workrs.wire import codec, topics
 from workrs.wire.message import Beat
 
 _AGAIN_S = 0.05
+EVENTS_MAX = 2_000
 _UP = f"{topics.ROOT}/up/"
 
 
@@ -94,6 +96,7 @@ class Recorder:
         self._heard: dict[tuple[str, str], Heard] = {}
         self._homes: dict[str, Home] = {}
         self._up: set[str] = set()
+        self._events: deque[Mark] = deque(maxlen=EVENTS_MAX)
 
     @property
     def zero_s(self) -> float:
@@ -125,7 +128,9 @@ class Recorder:
 
     def process(self, name: str, what: str, pid: int) -> float:
         """Note that a member was started, killed, stopped or resumed; return when."""
-        return self._write("process", name=name, what=what, pid=pid)
+        at_s = self._write("process", name=name, what=what, pid=pid)
+        self._note_event(Mark(at_s, name, what))
+        return at_s
 
     def mark(self, lane: str, what: str, text: str = "") -> float:
         """Note something for the timeline; return when."""
@@ -216,11 +221,23 @@ class Recorder:
             return
         with contextlib.suppress(WireError):
             beat = codec.decode(Beat, message.payload)
+            if beat.gone and not up.via:
+                self._note_event(Mark(at_s, up.client, "will", f"at {broker}"))
             with self._lock:
                 known = self._homes.get(up.client)
                 order = (beat.incarnation.number, beat.connection, beat.counter)
                 if not beat.gone and (known is None or order >= known.order):
                     self._homes[up.client] = Home(at_s, broker, order)
+
+    @property
+    def events(self) -> tuple[Mark, ...]:
+        """The newest starts and ends of members, links and wills."""
+        with self._lock:
+            return tuple(self._events)
+
+    def _note_event(self, mark: Mark) -> None:
+        with self._lock:
+            self._events.append(mark)
 
     def flush(self) -> None:
         """Have all lines so far in the file."""
@@ -265,7 +282,9 @@ class Recorder:
         if up == (node in self._up):
             return
         (self._up.add if up else self._up.discard)(node)
-        self._write("link", broker=node, what="up" if up else "down")
+        what = "up" if up else "down"
+        at_s = self._write("link", broker=node, what=what)
+        self._note_event(Mark(at_s, f"broker {node}", what))
 
     def _arrived(self, broker: str, message: Message) -> None:
         try:

@@ -1,6 +1,7 @@
 """The rows of the matrix, in the order of docs/faults.md."""
 
 from importlib import import_module
+from importlib.util import find_spec
 
 from workrs.faults.row import Row
 
@@ -14,6 +15,8 @@ _MODULES = (
     "poison",
     "checkpoint",
     "scale",
+    "pairs",
+    "takeover",
 )
 
 
@@ -21,9 +24,6 @@ def all_rows() -> tuple[Row, ...]:
     """Return every row; each module of rows has a tuple ROWS."""
     found: list[Row] = []
     for name in _MODULES:
-        try:
-            module = import_module(f"workrs.faults.rows.{name}")
-        except ModuleNotFoundError:
-            continue
-        found += module.ROWS
+        if find_spec(place := f"workrs.faults.rows.{name}"):
+            found += import_module(place).ROWS
     return tuple(found)

@@ -2,10 +2,8 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Final
 
-from workrs.domain.lease import LeaseTiming
 from workrs.faults.load import Sent
 from workrs.faults.plan import TEST_TIMING, LoadPlan, SitePlan
 from workrs.faults.programs import family, kill_all, programs
@@ -53,11 +51,11 @@ def await_takeover(
         notes.figure("running", seen_s - since_s)
 
 
-def agent_killed(site: Site) -> Injection:
+def agent_killed(site: Site, *, jobs: int = 3) -> Injection:
     """Kill an agent; another one must hold its leases soon after the grace."""
     allowed_s = site.timing.reconnect_grace_s + KILL_SLACK_S
     with site.injecting("agent killed") as notes:
-        victim, leases, _ = occupy(site, jobs=3, run_s=8.0)
+        victim, leases, _ = occupy(site, jobs=jobs, run_s=8.0)
         notes.mark(victim, "fault", "killed")
         killed_s = site.kill(victim)
         await_takeover(site, notes, leases, killed_s, allowed_s)
@@ -66,12 +64,12 @@ def agent_killed(site: Site) -> Injection:
     return notes.done()
 
 
-def host_lost(site: Site) -> Injection:
+def host_lost(site: Site, *, jobs: int = 3) -> Injection:
     """Kill an agent with its warden and programs, its network cut before: no will is sent."""
     assert site.net is not None
     allowed_s = LOSS_TTLS * site.timing.ttl_s
     with site.injecting("host lost") as notes:
-        victim, leases, _ = occupy(site, jobs=3, run_s=10.0)
+        victim, leases, _ = occupy(site, jobs=jobs, run_s=5.0 + 2 * site.timing.ttl_s)
         notes.mark(victim, "fault", "cut off and killed with its programs")
         try:
             site.net.cut(victim)
@@ -132,9 +130,6 @@ _MEMORY_PLAN: Final = SitePlan(
     memory_rung=True,
     load=LoadPlan(echo_period_s=2.0, long_jobs=1),
 )
-_LONG_LEASES: Final = replace(_PLAN, timing=LeaseTiming(), load=LoadPlan(echo_period_s=1.0))
-assert TEST_TIMING.reconnect_grace_s == 1.0
-
 ROWS: Sequence[Row] = (
     Row(
         name="agent-killed",

@@ -169,6 +169,21 @@ def store_down(world: World, rng: Random) -> str:
     return node.name
 
 
+def may_lose_disk(world: World) -> bool:
+    """Return whether all others have their disks: a second loss may be one too many."""
+    return len(world.names) > 1 and not world.counts["fault disk lost"] and any_node(world)
+
+
+def disk_lost(world: World, rng: Random) -> str:
+    """Lose a node's disk; it is started anew to be re-admitted by the others."""
+    node = _pick(world, rng)
+    node.kill()
+    world.oracle.lose_disk(node.name)
+    node.replace_disk()
+    world.undo_after(length_s(world, rng), node.start)
+    return node.name
+
+
 def has_blobs(world: World) -> bool:
     """Return whether a checkpoint is stored anywhere."""
     return any(node.store.blobs for node in world.nodes.values())
@@ -198,6 +213,7 @@ FAULTS = (
     (any_node, disk_full),
     (any_node, node_lost),
     (any_node, node_paused),
+    (may_lose_disk, disk_lost),
     (any_node, store_down),
     (has_blobs, checkpoint_damaged),
 )

@@ -55,7 +55,7 @@ def find_undecided(world: World) -> list[JobId]:
     A node that was away until a job was retired elsewhere never hears of it.
     """
     found = []
-    for job in world.oracle.accepted:
+    for job in sorted({job for node in world.nodes.values() for job in node.disk.jobs}):
         ended = 0
         for node in world.nodes.values():
             saved = node.disk.jobs.get(job)
@@ -64,7 +64,7 @@ def find_undecided(world: World) -> list[JobId]:
             if saved is not None and not is_decided:
                 ended = 0
                 break
-        if ended < world.oracle.votes.majority:
+        if ended < world.oracle.votes.majority and job not in found:
             found.append(job)
     return found
 
@@ -75,13 +75,12 @@ def find_unrest(world: World) -> tuple[str, str] | None:
 
 
 def _find_stray(world: World) -> tuple[str, str] | None:
-    accepted = world.oracle.accepted
     for container in world.oracle.loose():
         return "L4", f"a container of {container.job} still runs at {container.agent}"
     for agent in world.agents.values():
         if not agent.alive:
             return "L4", f"{agent.name} does not come back"
-        works = [job for job in agent.brain.roster.works if job in accepted]
+        works = list(agent.brain.roster.works)
         if works or agent.hands.containers:
             return "L4", f"{agent.name} still has {works or list(agent.hands.containers)} in hand"
     return None
@@ -91,6 +90,8 @@ def _find_stale(world: World) -> tuple[str, str] | None:
     for node in world.nodes.values():
         for other in world.nodes.values():
             for job in world.jobs:
+                if job in other.disk.retired:
+                    continue  # it empties what its broker has of the job, whoever shows it
                 parcel = other.broker.retained.get(topics.record(node.name, job))
                 shown = parcel.body if parcel is not None else None
                 saved = node.disk.jobs.get(job)

@@ -10,16 +10,24 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from broker import brain
+from broker import brain, ledger_copy
 from broker import inbox as node_inbox
 from broker.agents import AgentTable
-from broker.effect import Effects, Publish
-from broker.event import BrokerEmptied, Event, Ticked
+from broker.effect import Effects, Publish, ReadPeerLedger
+from broker.event import (
+    BrokerEmptied,
+    CopiedAgent,
+    Event,
+    PeerLedgerFailed,
+    PeerLedgerRead,
+    Ticked,
+)
 from broker.node import Node, NodeSettings
 from broker.supervisor import KEEPALIVE_S, RETRY_S
 from workrs.domain.errors import LedgerError
 from workrs.domain.record import Incarnation
 from workrs.ports.bus import Message
+from workrs.ports.ledger import Rejoin, Standing
 from workrs.testing.ledger import MemoryDisk, MemoryLedger
 from workrs.testing.simulator import blob
 from workrs.testing.simulator.host import Host, Process
@@ -79,6 +87,11 @@ class SimNode:
         else:
             self.start_broker()
 
+    def replace_disk(self) -> None:
+        """Have an empty disk, made for `workrs node --rejoin`."""
+        self.disk = MemoryDisk(standing=Standing(rejoin=Rejoin.UNDER_WAY))
+        self.store.blobs.clear()
+
     def kill(self) -> None:
         """Kill the daemon, and so the broker."""
         self.daemon.die()
@@ -103,6 +116,8 @@ class Daemon(Process):
         self._stuck: Effects | None = None
         """A batch that the disk refuses."""
         self._backlog: list[Event] = []
+        self._parts: list[Event] = []
+        """Of peers' ledgers, read and not looked at yet."""
 
     @property
     def process(self) -> Process:
@@ -132,14 +147,13 @@ class Daemon(Process):
             incarnation=Incarnation(self.ledger.boot, f"{rng.getrandbits(64):016x}"),
         )
         self.node = Node(settings, self.ledger.retired, AgentTable(world.timing.ttl_s))
-        for saved in self.ledger.load():
-            ago_s = world.timeline.now - (saved.decided_wall_s or world.timeline.now)
-            brain.restore(self.node, saved.record, saved.payload, now, ago_s)
+        brain.start(self.node, self.ledger, now, world.timeline.now)
         self.alive = True
         self.stopped = 0
         self._wake_s = float("inf")
         self._stuck = None
         self._backlog = []
+        self._parts = []
         self.doom = ""
 
     def die(self) -> None:
@@ -207,7 +221,12 @@ class Daemon(Process):
             self._backlog += events
             return
         now = self.host.clock.now()
-        effects = brain.handle(self.node, events, now)
+        parts, self._parts = self._parts, []
+        effects = brain.handle(self.node, [*parts, *events], now)
+        if effects.halt:
+            self.world.oracle.on_halt(self, effects.halt)
+            self.home.kill()
+            return
         self.world.oracle.on_batch(self, now)
         if self.doom == "before commit":
             self.home.kill()
@@ -223,7 +242,14 @@ class Daemon(Process):
             if not self.home.disk.broken:
                 raise
             self._stuck = effects
-            state = replace(self.node.state(), live=False, ready=False, health=str(error))
+            state = replace(
+                self.node.state(),
+                live=False,
+                ready=False,
+                health=str(error),
+                serial=0,
+                generation=0,
+            )
             self._send(Publish(topics.node(self.name, "state"), state))
             life = self.life
             self.world.timeline.after(RETRY_S, lambda: self._retry(life))
@@ -252,6 +278,8 @@ class Daemon(Process):
             self._send(item)
         for job in effects.dropped_blobs:
             self.home.store.drop(job)
+        for wanted in effects.reads:
+            self._read(wanted)
         self.arm()
 
     def _send(self, item: Publish) -> None:
@@ -265,6 +293,33 @@ class Daemon(Process):
             connection.broker.publish(parcel, connection)
         else:
             connection.publish(parcel)
+
+    def _read(self, wanted: ReadPeerLedger) -> None:
+        """Have a peer's ledger read over HTTP, beside everything else."""
+        life = self.life
+
+        def answer() -> None:
+            if life == self.life:
+                self._parts += self._ask(wanted)
+                if self.runs and self.connection is not None and self.connection.is_up:
+                    self.handle([])
+
+        self.world.timeline.after(self.world.rng.uniform(0.005, 0.3), answer)
+
+    def _ask(self, wanted: ReadPeerLedger) -> list[Event]:
+        peer = self.world.nodes[wanted.node]
+        failed = PeerLedgerFailed(wanted.node, wanted.generation, "no answer")
+        if not peer.daemon.runs or not self.world.hears_both(self.host, peer.host):
+            return [failed]
+        table = peer.daemon.node.agents
+        agents = [CopiedAgent(e.client, e.incarnation) for e in table.entries.values()]
+        try:
+            texts = list(ledger_copy.lines(peer.daemon.ledger, agents, wanted.generation))
+        except ledger_copy.StaleGenerationError:
+            return [failed]
+        found = [codec.decode(ledger_copy.Line, text) for text in texts]
+        part = ledger_copy.part_of(wanted, found)
+        return [part, PeerLedgerRead(wanted.node, wanted.generation)]
 
     def arm(self) -> None:
         """See to it that the brain is woken when it wants to be."""

@@ -59,6 +59,17 @@ class Oracle:
         if wake_at <= now:
             broken("S10", f"{daemon.name} would spin: it wants to be woken at {wake_at}")
 
+    def on_halt(self, daemon: Daemon, why: str) -> None:
+        """Take that a daemon refuses its disk, which none of the faults here gives cause for."""
+        broken("L2", f"{daemon.name} ends: {why}")
+
+    def lose_disk(self, node: ClientId) -> None:
+        """Take that a node's disk is gone, with the checkpoints on it."""
+        self.votes.lose_disk(node)
+        for key in [key for key in self.specs if key[0] == node]:
+            del self.specs[key]
+        self.damaged.update(self.world.nodes[node].store.blobs)
+
     def on_commit(self, daemon: Daemon, changes: Sequence[Change]) -> None:
         """Take what is now on a node's disk."""
         name = daemon.name
@@ -77,13 +88,20 @@ class Oracle:
         """Check what a node is about to say."""
         body = said.body
         if isinstance(body, Record):
-            saved = self.votes.votes.get((daemon.name, body.job), Record(job=body.job))
-            if _vote(body) != _vote(saved):
+            if not self._is_on_disk(daemon, body):
                 broken("S0", f"{body.job}: {daemon.name} says what is not on its disk")
         elif isinstance(body, AgentView):
             self.leases.receipt(daemon.name, ClientId(said.topic.rpartition("/")[2]), body)
         elif isinstance(body, JobState):
             self._check_told(daemon, JobId(f"{said.topic.split('/')[3]}_{body.job}"), body)
+
+    def _is_on_disk(self, daemon: Daemon, said: Record) -> bool:
+        retired = daemon.home.disk.retired.get(said.job)
+        if retired is not None:
+            return said.decided_digest == retired.outcome
+        empty = Record(job=said.job, generation=said.generation)
+        saved = self.votes.votes.get((daemon.name, said.job), empty)
+        return _vote(said) == _vote(saved)
 
     def _check_told(self, daemon: Daemon, job: JobId, state: JobState) -> None:
         if state.state in _OPEN:
@@ -93,6 +111,8 @@ class Oracle:
                 broken("S2", f"{job}: {daemon.name} tells {state.state} undecided")
             # Epoch and attempt are of the node's own record, which may differ.
             told = replace(state, epoch=None, attempt=None)
+            if job in daemon.home.disk.retired:
+                return  # it tells the short form, whose digest `on_say` has checked
             if self._told.setdefault(job, told) != told:
                 broken("S2", f"{job}: {daemon.name} tells another outcome, {state.state}")
 
@@ -183,4 +203,4 @@ class Oracle:
 
 def _vote(record: Record) -> Record:
     """Return what of a record must be on disk before it is said."""
-    return replace(record, version=Record(job=record.job).version, progress=None, note="")
+    return replace(record, version=Record(job=record.job).version, serial=0, progress=None, note="")

@@ -46,6 +46,11 @@ class VoteLog:
         """Return how many nodes are more than half."""
         return self.nodes // 2 + 1
 
+    def lose_disk(self, node: ClientId) -> None:
+        """Take that all of a node's votes are gone."""
+        for key in [key for key in self.votes if key[0] == node]:
+            del self.votes[key]
+
     def save(self, node: ClientId, new: Record) -> None:
         """Take a record that is now on a node's disk."""
         old = self.votes.get((node, new.job))
@@ -99,9 +104,12 @@ class VoteLog:
 
     def _accept(self, node: ClientId, old: Record | None, new: Record) -> None:
         vote = new.accepted
-        if vote is None or (old is not None and old.accepted == vote):
+        if vote is None:
             return
-        if old is not None and vote.epoch < old.epoch:
+        is_known = old is not None and old.accepted == vote
+        if is_known and old is not None and old.generation == new.generation:
+            return
+        if old is not None and not is_known and vote.epoch < old.epoch:
             broken("S4", f"{new.job}: {node} at epoch {old.epoch} accepted one of {vote.epoch}")
         ballot = (new.job, new.generation, int(vote.epoch))
         voters = self.accepted.setdefault(ballot, {})

@@ -174,9 +174,8 @@ def _split(site: Site) -> Injection:
             _require_undecided(site, node, at_s + _IN_FLIGHT_S, healed_s)
             notes.figure("accepted_meanwhile", *_waits(site, islander, at_s, healed_s))
         notes.mark(node, "heal")
-        notes.figure(
-            "accepted_after", _accepted(site, sent.bus_id, lambda: sent.accepted_s) - healed_s
-        )
+        accepted_s = site.until(f"{sent.bus_id} to be accepted", lambda: sent.accepted_s)
+        notes.figure("accepted_after", accepted_s - healed_s)
         notes.figure("whole_after", site.until_healthy() - healed_s)
         require_end(site, walked.sent)
     return notes.done()
@@ -187,7 +186,7 @@ def _told_s(site: Site, islander: str, sent: Sent) -> float:
 
     def look() -> bool:
         report = site.device(islander).state(sent.job)
-        return report.state is State.WAITING and report.quorum is False
+        return report.state is State.WAITING and f"1 of {len(site.nodes)} nodes" in report.note
 
     site.until(f"{islander} to hear that its node is alone", look)
     return site.trace.now_s
@@ -197,10 +196,6 @@ def _waits(site: Site, islander: str, since_s: float, until_s: float) -> list[fl
     """Return how long jobs of the other devices waited to be accepted, so far."""
     sent = [s for s in site.load.sent if s.device != islander and since_s <= s.sent_s < until_s]
     return [(s.accepted_s or s.ended_s or site.trace.now_s) - s.sent_s for s in sent]
-
-
-def _accepted(site: Site, job: str, look: Callable[[], float | None]) -> float:
-    return site.until(f"{job} to be accepted", look)
 
 
 def _islander(site: Site, node: str) -> str:

@@ -39,7 +39,7 @@ def tell(node: Node, entry: JobEntry, now: Instant, *, again: bool = False) -> N
         state = front.open_state(local, entry.records, entry.record, node.size)
         if not node.minority.quorum:
             node.minority.noted[entry.job] = None
-            state = replace(state, note=_minority_note(node, entry))
+            state = replace(state, note=_minority_note(node, entry), quorum=False)
     elif _is_waiting(node, entry, now):
         state = front.waiting_state(local, node.name, reach=reach(node))
     else:

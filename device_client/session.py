@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
 _PORT, _PORT_TLS = 1883, 8883
 _SOCKET_S = 10.0
+_NO_RESULT = "the node sent no result that can be read"
 _FIND_S = 5.0
 """How long a fetch waits for a node to say where its blob store is."""
 
@@ -191,6 +192,9 @@ class Session:
         match report.state:
             case State.SUCCEEDED:
                 value = self._fetch(report, deadline) if self.needs_fetch(report) else report.value
+                if value is None:
+                    # Its retention has passed. An empty result travels as one: none is none.
+                    raise ResultUnavailableError(f"job {report.job}: {report.reason or _NO_RESULT}")
             case State.FAILED:
                 raise JobFailedError(report)
             case State.CANCELLED:
@@ -201,7 +205,7 @@ class Session:
                 raise JobExpiredError(report)
         return Result(
             job=report.job,
-            value=value or b"",
+            value=value,
             exit_code=report.exit_code,
             reason=report.reason,
             attempt=report.attempt,

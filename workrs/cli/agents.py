@@ -6,6 +6,7 @@ from dataclasses import asdict
 
 from workrs.cli.connection import add_node_options, read_view, user_name
 from workrs.cli.error import OK
+from workrs.cli.minority import warn_of_minorities
 from workrs.cli.options import Options
 from workrs.cli.table import print_json, print_table
 from workrs.domain.ids import split_job_id
@@ -28,6 +29,7 @@ def options() -> Options:
 def run(asked: Namespace) -> int:
     """Read, choose, print."""
     view = asyncio.run(read_view(asked.node, user_name(asked)))
+    warn_of_minorities(view)
     agents = [agent for agent in view.agents() if asked.all or agent.state != "gone"]
     if asked.json:
         print_json([_as_json(agent) for agent in agents])

@@ -5,6 +5,7 @@ from argparse import Namespace
 
 from workrs.cli.connection import add_node_options, read_view, user_name
 from workrs.cli.error import OK
+from workrs.cli.minority import warn_of_minorities
 from workrs.cli.options import Options
 from workrs.cli.table import percent, print_json, print_table
 from workrs.wire.view import JobView
@@ -31,6 +32,7 @@ def options() -> Options:
 def run(asked: Namespace) -> int:
     """Read, choose, print."""
     view = asyncio.run(read_view(asked.node, user_name(asked)))
+    warn_of_minorities(view)
     jobs = [
         job
         for job in view.jobs()

@@ -8,6 +8,7 @@ from workrs.cli import job_name
 from workrs.cli.connection import add_node_options, read_view, user_name
 from workrs.cli.error import OK
 from workrs.cli.jobs import as_json
+from workrs.cli.minority import warn_of_minorities
 from workrs.cli.options import Options
 from workrs.cli.table import percent, print_json, size
 from workrs.domain.job import JobSpec
@@ -33,6 +34,7 @@ def options() -> Options:
 def run(asked: Namespace) -> int:
     """Read, find, print."""
     view = asyncio.run(read_view(asked.node, user_name(asked)))
+    warn_of_minorities(view)
     job = job_name.find_job(view, asked.job)
     if asked.json:
         spec = None if job.spec is None else json.loads(codec.encode(job.spec))

@@ -96,6 +96,8 @@ async def _accept(asked: Namespace, client: AsyncDevice, device: ClientId, job: 
     async for report in client.watch(job):
         if not report.state.is_pending:
             break
+        if report.note:
+            print(f"workrs: {device}/{job}: {report.note}", file=sys.stderr)
     if report.state is State.REJECTED:
         return _report_end(asked, device, report, None)
     if asked.json:

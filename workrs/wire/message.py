@@ -14,6 +14,7 @@ from workrs.domain.dispatch import AgentProfile
 from workrs.domain.errors import OutcomeError, WireError
 from workrs.domain.ids import Digest, Epoch, JobId
 from workrs.domain.job import INLINE_MAX_BYTES, REASON_MAX, Outcome, StoredSpec
+from workrs.domain.job_state import State as State  # noqa: PLC0414 (told by its message)
 from workrs.domain.lease import LeaseTiming
 from workrs.domain.record import CheckpointRef, Incarnation
 from workrs.domain.rollback import Seen
@@ -245,21 +246,6 @@ class OrderReply:
     text: str
 
 
-class State(StrEnum):
-    """Where a job stands, as its device sees it."""
-
-    WAITING = "waiting"
-    """Kept by the node that says so, which reaches no majority: not accepted yet."""
-    ACCEPTED = "accepted"
-    QUEUED = "queued"
-    RUNNING = "running"
-    SUCCEEDED = "succeeded"
-    FAILED = "failed"
-    CANCELLED = "cancelled"
-    EXPIRED = "expired"
-    REJECTED = "rejected"
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckpointState:
     """The newest checkpoint, as its device sees it."""
@@ -290,6 +276,8 @@ class JobState:
     result_b64: str | None = None
     result_url: str | None = None
     reason: str | None = None
+    quorum: bool | None = None
+    """False: the node that says so reaches no majority, so it may be behind the others."""
     retry_after_s: float | None = None
     """With *rejected*: the node has no room now. The same request may be taken after that."""
 

@@ -9,13 +9,15 @@ import secrets
 import signal
 import socket
 import time
+from collections.abc import Iterator
 
 import uvloop
 
-from broker import brain
+from broker import brain, ledger_copy
 from broker.agents import AgentTable
 from broker.blob_server import BlobServer
 from broker.config import NodeConfig
+from broker.event import CopiedAgent
 from broker.housekeeping import House
 from broker.ledger import SqliteLedger, create_ledger, open_ledger
 from broker.mosquitto import MosquittoProcess, Peer, mosquitto, render
@@ -27,6 +29,7 @@ from workrs.adapters.mqtt import connect
 from workrs.domain.errors import ConfigError
 from workrs.domain.ids import Instant, client_id
 from workrs.domain.record import Incarnation
+from workrs.ports.ledger import Rejoin
 from workrs.wire.function_file import load_functions
 
 LOG = log.get("node")
@@ -38,6 +41,7 @@ def run_node(config: NodeConfig) -> int:
     Raises:
         ConfigError: something in the configuration or on the machine has to be changed.
         LedgerError: the database is damaged or in use.
+        OlderDiskError: peers saw more of it than there is.
     """
     uvloop.run(_run(config))
     return 0
@@ -48,11 +52,18 @@ async def _run(config: NodeConfig) -> None:
         config.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigError(f"cannot use the folder {config.state_dir}: {error.strerror}") from error
-    if config.init and not config.ledger_path.exists():
-        create_ledger(config.ledger_path)
-        LOG.event("ledger_created", path=config.ledger_path)
+    if (config.init or config.rejoin) and not config.ledger_path.exists():
+        rejoin = Rejoin.UNDER_WAY if config.rejoin else Rejoin.NEVER
+        create_ledger(config.ledger_path, rejoin)
+        LOG.event("ledger_created", path=config.ledger_path, rejoin=rejoin.name.lower())
     ledger = open_ledger(config.ledger_path)
     try:
+        if config.rejoin and ledger.standing.rejoin is Rejoin.NEVER:
+            raise ConfigError(
+                f"there is a ledger at {config.ledger_path} that was not made by --rejoin. If it "
+                "is sound, start without --rejoin; if this node's disk was lost or is an older "
+                "copy, move it away first (docs/ledger.md)"
+            )
         await _serve(config, ledger)
     finally:
         ledger.close()
@@ -72,9 +83,7 @@ def _restore(config: NodeConfig, ledger: SqliteLedger, now: Instant) -> Node:
     )
     node = Node(settings, ledger.retired, AgentTable(config.timing.ttl_s))
     wall_s = time.time()  # noqa: TID251 (only how long a result is kept hangs on it)
-    for saved in ledger.load():
-        ago_s = max(0.0, wall_s - (saved.decided_wall_s or wall_s))
-        brain.restore(node, saved.record, saved.payload, now, ago_s)
+    brain.start(node, ledger, now, wall_s)
     LOG.event("ledger_loaded", boot=ledger.boot, jobs=len(node.entries), nodes=len(config.nodes))
     return node
 
@@ -82,7 +91,13 @@ def _restore(config: NodeConfig, ledger: SqliteLedger, now: Instant) -> Node:
 async def _serve(config: NodeConfig, ledger: SqliteLedger) -> None:
     loop = asyncio.get_running_loop()
     node = _restore(config, ledger, Instant(loop.time()))
-    blobs = BlobServer(config.state_dir / "blobs", config.blobs.host, config.blobs.port)
+
+    def read_ledger(generation: int) -> Iterator[bytes]:
+        agents = [CopiedAgent(e.client, e.incarnation) for e in node.agents.entries.values()]
+        return ledger_copy.lines(ledger, agents, generation)
+
+    folder = config.state_dir / "blobs"
+    blobs = BlobServer(folder, config.blobs.host, config.blobs.port, ledger=read_ledger)
     await blobs.start()
     try:
         house = House(node, ledger, blobs.directory)

@@ -7,6 +7,7 @@
 | `DELETE /blobs/{job}/{epoch}/{sha256}` | 204, also when it was not there |
 | `PUT /inputs/{device}/{sha256}`, `GET`, `HEAD` of the same | as above |
 | `GET /health` | room left; 503 when there is none |
+| `GET /ledger?generation=G` | for a node that lost its disk, see `broker.ledger_copy` |
 
 A PUT is refused with 400 (the hash differs, or it was cut short), 408 (stalled), 409 (the job
 is over), 413 (above the quota of one blob) or 507 (no room); then nothing of it is kept.
@@ -19,7 +20,7 @@ Anything else, bad ids included, is 404. Errors are JSON: `{"error": "sentence"}
 
 import asyncio
 import ssl
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -29,11 +30,13 @@ from aiohttp import web
 from aiohttp.client_exceptions import ClientError
 from aiohttp.http_exceptions import HttpProcessingError
 
+from broker import ledger_copy
 from broker.blob_directory import BlobDirectory, BlobLimits
 from broker.blob_error import BlobError
 from broker.blob_name import BlobName, checkpoint_name, input_name
 from broker.blob_upload import Upload
-from workrs.domain.errors import ConfigError, IdError
+from broker.ledger_copy import StaleGenerationError
+from workrs.domain.errors import ConfigError, IdError, LedgerError
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -80,6 +83,7 @@ class BlobServer:
         limits: BlobLimits | None = None,
         tls: ssl.SSLContext | None = None,
         stalled_s: float = 30.0,
+        ledger: Callable[[int], Iterator[bytes]] | None = None,
     ) -> None:
         """Open the directory; nothing listens yet.
 
@@ -90,6 +94,7 @@ class BlobServer:
             limits: quotas.
             tls: serve HTTPS with this context.
             stalled_s: a sender silent for that long is given up.
+            ledger: what `GET /ledger` answers at a generation, line by line.
 
         Raises:
             BlobError: the directory cannot be used.
@@ -99,6 +104,7 @@ class BlobServer:
         self._port = port
         self._tls = tls
         self._stalled_s = stalled_s
+        self._ledger = ledger
         self._runner: web.AppRunner | None = None
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="blob")
 
@@ -123,6 +129,7 @@ class BlobServer:
         app.router.add_get("/inputs/{device}/{digest}", self._get_input)
         app.router.add_delete("/blobs/{job}/{epoch}/{digest}", self._delete)
         app.router.add_get("/health", self._health)
+        app.router.add_get("/ledger", self._get_ledger)
         # A compressed body would be stored as it came: its name is the hash of these bytes.
         runner = web.AppRunner(
             app, access_log=None, auto_decompress=False, shutdown_timeout=_STOPPING_S
@@ -219,6 +226,24 @@ class BlobServer:
     async def _delete(self, request: web.Request) -> web.StreamResponse:
         await self._in_thread(self.directory.delete, _named(request))
         return web.Response(status=204)
+
+    async def _get_ledger(self, request: web.Request) -> web.StreamResponse:
+        wanted = request.query.get("generation", "")
+        if self._ledger is None or not (wanted.isascii() and wanted.isdigit()):
+            return _refusal(404, "no ledger is served here, or no generation was named")
+        found = ledger_copy.pieces(self._ledger(int(wanted[:20])))
+        try:
+            piece = await anext(found)
+        except StaleGenerationError as error:
+            return _refusal(409, str(error))
+        except LedgerError as error:
+            return _refusal(503, str(error))
+        answer = web.StreamResponse(headers={"Content-Type": "application/x-ndjson"})
+        await answer.prepare(request)
+        await answer.write(piece)
+        async for piece in found:
+            await answer.write(piece)
+        return answer
 
     async def _health(self, _: web.Request) -> web.StreamResponse:
         free_bytes = await self._in_thread(self.directory.free_bytes)

@@ -8,9 +8,23 @@
 """
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import assert_never
 
-from broker import beats, dispatcher, front, intake, orders, peers, teller
+from broker import (
+    admission,
+    backlog,
+    beats,
+    dispatcher,
+    front,
+    intake,
+    orders,
+    peers,
+    reach,
+    rejoin,
+    retirement,
+    teller,
+)
 from broker.effect import Effects, Publish
 from broker.entry import JobEntry
 from broker.event import (
@@ -21,6 +35,9 @@ from broker.event import (
     Event,
     LogHeard,
     OrderHeard,
+    PeerLedgerFailed,
+    PeerLedgerPart,
+    PeerLedgerRead,
     PeerRecordSeen,
     PeerSpecSeen,
     PeerStateSeen,
@@ -28,12 +45,15 @@ from broker.event import (
     SubmitHeard,
     Ticked,
 )
+from broker.limits import TIDY_BEATS, VIEW_EXPIRY_S
 from broker.node import PEER_BEAT_S, Node
 from broker.settle import settle
 from workrs.domain import voter
-from workrs.domain.ids import Instant
+from workrs.domain.ids import Instant, JobId
+from workrs.domain.job import digest_of
 from workrs.domain.record import Holder, Record
 from workrs.domain.voter import Vote
+from workrs.ports.ledger import Ledger
 from workrs.wire import message, topics
 
 
@@ -42,19 +62,51 @@ def handle(node: Node, events: Iterable[Event], now: Instant) -> Effects:
     if node.beat == 0:
         peers.expect(node, now)
     for event in events:
-        _handle(node, event, now)
-    for entry in node.due(now):
-        settle(node, entry, now)
+        if not backlog.hold_back(node, event):
+            _handle(node, event, now)
+    if not node.admission.votes:
+        admission.listen(node, now)
+        rejoin.advance(node, now)
+        # Before any job is looked at: heartbeats among it keep leases that would end now.
+        for event in backlog.release(node):
+            _handle(node, event, now)
+    if node.admission.votes:
+        for entry in node.due(now):
+            settle(node, entry, now)
     if now >= node.next_beat_at:
         _tick(node, now)
-    dispatcher.pump(node, now)
+    reach.update(node)
+    if node.admission.votes:
+        dispatcher.pump(node, now)
     return node.finish(now)
+
+
+def start(node: Node, ledger: Ledger, now: Instant, wall_s: float) -> None:
+    """Take everything from the ledger, and begin to find out whether the node may vote.
+
+    Args:
+        node: made with the ledger's boot number, otherwise new.
+        ledger: just opened.
+        now: the node's clock.
+        wall_s: unix time, for how long results are kept.
+    """
+    node.payload = ledger.payload
+    node.sweep.load(ledger.unswept())
+    admission.begin(node, ledger.standing, ledger.seen(), now)
+    node.payload = ledger.payload
+    node.sweep.load(ledger.unswept())
+    # The oldest decisions first: they are the first to make room.
+    for saved in sorted(ledger.load(), key=lambda saved: saved.decided_wall_s or 0.0):
+        ago_s = max(0.0, wall_s - (saved.decided_wall_s or wall_s))
+        restore(node, saved.record, saved.payload, now, ago_s)
 
 
 def restore(
     node: Node, record: Record, payload: bytes | None, now: Instant, decided_ago_s: float
 ) -> None:
     """Take a job from the ledger at the start. Every lease counts as live for one ttl."""
+    if record.decided is None:
+        record = replace(record, generation=node.generation)
     entry = node.entry(record.job)
     held = record.holder is not None and record.decided is None
     until = Instant(now + node.settings.timing.ttl_s) if held else now
@@ -62,12 +114,13 @@ def restore(
     if held and record.holder is not None:
         node.hold(record.holder, record.job)
     if payload is not None:
-        entry.payload = payload
+        node.note_spec(entry, payload)
         entry.stored = front.read_stored(record.job, payload)
         entry.origin = node.name
+        entry.copied = digest_of(payload) if record.abstains else None
     if record.decided is not None:
-        node.jobs_decided += 1
         entry.decided_at = Instant(now - decided_ago_s)
+        retirement.begin(node, entry)
     # At once, whatever the lease: a job to be cancelled has waited long enough.
     node.poke(record.job, now)
 
@@ -86,6 +139,12 @@ def _handle(node: Node, event: Event, now: Instant) -> None:  # noqa: C901, PLR0
             beats.on_beat(node, event, now)
         case PeerStateSeen():
             peers.on_state(node, event, now)
+        case PeerLedgerPart():
+            rejoin.on_part(node, event, now)
+        case PeerLedgerRead():
+            rejoin.on_read(node, event)
+        case PeerLedgerFailed():
+            rejoin.on_failed(node, event, now)
         case CancelHeard():
             intake.on_cancel(node, event, now)
         case OrderHeard():
@@ -105,6 +164,9 @@ def _handle(node: Node, event: Event, now: Instant) -> None:  # noqa: C901, PLR0
 def _on_agent(node: Node, event: AgentHeard, now: Instant) -> None:
     entry = node.entries.get(event.job)
     if entry is None:
+        _answer_unknown(node, event.job)
+        return
+    if _is_stale(entry, event):
         return
     is_votable = entry.is_open and not entry.alarmed and event.agent not in node.settings.nodes
     vote = _apply(node, entry, event, now) if is_votable else None
@@ -117,6 +179,28 @@ def _on_agent(node: Node, event: AgentHeard, now: Instant) -> None:
     node.change(entry, vote, save=not is_progress, publish=not is_progress or not event.via)
     _note(node, before, event)
     settle(node, entry, now)
+
+
+def _answer_unknown(node: Node, job: JobId) -> None:
+    """Tell an agent what there is to tell of a job without an entry: its end, or nothing."""
+    kept = node.find_retired(job)
+    if kept is not None:
+        retirement.answer(node, job, kept)
+    else:
+        node.reply(Record(job=job))
+
+
+def _is_stale(entry: JobEntry, event: AgentHeard) -> bool:
+    """Return whether this is progress from before what was taken last; else remember it."""
+    request = event.request
+    if not isinstance(request, message.Progress) or not request.seq:
+        return False
+    mark = (request.epoch, request.seq)
+    if mark <= entry.progress_mark:
+        return True
+    if request.epoch == entry.record.epoch:
+        entry.progress_mark = mark
+    return False
 
 
 def _apply(node: Node, entry: JobEntry, event: AgentHeard, now: Instant) -> Vote | None:
@@ -170,16 +254,26 @@ def _tick(node: Node, now: Instant) -> None:
     node.beat += 1
     node.say(Publish(topics.node(node.name, "state"), node.state()))
     peers.check_silent(node, now)
-    beats.check_silent(node, now)
+    reach.on_beat(node, now)
+    if node.admission.votes:
+        beats.check_silent(node, now)
+        retirement.on_beat(node, now)
+    if node.beat % TIDY_BEATS == 0:
+        beats.forget_gone(node, now)
+        dispatcher.tidy(node)
+    for event, count in node.lines.next_beat():
+        node.fact("lines_left_out", of=event, count=count)
 
 
 def _refill(node: Node, now: Instant) -> None:
-    """Publish everything this node has to say, on a broker that knows nothing."""
+    """Publish everything this node has to say, on a broker that may know nothing."""
+    node.sweep.reconnect()
     node.say(Publish(topics.node(node.name, "state"), node.state()))
     for agent in node.agents.entries.values():
         if agent.profile is None and not agent.gone:
             continue
-        node.say(Publish(topics.node(node.name, "agent", agent.client), agent.view()))
+        topic = topics.node(node.name, "agent", agent.client)
+        node.say(Publish(topic, agent.view(), expiry_s=VIEW_EXPIRY_S))
     for entry in node.entries.values():
         peer = node.peers.get(entry.origin) if entry.origin else None
         if entry.origin == node.name or peer is None or not peer.live:

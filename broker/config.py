@@ -34,6 +34,8 @@ class NodeConfig:
     """functions.toml, the same on all nodes."""
     init: bool = False
     """Make the database if there is none."""
+    rejoin: bool = False
+    """Make one for a node that lost its disk, and have it re-admitted."""
     timing: LeaseTiming = field(default_factory=LeaseTiming)
 
     def __post_init__(self) -> None:
@@ -42,6 +44,14 @@ class NodeConfig:
             client_id(name)
         if self.name in self.peers:
             raise ConfigError(f"node {self.name} is named as its own peer: leave it out of --peer")
+        if self.init and self.rejoin:
+            raise ConfigError(
+                "--init is for a new node, --rejoin for one that lost its disk: leave one out"
+            )
+        if self.rejoin and not self.peers:
+            raise ConfigError(
+                "a cluster of one has no other node to re-admit it: leave --rejoin out"
+            )
         if len(self.peers) + 1 not in SIZES:
             raise ConfigError(
                 f"a cluster has 1, 3 or 5 nodes, this one would have {len(self.peers) + 1}"

@@ -15,6 +15,8 @@ from zlib import crc32
 
 from broker.effect import Publish
 from broker.entry import JobEntry
+from broker.job_queue import Item
+from broker.limits import AVOIDED_MAX, QUEUE_SLACK
 from broker.node import Node
 from workrs.domain import quorum
 from workrs.domain.dispatch import OFFER_S, choose, need_of, rank_nodes
@@ -35,6 +37,7 @@ def _is_ready(node: Node, entry: JobEntry, now: Instant) -> bool:
     return (
         record.decided is None
         and not record.cancel
+        and not record.abstains
         and now >= entry.vote.lease_until
         and entry.offered_to is None
         and entry.stored is not None
@@ -74,7 +77,8 @@ def _watch_offer(node: Node, entry: JobEntry, now: Instant) -> None:
         entry.avoid = frozenset()
         entry.turn_at = None
     else:
-        entry.avoid |= {entry.offered_to}
+        known = entry.avoid if len(entry.avoid) < AVOIDED_MAX else frozenset()
+        entry.avoid = known | {entry.offered_to}
         if agent is not None:
             agent.lapsed = True
     entry.offered_to = None
@@ -89,6 +93,18 @@ def stand_back(node: Node, entry: JobEntry, now: Instant) -> None:
     led = quorum.leader(entry.records, node.size)
     if led is not None and led[0] > entry.record.epoch:
         entry.turn_at = Instant(now + node.settings.timing.ttl_s)
+
+
+def tidy(node: Node) -> None:
+    """Take jobs out of the queue that ended while no free agent could take them."""
+    jobs_open = len(node.entries) - node.jobs_decided
+    if len(node.queue) > 2 * jobs_open + QUEUE_SLACK:
+        node.queue.keep_only(lambda item: _is_queued(node, item))
+
+
+def _is_queued(node: Node, item: Item) -> bool:
+    entry = node.entries.get(item[2])
+    return entry is not None and entry.is_open and entry.arrived == item[1]
 
 
 def pump(node: Node, now: Instant) -> None:
@@ -123,7 +139,7 @@ def _must_wait(node: Node, entry: JobEntry, now: Instant) -> bool:
     otherwise offer every slot.
     """
     if entry.turn_at is None or now > entry.turn_at + TURN_S:
-        rank = rank_nodes(entry.job, node.live_nodes()).index(node.name)
+        rank = rank_nodes(entry.job, node.voters(entry)).index(node.name)
         entry.turn_at = Instant(now + rank * TURN_S)
     if now >= entry.turn_at:
         return False

@@ -7,7 +7,7 @@ publishes, so nothing is ever said that a power cut could take back.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from workrs.domain.ids import JobId
+from workrs.domain.ids import ClientId, JobId
 from workrs.ports.ledger import Change
 
 
@@ -31,6 +31,19 @@ class Fact:
     fields: Mapping[str, object]
 
 
+@dataclass(frozen=True, slots=True)
+class ReadPeerLedger:
+    """Read another node's ledger, as of its raise to *generation* or later.
+
+    Answered by `PeerLedgerPart`s and a `PeerLedgerRead`, or by `PeerLedgerFailed`.
+    """
+
+    node: ClientId
+    url: str
+    """Of its blob server."""
+    generation: int
+
+
 @dataclass(slots=True)
 class Effects:
     """All that one batch of events leads to."""
@@ -40,3 +53,6 @@ class Effects:
     facts: list[Fact] = field(default_factory=list)
     dropped_blobs: list[JobId] = field(default_factory=list)
     """Jobs whose blobs nobody needs any more."""
+    reads: list[ReadPeerLedger] = field(default_factory=list)
+    halt: str = ""
+    """Why this daemon must end: then nothing of the batch is to be done."""

@@ -8,10 +8,10 @@
 from dataclasses import dataclass, field
 
 from workrs.domain import quorum
-from workrs.domain.ids import ClientId, Digest, Instant, JobId
+from workrs.domain.ids import ClientId, Digest, Epoch, Instant, JobId
 from workrs.domain.job import StoredSpec
 from workrs.domain.quorum import Tally
-from workrs.domain.record import Record
+from workrs.domain.record import NEVER, Record
 from workrs.domain.voter import Vote
 from workrs.wire.message import JobState
 
@@ -53,6 +53,16 @@ class JobEntry:
     """When to repeat the decision to a peer that asked too soon after it was last said."""
     alarmed: bool = False
     """Two values were accepted at one epoch: a proposer is broken, nothing is voted any more."""
+    knows: set[ClientId] = field(default_factory=set)
+    """Nodes that have the decision on disk, once this one has it."""
+    is_over: bool = False
+    """Its retention is over, whatever the spec says: a peer has retired it, or room is needed."""
+    progress_mark: tuple[Epoch, int] = (NEVER, 0)
+    """The last report of progress that was taken: its epoch and number."""
+    waiting_since: Instant | None = None
+    """When its device submitted it here, until a majority has it."""
+    copied: Digest | None = None
+    """Of a spec that was only copied from a peer, at re-admission: no vote."""
     published_at: Instant = Instant(0.0)  # noqa: RUF009
     decided_at: Instant = Instant(0.0)  # noqa: RUF009
 
@@ -83,7 +93,7 @@ class JobEntry:
 
     def check_stored(self, nodes: int) -> bool:
         """Return whether a majority has the own spec, remembering a yes."""
-        digest = self.record.digest
+        digest = self.record.digest or self.copied
         if not self.is_stored and digest is not None:
             self.is_stored = quorum.is_stored(self.records, digest, nodes)
         return self.is_stored

@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 
 from workrs.domain.ids import ClientId, JobId, LocalJobId
-from workrs.domain.record import Record
+from workrs.domain.record import Incarnation, Record
+from workrs.ports.ledger import SaveRetired
 from workrs.wire import message
 
 
@@ -120,6 +121,52 @@ class BrokerEmptied:
     """This node's broker (re)started with nothing retained: publish everything again."""
 
 
+@dataclass(frozen=True, slots=True)
+class CopiedJob:
+    """A job that is not retired, as another node has it on disk."""
+
+    record: Record
+    payload: bytes | None
+    """The StoredSpec's bytes; None when that node never had the spec."""
+
+
+@dataclass(frozen=True, slots=True)
+class CopiedAgent:
+    """The latest incarnation of an agent that another node has heard."""
+
+    client: ClientId
+    incarnation: Incarnation
+
+
+@dataclass(frozen=True, slots=True)
+class PeerLedgerPart:
+    """Some of what another node has on disk."""
+
+    node: ClientId
+    generation: int
+    """That was asked for; that node had it on disk before it read the rest."""
+    jobs: tuple[CopiedJob, ...] = ()
+    retired: tuple[SaveRetired, ...] = ()
+    agents: tuple[CopiedAgent, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class PeerLedgerRead:
+    """All parts of a ledger have been told."""
+
+    node: ClientId
+    generation: int
+
+
+@dataclass(frozen=True, slots=True)
+class PeerLedgerFailed:
+    """A ledger could not be read to its end; what was read of it was told."""
+
+    node: ClientId
+    generation: int
+    why: str
+
+
 Event = (
     SubmitHeard
     | CancelHeard
@@ -130,6 +177,9 @@ Event = (
     | PeerRecordSeen
     | PeerSpecSeen
     | PeerStateSeen
+    | PeerLedgerPart
+    | PeerLedgerRead
+    | PeerLedgerFailed
     | Refused
     | Ticked
     | BrokerEmptied

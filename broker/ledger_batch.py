@@ -79,6 +79,8 @@ def _record_row(record: Record, wall_s: float) -> Row:
     decided = record.decided
     if decided is not None:
         state = str(decided.verdict)
+    elif record.abstains:
+        state = "abstaining"
     elif record.cancel:
         state = "cancelling"
     else:

@@ -10,21 +10,29 @@ import heapq
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
+from broker import admission
+from broker.admission import Admission
 from broker.agents import AgentTable
 from broker.effect import Effects, Fact, Publish
 from broker.entry import JobEntry
 from broker.job_queue import JobQueue
+from broker.limits import HISTORY_TEXT_MAX
+from broker.line_limit import LineLimit
+from broker.minority import Minority
 from broker.storm import StormGuard
-from workrs.domain.ids import ClientId, Digest, Instant, JobId
+from broker.sweep import Sweep
+from workrs.domain.ids import ClientId, Instant, JobId
 from workrs.domain.lease import LeaseTiming
 from workrs.domain.record import Holder, Incarnation, Record, Version
 from workrs.domain.voter import Vote
-from workrs.ports.ledger import NoteHistory, SaveRecord
+from workrs.ports.ledger import NoteHistory, RetiredJob, RetireJob, SaveRecord, SaveRetired
 from workrs.wire import topics
 from workrs.wire.message import Function, NodeState
 
 PEER_BEAT_S = 1.0
 """How often a node repeats its state."""
+STALE_TIMERS_MAX = 1_000
+"""Timers that an earlier one has replaced. Beyond, with as many as count, they are dropped."""
 PEER_SILENT_S = 3.0
 """After how long without it a peer ranks as dead. Only dispatch and proposing care."""
 
@@ -53,6 +61,8 @@ class Peer:
     blobs_url: str = ""
     heard: bool = True
     """False while it is only expected, at the start of this node."""
+    ready: bool = True
+    """It votes."""
 
 
 @dataclass(slots=True)
@@ -60,13 +70,25 @@ class Node:
     """One node's whole memory."""
 
     settings: NodeSettings
-    retired: Callable[[JobId], tuple[Digest, Digest] | None]
-    """Looks a retired job up: its request's and its outcome's digest."""
+    retired: Callable[[JobId], RetiredJob | None]
+    """Looks a retired job up."""
     agents: AgentTable
+    admission: Admission = field(default_factory=Admission)
     entries: dict[JobId, JobEntry] = field(default_factory=dict)
     peers: dict[ClientId, Peer] = field(default_factory=dict)
     storms: StormGuard = field(default_factory=StormGuard)
-    local_devices: set[ClientId] = field(default_factory=set)
+    local_devices: dict[ClientId, None] = field(default_factory=dict)
+    """Devices that were last heard here, the one silent longest first."""
+    payload: Callable[[JobId], bytes | None] | None = None
+    """Reads a spec back from disk; without it specs of decided jobs stay in memory."""
+    sweep: Sweep = field(default_factory=Sweep)
+    decided: dict[JobId, int] = field(default_factory=dict)
+    """Decided jobs, oldest first, and what each takes at a broker, in bytes."""
+    decided_bytes: int = 0
+    open_bytes: int = 0
+    """What the specs of open jobs take at a broker."""
+    minority: Minority = field(default_factory=Minority)
+    lines: LineLimit = field(default_factory=LineLimit)
     effects: Effects = field(default_factory=Effects)
     queue: JobQueue = field(default_factory=JobQueue)
     """Jobs to offer."""
@@ -77,12 +99,14 @@ class Node:
     beat: int = 0
     next_beat_at: Instant = Instant(0.0)  # noqa: RUF009 (a NewType of an immutable float)
     dropped: int = 0
-    jobs_decided: int = 0
     _timers: list[tuple[Instant, JobId]] = field(default_factory=list)
     _due: dict[JobId, Instant] = field(default_factory=dict)
     _unsaved: dict[JobId, None] = field(default_factory=dict)
     _unpublished: dict[JobId, bool] = field(default_factory=dict)
     """True: in a new version; False: only repeated."""
+    _dropped: dict[JobId, RetiredJob] = field(default_factory=dict)
+    """Retired in this batch, so not yet on disk as such."""
+    _replied: set[JobId] = field(default_factory=set)
 
     @property
     def name(self) -> ClientId:
@@ -99,16 +123,75 @@ class Node:
         """Return this node as a proposer."""
         return Holder(client=self.name, incarnation=self.settings.incarnation)
 
+    @property
+    def jobs_decided(self) -> int:
+        """Return the number of decided jobs on the bus."""
+        return len(self.decided)
+
     def live_nodes(self) -> list[ClientId]:
         """Return this node and the peers that give a sign of life."""
         return [self.name, *(name for name, peer in self.peers.items() if peer.live)]
+
+    @property
+    def generation(self) -> int:
+        """Return the generation of this node's votes."""
+        return self.admission.standing.generation
+
+    def voters(self, entry: JobEntry) -> list[ClientId]:
+        """Return the live nodes that vote, and on this job."""
+        return [
+            name
+            for name in self.live_nodes()
+            if (name == self.name or self.peers[name].ready)
+            and not (name in entry.records and entry.records[name].abstains)
+        ]
+
+    def find_retired(self, job: JobId) -> RetiredJob | None:
+        """Return what is kept of a retired job, or None."""
+        return self._dropped.get(job) or self.retired(job)
+
+    def note_spec(self, entry: JobEntry, payload: bytes) -> None:
+        """Take the bytes of a job's spec."""
+        if entry.is_open:
+            self.open_bytes += self.size * (len(payload) - len(entry.payload or b""))
+        entry.payload = payload
+
+    def note_decided(self, entry: JobEntry, size_bytes: int) -> None:
+        """Count a job as decided instead of open."""
+        self.open_bytes -= self.size * len(entry.payload or b"")
+        self.decided[entry.job] = size_bytes
+        self.decided_bytes += size_bytes
+
+    def retire(self, entry: JobEntry, kept: RetiredJob) -> None:
+        """Forget a decided job; until it is on disk as retired, *kept* answers for it."""
+        if entry.job in self._unsaved:
+            self.effects.changes.append(SaveRecord(record=entry.record))
+        self.effects.changes.append(RetireJob(job=entry.job))
+        self.effects.dropped_blobs.append(entry.job)
+        del self.entries[entry.job]
+        self.decided_bytes -= self.decided.pop(entry.job, 0)
+        self._dropped[entry.job] = kept
+
+    def take_retired(self, taken: SaveRetired) -> None:
+        """Take over from a peer that a job is retired; until that is on disk it answers."""
+        self._dropped[taken.job] = taken.kept
+        self.effects.changes.append(taken)
+
+    def reply(self, record: Record) -> None:
+        """Say once what this node knows of a job that it has no entry of."""
+        if record.job not in self._replied:
+            self._replied.add(record.job)
+            self.step += 1
+            version = Version(self.settings.incarnation.number, self.step)
+            record = replace(record, version=version)
+            self.say(Publish(topics.record(self.name, record.job), record, retain=False))
 
     def entry(self, job: JobId) -> JobEntry:
         """Return the job's entry, made empty when it is new."""
         found = self.entries.get(job)
         if found is None:
             self.arrivals += 1
-            vote = Vote(record=Record(job=job))
+            vote = Vote(record=Record(job=job, generation=self.generation))
             found = JobEntry(job, vote, {self.name: vote.record}, arrived=self.arrivals)
             self.entries[job] = found
         return found
@@ -144,6 +227,9 @@ class Node:
         if holder is not None and (agent := self.agents.get(holder.client)):
             agent.holding.discard(job)
             self.agents.refresh(agent)
+            if not agent.heard and not agent.busy:
+                # Known by this lease alone: nothing would ever say that it is gone.
+                self.agents.forget(agent)
 
     def repeat(self, entry: JobEntry) -> None:
         """Publish the record once more, as it is."""
@@ -155,6 +241,9 @@ class Node:
         if due is None or at < due:
             self._due[job] = at
             heapq.heappush(self._timers, (at, job))
+            if len(self._timers) > 2 * len(self._due) + STALE_TIMERS_MAX:
+                self._timers = [(at, job) for job, at in self._due.items()]
+                heapq.heapify(self._timers)
 
     def due(self, now: Instant) -> list[JobEntry]:
         """Return the jobs whose time has come, each once."""
@@ -169,6 +258,8 @@ class Node:
 
     def wake_at(self) -> Instant:
         """Return the next instant at which something is due."""
+        if not self.admission.votes:
+            return self.next_beat_at
         return min(self.next_beat_at, self._timers[0][0]) if self._timers else self.next_beat_at
 
     def say(self, publish: Publish) -> None:
@@ -179,9 +270,18 @@ class Node:
         """Log with this batch."""
         self.effects.facts.append(Fact(event, fields))
 
+    def fact_limited(self, event: str, **fields: object) -> None:
+        """Log what a client can cause at will: a few lines a beat, and how many there were."""
+        if self.lines.take(event):
+            self.fact(event, **fields)
+
     def note(self, event: str, job: JobId | None, **facts: str | float | None) -> None:
         """Write a line of history with this batch, and log it."""
-        self.effects.changes.append(NoteHistory(event=event, job=job, facts=facts))
+        cut = {
+            name: fact[:HISTORY_TEXT_MAX] if isinstance(fact, str) else fact
+            for name, fact in facts.items()
+        }
+        self.effects.changes.append(NoteHistory(event=event, job=job, facts=cut))
         self.effects.facts.append(Fact(event, {"job": job, **facts} if job else facts))
 
     def state(self) -> NodeState:
@@ -191,6 +291,12 @@ class Node:
             boot=settings.incarnation.number,
             nonce=settings.incarnation.nonce,
             nodes=settings.nodes,
+            ready=self.admission.votes,
+            health=admission.health(self),
+            generation=self.generation,
+            rejoining=self.admission.is_rejoining,
+            serial=self.admission.serial,
+            seen={str(name): most for name, most in self.admission.seen.items()},
             software=settings.software,
             blobs_url=settings.blobs_url,
             timing=settings.timing,
@@ -199,6 +305,8 @@ class Node:
             jobs_decided=self.jobs_decided,
             agents=self.agents.count_live(),
             dropped=self.dropped,
+            quorum=self.minority.quorum,
+            nodes_heard=self.minority.heard,
         )
 
     def finish(self, now: Instant) -> Effects:
@@ -211,7 +319,9 @@ class Node:
             if is_new:
                 self.step += 1
                 version = Version(self.settings.incarnation.number, self.step)
-                record = replace(entry.record, version=version)
+                # A vote that is only shown now was saved before, in a commit of then.
+                serial = self.admission.serial + 1 if job in self._unsaved else entry.record.serial
+                record = replace(entry.record, version=version, serial=serial)
                 entry.set_vote(self.name, replace(entry.vote, record=record))
             entry.published_at = now
             records.append(Publish(topics.record(self.name, job), entry.record))
@@ -221,8 +331,11 @@ class Node:
             for job in self._unsaved
             if job in self.entries
         )
+        admission.finish(self, effects.changes)
         # Records first: whoever waits for a vote should not wait for what devices are told.
         effects.publishes[:0] = records
         self._unsaved.clear()
         self._unpublished.clear()
+        self._dropped.clear()
+        self._replied.clear()
         return effects

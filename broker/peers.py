@@ -69,8 +69,8 @@ def _on_late_record(node: Node, entry: JobEntry, event: PeerRecordSeen, now: Ins
         _tell_decision(node, entry, now)
         return
     entry.knows.add(event.node)
-    if event.record.retired and not entry.is_over:
-        entry.is_over = True
+    entry.is_over |= event.record.retired
+    if retirement.may_leave(node, entry, now):
         node.poke(entry.job, now)
 
 

@@ -18,19 +18,22 @@ from workrs.domain.record import Record
 
 def is_unwinnable(entry: JobEntry, nodes: int) -> bool:
     """Return whether so many specs share the id that none can reach a majority."""
+    abstain = sum(1 for record in entry.records.values() if record.abstains)
     counts: dict[Digest, int] = {}
     for record in entry.records.values():
         if record.digest is not None:
             counts[record.digest] = counts.get(record.digest, 0) + 1
     if len(counts) < 2:
         return False
-    silent = nodes - sum(counts.values())
+    silent = nodes - abstain - sum(counts.values())
     return max(counts.values()) + silent < quorum.majority(nodes)
 
 
 def propose(node: Node, entry: JobEntry, now: Instant) -> None:
     """Take the next step towards ending a job that should not run."""
-    if entry.alarmed or not (entry.record.cancel or is_unwinnable(entry, node.size)):
+    if entry.alarmed or entry.record.abstains:
+        return
+    if not (entry.record.cancel or is_unwinnable(entry, node.size)):
         return
     if entry.propose_at is None:
         entry.propose_at = Instant(now + _rank(node, entry) * node.settings.timing.ttl_s)
@@ -44,7 +47,7 @@ def propose(node: Node, entry: JobEntry, now: Instant) -> None:
 
 
 def _rank(node: Node, entry: JobEntry) -> int:
-    return rank_nodes(entry.job, node.live_nodes()).index(node.name)
+    return rank_nodes(entry.job, node.voters(entry)).index(node.name)
 
 
 def _granting(node: Node, entry: JobEntry, epoch: Epoch) -> dict[ClientId, Record]:

@@ -13,16 +13,17 @@ whoever asked for it asks again.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from dataclasses import replace
 
 from broker import brain, inbox
-from broker.effect import Effects, Publish
+from broker.effect import Effects, Publish, ReadPeerLedger
 from broker.event import BrokerEmptied, Event, Ticked
+from broker.ledger_copy import read_peer_ledger
 from broker.node import Node
 from workrs.adapters import log
-from workrs.domain.errors import BusError, LedgerError
+from workrs.domain.errors import BusError, LedgerError, OlderDiskError
 from workrs.domain.ids import Instant, JobId
 from workrs.ports.bus import (
     Address,
@@ -43,6 +44,11 @@ RETRY_S = 1.0
 SETTLED_S = 10.0
 """A connection that held this long was good: the next try comes soon, and its loss is logged."""
 KEEPALIVE_S = 5
+PARTS_MAX = 4
+"""Of peers' ledgers that wait for the brain; the reading of the next waits too."""
+READING_S = 0.05
+"""How soon after its arrival a part is looked at."""
+ReadLedger = Callable[[ReadPeerLedger], AsyncIterator[Event]]
 
 
 class NodeSupervisor:
@@ -57,6 +63,7 @@ class NodeSupervisor:
         connect: Connect,
         address: Address,
         clock: Callable[[], float],
+        read_peer_ledger: ReadLedger = read_peer_ledger,
     ) -> None:
         self._node = node
         self._ledger = ledger
@@ -64,20 +71,24 @@ class NodeSupervisor:
         self._connect = connect
         self._address = address
         self._clock = clock
+        self._read_peer_ledger = read_peer_ledger
+        self._parts: asyncio.Queue[Event] = asyncio.Queue(PARTS_MAX)
+        self._reading = 0
         self._log = log.get(f"node[{node.name}]")
 
     async def run(self) -> None:
         """Serve for ever. Lost connections are made again; other errors end the daemon."""
         refused = 0
-        while True:
-            began = self._clock()
-            try:
-                await self._serve()
-            except BusError as error:
-                refused = 1 if self._clock() - began > SETTLED_S else refused + 1
-                if refused % 10 == 1:
-                    self._log.warning("broker_lost", address=self._address, why=str(error))
-                await asyncio.sleep(min(0.1 * refused, RETRY_S))
+        async with asyncio.TaskGroup() as self._readers:
+            while True:
+                began = self._clock()
+                try:
+                    await self._serve()
+                except BusError as error:
+                    refused = 1 if self._clock() - began > SETTLED_S else refused + 1
+                    if refused % 10 == 1:
+                        self._log.warning("broker_lost", address=self._address, why=str(error))
+                    await asyncio.sleep(min(0.1 * refused, RETRY_S))
 
     async def _serve(self) -> None:
         """Serve over one connection, until it is lost."""
@@ -99,12 +110,15 @@ class NodeSupervisor:
 
     async def _receive(self, bus: Bus) -> list[Event]:
         """Return the next events, or a tick when something is due first."""
+        wake_at: float = self._node.wake_at()
+        if self._reading:
+            wake_at = min(wake_at, self._clock() + READING_S)
         try:
-            async with asyncio.timeout_at(self._node.wake_at()):
+            async with asyncio.timeout_at(wake_at):
                 batch = await bus.receive()
         except TimeoutError:
-            return [Ticked()]
-        events: list[Event] = []
+            return self._read_parts() or [Ticked()]
+        events = self._read_parts()
         for message in batch:
             found = inbox.parse(self._node.name, message)
             if isinstance(found, inbox.Dropped):
@@ -116,8 +130,28 @@ class NodeSupervisor:
                 bus.publish(Message(message.topic, b"", retain=True))
         return events
 
+    def _read_parts(self) -> list[Event]:
+        """Return what has come of peers' ledgers."""
+        events: list[Event] = []
+        while not self._parts.empty():
+            events.append(self._parts.get_nowait())
+        return events
+
+    async def _read_ledger(self, wanted: ReadPeerLedger) -> None:
+        """Have a peer's ledger read, beside everything else. A slow brain slows the reading."""
+        self._reading += 1
+        try:
+            async for part in self._read_peer_ledger(wanted):
+                await self._parts.put(part)
+        finally:
+            self._reading -= 1
+
     async def _handle(self, bus: Bus, events: list[Event]) -> None:
         effects = brain.handle(self._node, events, Instant(self._clock()))
+        if effects.halt:
+            for fact in effects.facts:
+                self._log.facts(fact.event, fact.fields)
+            raise OlderDiskError(effects.halt)
         if effects.changes:
             await self._commit(bus, effects)
         await self._publish(bus, effects.publishes)
@@ -125,6 +159,9 @@ class NodeSupervisor:
             self._log.facts(fact.event, fact.fields)
         for job in effects.dropped_blobs:
             self._drop_blobs(job)
+        for wanted in effects.reads:
+            name = f"node[{self._node.name}].reads[{wanted.node}]"
+            self._readers.create_task(self._read_ledger(wanted), name=name)
 
     async def _commit(self, bus: Bus, effects: Effects) -> None:
         """Put the batch on disk, however long that takes: until then nothing is said."""
@@ -144,7 +181,10 @@ class NodeSupervisor:
 
     def _say_state(self, bus: Bus, *, health: str) -> None:
         """Say that this node does not vote at present, and why."""
-        state = replace(self._node.state(), live=False, ready=False, health=health)
+        # Without what the disk does not have yet: peers would take it for said.
+        state = replace(
+            self._node.state(), live=False, ready=False, health=health, serial=0, generation=0
+        )
         topic = topics.node(self._node.name, "state")
         # Without a connection the batch still has to reach the disk: the brain has moved on,
         # and what it says on the next connection must not be ahead of the disk.

@@ -45,6 +45,7 @@ def options() -> Options:
     )
     add_state_option(it)
     it.flag("--init", help="make its database if there is none: only for a new node")
+    it.flag("--rejoin", help="after its disk was lost: have the other nodes re-admit it")
     it.value("--functions", convert=Path, metavar="FILE", help="functions.toml, the same on all")
     it.value(
         "--blobs",
@@ -126,6 +127,7 @@ def config(asked: Namespace) -> NodeConfig:
         given_broker=asked.given_broker,
         functions=asked.functions,
         init=asked.init,
+        rejoin=asked.rejoin,
         timing=LeaseTiming(
             ttl_s=asked.lease_ttl,
             heartbeat_period_s=asked.heartbeat_period,

@@ -44,5 +44,9 @@ class LedgerError(WorkrsError):
     """The ledger cannot be read or written: stop voting."""
 
 
+class OlderDiskError(WorkrsError):
+    """A node's disk is older than its peers saw it: it must be re-admitted."""
+
+
 class ConfigError(WorkrsError):
     """The configuration is wrong: say what to change and exit with 2."""

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 
 from broker import brain, ledger_copy
 from broker.agents import AgentTable
-from broker.effect import Effects, Publish, ReadPeerLedger
+from broker.effect import Effects, Fact, Publish, ReadPeerLedger
 from broker.event import (
     BrokerEmptied,
     CopiedAgent,
@@ -62,6 +62,10 @@ class Cluster:
     """Pairs of nodes whose bridges are down."""
     heard: list[tuple[str, Publish]] = field(default_factory=list)
     """Everything published, by whom."""
+    facts: list[tuple[str, Fact]] = field(default_factory=list)
+    """Everything logged, by whom."""
+    unreadable: set[str] = field(default_factory=set)
+    """Nodes whose ledgers cannot be read by others."""
     halted: dict[str, str] = field(default_factory=dict)
     """Nodes that ended by themselves, and why."""
     retained: dict[str, dict[str, Publish]] = field(default_factory=dict)
@@ -88,7 +92,7 @@ class Cluster:
             nodes=self.names,
             timing=TIMING,
             functions=self.functions,
-            incarnation=Incarnation(ledger.boot, f"{name}-{ledger.boot}"),
+            incarnation=Incarnation(ledger.boot, f"{name}-{len(self.facts)}"),
         )
         node = Node(settings, ledger.retired, AgentTable(TIMING.ttl_s))
         brain.start(node, ledger, Instant(self.now), self.now)
@@ -158,7 +162,7 @@ class Cluster:
     def _read(self, name: str, wanted: ReadPeerLedger) -> list[Event]:
         """Read a peer's ledger as over HTTP."""
         peer = wanted.node
-        if peer in self.down or frozenset((name, peer)) in self.cut:
+        if peer in self.down | self.unreadable or frozenset((name, peer)) in self.cut:
             return [PeerLedgerFailed(peer, wanted.generation, "no answer")]
         agents = [
             CopiedAgent(a.client, a.incarnation) for a in self.nodes[peer].agents.entries.values()
@@ -175,6 +179,7 @@ class Cluster:
         """Let one node handle a batch, commit it, and check what it may say."""
         node = self.nodes[name]
         effects = brain.handle(node, batch, Instant(self.now))
+        self.facts.extend((name, fact) for fact in effects.facts)
         if effects.halt:
             self.halted[name] = effects.halt
             self.down.add(name)
@@ -378,9 +383,9 @@ class Agent:
         )
         self.say("release", job, body)
 
-    def progress(self, job: str, epoch: int, done: float, note: str = "") -> None:
+    def progress(self, job: str, epoch: int, done: float, note: str = "", *, seq: int = 0) -> None:
         body = message.Progress(
-            incarnation=self.incarnation, epoch=Epoch(epoch), progress=done, note=note
+            incarnation=self.incarnation, epoch=Epoch(epoch), progress=done, note=note, seq=seq
         )
         self.say("progress", job, body)
 

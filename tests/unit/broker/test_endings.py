@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from broker.event import AgentHeard, CancelHeard, PeerRecordSeen, SubmitHeard
+from broker.admission import LISTEN_S
+from broker.event import AgentHeard, CancelHeard, PeerRecordSeen, PeerStateSeen, SubmitHeard
 from tests.unit.broker.cluster import TIMING, Agent, Cluster
 from workrs.domain.dispatch import rank_nodes
 from workrs.domain.ids import ClientId, Epoch, JobId, LocalJobId
 from workrs.domain.job import Outcome, Verdict
 from workrs.domain.record import Accepted, Holder, Incarnation, Record, Version
+from workrs.domain.rollback import Seen
 from workrs.wire import message, topics
 from workrs.wire.message import JobState, Order, OrderKind, OrderReply
 
@@ -300,6 +302,7 @@ def test_a_proposer_that_won_and_lost_its_voters_claims_anew_without_haste() -> 
     cluster.tick(100)
     assert 2 <= cluster.record(first, job).epoch <= 4
     cluster.start(third)
+    cluster.tick(LISTEN_S)
     assert cluster.record(third, job).decided == cluster.record(first, job).decided
     assert cluster.record(first, job).decided is not None
 
@@ -313,6 +316,11 @@ def test_a_restarted_proposer_never_proposes_at_its_old_epoch() -> None:
     assert cluster.record(first, job).epoch == 1
     cluster.stop(first)
     cluster.start(first)
+    for other in others:
+        incarnation = cluster.nodes[first].settings.incarnation
+        state = cluster.nodes[other].state()
+        answer = replace(state, seen={first: Seen(*incarnation, serial=0)})
+        cluster.feed(first, PeerStateSeen(ClientId(other), answer))
     assert cluster.record(first, job).accepted is None
     cluster.tick(1)
     again = cluster.record(first, job)
@@ -396,8 +404,6 @@ def test_a_decided_job_leaves_the_bus_after_its_retention_and_is_not_revived() -
     assert "no longer kept" in str(answer.body.reason)
     assert not answer.retain
     assert sum(node.jobs_decided for node in cluster.nodes.values()) == 0
-
-
 
 
 def test_a_late_cancel_retires_nothing_that_the_rest_of_its_batch_would_revive() -> None:

@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import pytest
 
+from broker.admission import LISTEN_S
 from broker.event import BrokerEmptied, PeerRecordSeen, PeerSpecSeen, PeerStateSeen
 from broker.node import PEER_SILENT_S
 from tests.unit.broker.cluster import TIMING, Agent, Cluster
@@ -87,7 +88,7 @@ def test_the_jobs_of_a_dead_node_are_shown_by_the_others_to_one_that_missed_them
     job = cluster.submit("n1")
     cluster.stop("n1")
     cluster.start("n3")
-    cluster.tick(PEER_SILENT_S + 2)
+    cluster.tick(LISTEN_S + 2)
     assert job in cluster.nodes["n3"].entries
     assert cluster.nodes["n3"].entries[job].check_stored(3)
 

@@ -1,0 +1,93 @@
+"""What a node hears before it votes, kept in memory until it does.
+
+1. Nothing that may lead to a vote is handled before; nothing that nobody repeats is lost.
+2. Of peers' records and specs and of heartbeats the newest each is kept. Messages of devices
+   and operators are kept in order, up to HELD_BACK_MAX, because `mosquitto_pub` repeats
+   nothing; beyond that they are refused with a reason.
+3. Other requests of agents are dropped: agents repeat them.
+"""
+
+from collections.abc import Iterable
+
+from broker import admission, teller
+from broker.effect import Publish
+from broker.event import (
+    AgentHeard,
+    BeatHeard,
+    CancelHeard,
+    Event,
+    LogHeard,
+    OrderHeard,
+    PeerRecordSeen,
+    PeerSpecSeen,
+    SubmitHeard,
+)
+from broker.node import Node
+from workrs.wire import topics
+from workrs.wire.message import OrderReply
+
+HELD_BACK_MAX = 10_000
+
+
+def hold_back(node: Node, event: Event) -> bool:
+    """Keep an event that may lead to a vote until this node votes; False if it need not wait."""
+    it = node.admission
+    if it.votes:
+        return False
+    match event:
+        case PeerRecordSeen(node=peer, record=record):
+            key: object = ("record", peer, record.job)
+            known = it.held_back.get(key)
+            if isinstance(known, PeerRecordSeen) and record.version < known.record.version:
+                return True
+        case PeerSpecSeen(node=peer, job=job):
+            key = ("spec", peer, job)
+        case BeatHeard(agent=agent):
+            key = ("beat", agent)
+        case SubmitHeard() | CancelHeard() | OrderHeard():
+            _hold_back_request(node, event)
+            return True
+        case AgentHeard() | LogHeard():
+            node.dropped += 1
+            return True
+        case _:
+            return False
+    it.held_back.pop(key, None)
+    it.held_back[key] = event
+    return True
+
+
+def _hold_back_request(node: Node, event: SubmitHeard | CancelHeard | OrderHeard) -> None:
+    it = node.admission
+    if event in it.held_back:
+        return
+    if it.held_back_requests < HELD_BACK_MAX:
+        it.held_back_requests += 1
+        it.held_back[event] = event
+        return
+    reason = (
+        f"this node does not vote yet ({admission.health(node)}) and keeps {HELD_BACK_MAX} "
+        "requests already: send it to another node, or again later"
+    )
+    match event:
+        case OrderHeard(operator=operator, order_id=order_id, via=""):
+            reply = OrderReply(ok=False, text=reason)
+            node.say(Publish(topics.down(operator, order_id), reply, retain=False))
+        case SubmitHeard(device=device, local=local, function=function):
+            teller.reject(node, device, local, reason, plain=bool(function))
+        case CancelHeard(device=device, local=local, via=""):
+            teller.reject(node, device, local, reason, plain=False)
+        case _:
+            node.dropped += 1
+
+
+def release(node: Node) -> Iterable[Event]:
+    """Return what was held back, once this node votes. Heartbeats first: they keep leases."""
+    it = node.admission
+    if not it.held_back or not it.votes:
+        return []
+    held = list(it.held_back.values())
+    it.held_back.clear()
+    it.held_back_requests = 0
+    beats = [event for event in held if isinstance(event, BeatHeard)]
+    return beats + [event for event in held if not isinstance(event, BeatHeard)]

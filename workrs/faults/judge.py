@@ -45,6 +45,7 @@ class Judge:
         self._told += len(fresh)
         found += [f"L1 {text}" for text in fresh]
         found += self._stuck_jobs()
+        found += ["the load broke off"] * site.load.broke_off()
         return tuple(found)
 
     def settle(self) -> None:

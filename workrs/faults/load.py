@@ -85,6 +85,7 @@ class Load:
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _ended: threading.Event = field(default_factory=threading.Event)
     _resumed: threading.Event = field(default_factory=threading.Event)
+    _thread: threading.Thread | None = None
     _count: int = 0
 
     def send(
@@ -134,14 +135,18 @@ class Load:
     @contextmanager
     def running(self) -> Iterator["Load"]:
         """Send and watch while the context lasts."""
-        thread = threading.Thread(target=self._run, name="load")
+        self._thread = threading.Thread(target=self._run, name="load")
         self._resumed.set()
-        thread.start()
+        self._thread.start()
         try:
             yield self
         finally:
             self._ended.set()
-            thread.join()
+            self._thread.join()
+
+    def broke_off(self) -> bool:
+        """Return whether its thread ended by an error, which that thread has printed."""
+        return self._thread is not None and not self._thread.is_alive()
 
     def _run(self) -> None:
         next_echo_s = self.clock()

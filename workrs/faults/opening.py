@@ -164,4 +164,5 @@ def _small_disk(folder: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        subprocess.run(["umount", "--lazy", str(folder)], check=False)
+        # What agents left is unmounted below the whole cluster before, this with it.
+        subprocess.run(["umount", "--lazy", str(folder)], check=False, capture_output=True)

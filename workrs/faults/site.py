@@ -8,7 +8,7 @@ import random
 import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -132,9 +132,13 @@ class Site:
             hosts = [str(self.cluster.addresses[n]) for n in nodes or self.nodes]
             outbox = self.root / "outboxes" / f"{name}.db"
             outbox.parent.mkdir(exist_ok=True)
-            with self.net.inside(name) if self.net else nullcontext():
+            with self.at(name):
                 self._devices[name] = Device(name, hosts, outbox=outbox)
         return self._devices[name]
+
+    def at(self, member: str) -> AbstractContextManager[None]:
+        """Have the calling thread make its sockets on a member's machine, for a block."""
+        return self.net.inside(member) if self.net is not None else nullcontext()
 
     def close_devices(self) -> None:
         """Disconnect all devices."""

@@ -39,7 +39,9 @@ def require_no_takeover(site: Site, notes: Notes, since_s: float) -> None:
 def port_held(site: Site, node: str) -> Iterator[None]:
     """Keep a killed broker from coming back: hold its port, without listening."""
     address = site.cluster.addresses[node]
-    with socket.socket() as holder:
+    with site.at(node):  # a socket belongs to the network it was made in
+        holder = socket.socket()
+    with holder:
         holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         site.kill_broker(node)
 

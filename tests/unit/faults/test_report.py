@@ -1,0 +1,79 @@
+"""Goal: figures mean what they say. Method: known values; a report written and read."""
+
+import xml.etree.ElementTree as ET
+from pathlib import Path
+
+import pytest
+
+from workrs.faults.diary import parse
+from workrs.faults.play import Played
+from workrs.faults.report import beyond, summary, table, write_report
+from workrs.faults.row import Injection, Mark, Row
+from workrs.faults.timeline import Bar, Timeline
+
+
+def injected(number: int, *lease_s: float, faults: tuple[str, ...] = ()) -> Played:
+    injection = Injection(name="agent killed", began_s=1, ended_s=5, figures={"lease": lease_s})
+    picture = Timeline(
+        title="agent <a1> killed",
+        from_s=0.0,
+        to_s=6.0,
+        fault_s=1.0,
+        lanes=("n1", "a1", "d_j"),
+        bars=(Bar("a1", 1.0, 4.0, "down"), Bar("d_j", 0.0, 2.0, "lease", "a1")),
+        marks=(Mark(1.0, "a1", "fault", "killed"), Mark(2.2, "d_j", "grant", "a2 epoch 2")),
+    )
+    return Played(row="row", number=number, injection=injection, faults=faults, picture=picture)
+
+
+def row(**bounds: float) -> Row:
+    return Row(
+        name="row", title="a row", passes_when="so", inject=lambda _site: None, bounds=bounds
+    )  # type: ignore[arg-type, return-value]
+
+
+@pytest.mark.parametrize(
+    ("count", "p50", "p99"), [(1, 1.0, 1.0), (2, 1.0, 2.0), (100, 50.0, 99.0), (101, 51.0, 100.0)]
+)
+def test_percentiles_are_values_that_were_measured(count: int, p50: float, p99: float) -> None:
+    found = summary([float(n + 1) for n in reversed(range(count))])
+    assert (found.p50, found.p99, found.worst) == (p50, p99, float(count))
+
+
+def test_a_bound_is_held_against_the_99th_percentile_of_all_injections() -> None:
+    played = [injected(1, 1.0, 2.0), injected(2, 2.01)]
+    assert beyond(row(lease=2.01), played) == []
+    assert len(beyond(row(lease=2.0), played)) == 1
+
+
+def test_a_rate_is_claimed_only_without_failures() -> None:
+    passed = [injected(n, 1.0) for n in range(10)]
+    assert "| 10 | 0 | 0.3 |" in "\n".join(table([row()], passed))
+    failed = [*passed[:9], injected(10, 1.0, faults=("S2 d_j was decided twice",))]
+    assert "| 10 | 1 |  |" in "\n".join(table([row()], failed))
+
+
+def test_a_report_has_a_picture_of_every_injection(tmp_path: Path) -> None:
+    played = [injected(1, 1.0), injected(2, 1.0, faults=("S2 twice",))]
+    place = write_report(tmp_path, [row()], played, seed=7)
+    text = place.read_text()
+    assert "S2 twice" in text
+    for number in (1, 2):
+        assert f"pictures/row-{number}.svg" in text
+        picture = ET.parse(tmp_path / "pictures" / f"row-{number}.svg")
+        assert len(picture.findall(".//{*}title")) == 4
+
+
+def test_a_log_line_is_put_on_the_traces_clock() -> None:
+    line = '07:09:18.689 INFO    agent[a1] restored job=d_j epoch=2 why="a \\"b\\" c" seq=1'
+    entry = parse(line, "a1", 7 * 3600 + 9 * 60 + 10)
+    assert entry is not None
+    assert (entry.key, round(entry.at_s, 3), entry.number("epoch")) == ("restored", 8.689, 2)
+    assert entry.facts["why"] == 'a "b" c'
+    assert parse("a line of a traceback", "a1", 0.0) is None
+
+
+def test_a_run_over_midnight_has_one_clock() -> None:
+    entry = parse("00:00:05.000 INFO    agent restored job=d_j", "a1", 24 * 3600.0 - 5)
+    assert entry is not None
+    assert entry.at_s == pytest.approx(10.0)

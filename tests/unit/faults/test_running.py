@@ -1,0 +1,38 @@
+"""Goal: programs that ran when they might not are seen. Method: times on both sides of a bound."""
+
+import pytest
+
+from workrs.faults.evidence import Run, RunKey
+from workrs.faults.plan import TEST_TIMING
+from workrs.faults.running import SLACK_S, SURVIVAL_S, late_runs, overlaps, survivors
+
+
+def run(*seen_s: float, job: str = "d_j", epoch: int = 1, agent: str = "a1") -> Run:
+    return Run(RunKey(job, epoch, agent), list(seen_s))
+
+
+@pytest.mark.parametrize(("last_s", "seen"), [(5.0 + SURVIVAL_S + SLACK_S - 0.01, 0), (6.5, 1)])
+def test_a_program_may_outlive_its_agent_by_a_second(last_s: float, seen: int) -> None:
+    assert len(list(survivors([run(1.0, last_s)], {"a1": [5.0]}))) == seen
+
+
+def test_what_began_after_the_kill_or_elsewhere_is_no_survivor() -> None:
+    runs = [run(5.1, 9.0), run(1.0, 9.0, agent="a2")]
+    assert list(survivors(runs, {"a1": [5.0]})) == []
+
+
+def test_a_program_past_its_lease_is_seen_also_if_it_was_renewed_later() -> None:
+    key = ("d_j", 1, "a1")
+    gone_s = 10.0 + TEST_TIMING.holding_s
+    on_time, late = run(10.0, gone_s, 20.0), run(10.0, gone_s + SLACK_S + 0.1, 20.0)
+    renewals = {key: [10.0, 19.5]}
+    assert list(late_runs([on_time], renewals, TEST_TIMING)) == []
+    assert len(list(late_runs([late], renewals, TEST_TIMING))) == 1
+
+
+def test_two_programs_of_a_strict_job_at_a_time_are_seen() -> None:
+    runs = [run(1.0, 5.0), run(4.9, 9.0, epoch=2, agent="a2")]
+    assert len(list(overlaps(runs, frozenset({"d_j"})))) == 1
+    assert list(overlaps(runs, frozenset())) == []
+    runs = [run(1.0, 5.0), run(5.1, 9.0, epoch=2, agent="a2")]
+    assert list(overlaps(runs, frozenset({"d_j"}))) == []

@@ -68,14 +68,21 @@ def consider(node: Node, entry: JobEntry, now: Instant) -> None:
     if now < due:
         node.poke(entry.job, due)
         return
-    if len(entry.knows) < quorum.majority(node.size) or not entry.knows.issuperset(
-        node.live_nodes()
-    ):
+    if not may_leave(node, entry, now):
         # A peer that has retired it shows nothing any more: it answers the repetition.
         node.repeat(entry)
         node.poke(entry.job, Instant(now + RETIRE_RETRY_S))
         return
     _retire(node, entry, now)
+
+
+def may_leave(node: Node, entry: JobEntry, now: Instant) -> bool:
+    """Return whether a decided job may be retired now."""
+    return (
+        now >= _due(entry)
+        and len(entry.knows) >= quorum.majority(node.size)
+        and entry.knows.issuperset(node.live_nodes())
+    )
 
 
 def _due(entry: JobEntry) -> Instant:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from workrs.testing.simulator.node import Doom
+
 if TYPE_CHECKING:
     from random import Random
 
@@ -78,11 +80,12 @@ def node_killed(world: World, rng: Random) -> str:
     """Kill a daemon, and with it its broker; its disk is kept."""
     node = _pick(world, rng)
     when = rng.choice(("now", "now", "before commit", "after commit"))
+    away_s = length_s(world, rng)
     if when == "now":
         node.kill()
+        world.undo_after(away_s, node.start)
     else:
-        node.daemon.doom = when
-    world.undo_after(length_s(world, rng), node.start)
+        node.daemon.doom = Doom(when, away_s)
     return f"{node.name} {when}"
 
 

@@ -175,7 +175,8 @@ class Bridge:
 
     def on_lost(self, connection: Connection, reason: str) -> None:
         """Try again after a while."""
-        self.process.world.note("bridge lost", self.process.name, f"{self._peer}: {reason}")
+        if connection.is_up:
+            self.process.world.note("bridge lost", self.process.name, f"{self._peer}: {reason}")
         if connection is self._connection:
             self._connection = None
         self.process.world.timeline.after(

@@ -8,7 +8,7 @@ starts its broker again when that dies.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from broker import brain, ledger_copy
 from broker import inbox as node_inbox
@@ -42,6 +42,17 @@ if TYPE_CHECKING:
 
 BROKER_PAUSE_S = 0.1
 """Between the death of a broker and its return."""
+
+
+class Doom(NamedTuple):
+    """Where in its next batch a daemon is killed, and for how long."""
+
+    when: str
+    """`before commit`, `after commit`, or nothing."""
+    away_s: float
+
+
+NO_DOOM = Doom("", 0.0)
 
 
 class SimNode:
@@ -108,8 +119,7 @@ class Daemon(Process):
         self.home = home
         self.node: Node
         self.ledger: MemoryLedger
-        self.doom = ""
-        """Where in the next batch it is killed: `before commit` or `after commit`."""
+        self.doom = NO_DOOM
         self.connection: Connection | None = None
         self._refused = 0
         self._wake_s = 0.0
@@ -154,7 +164,7 @@ class Daemon(Process):
         self._stuck = None
         self._backlog = []
         self._parts = []
-        self.doom = ""
+        self.doom = NO_DOOM
 
     def die(self) -> None:
         """Be killed: what was not committed is gone."""
@@ -228,8 +238,8 @@ class Daemon(Process):
             self.home.kill()
             return
         self.world.oracle.on_batch(self, now)
-        if self.doom == "before commit":
-            self.home.kill()
+        if self.doom.when == "before commit":
+            self._fall()
         elif effects.changes:
             self._commit(effects)
         else:
@@ -255,10 +265,16 @@ class Daemon(Process):
             self.world.timeline.after(RETRY_S, lambda: self._retry(life))
             return
         self.world.oracle.on_commit(self, effects.changes)
-        if self.doom == "after commit":
-            self.home.kill()
+        if self.doom.when == "after commit":
+            self._fall()
         else:
             self._publish(effects)
+
+    def _fall(self) -> None:
+        """Be killed in the middle of a batch, as a fault wants it."""
+        away_s = self.doom.away_s
+        self.home.kill()
+        self.world.undo_after(away_s, self.home.start)
 
     def _retry(self, life: int) -> None:
         if life != self.life or self._stuck is None:

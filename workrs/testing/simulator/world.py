@@ -16,7 +16,7 @@ from workrs.testing.simulator.connection import Connection, Endpoint
 from workrs.testing.simulator.device import DeviceProcess, payload_of
 from workrs.testing.simulator.host import Host, Network
 from workrs.testing.simulator.mosquitto import Broker
-from workrs.testing.simulator.node import SimNode
+from workrs.testing.simulator.node import NO_DOOM, SimNode
 from workrs.testing.simulator.oracle import Oracle
 from workrs.testing.simulator.parcel import Parcel
 from workrs.testing.simulator.schedule import FaultPlan, JobPlan, Schedule
@@ -138,6 +138,7 @@ class World:
         for number in list(self._undos):
             self._undos.pop(number)()
         for node in self.nodes.values():
+            node.daemon.doom = NO_DOOM
             node.start()
         for agent in self.agents.values():
             agent.start()

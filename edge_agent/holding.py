@@ -50,7 +50,7 @@ def claim(work: Work, agent: Agent) -> None:
     """Bid for the job at the lowest epoch that may win."""
     work.epoch = Epoch(max(work.floor, quorum.highest_epoch(work.records) + 1))
     work.floor = Epoch(work.epoch + 1)
-    work.lease = Lease.CLAIMING
+    work.turn(Lease.CLAIMING)
     work.claimed_at = agent.now
     work.claims = 0
     work.rounds += 1
@@ -106,7 +106,7 @@ def _judge_claim(work: Work, agent: Agent) -> Standing:
             for node, record in work.records.items()
             if work.shows_me(record, agent.holder) and record.digest == work.digest
         }
-        work.lease = Lease.HELD
+        work.turn(Lease.HELD)
         work.rounds = 0
         work.claim_at = NOT
         renew(work, work.claimed_at, agent)
@@ -143,7 +143,7 @@ def _give_up(work: Work, agent: Agent) -> Standing:
         return Standing.FENCED
     _say_release(work, agent)
     agent.log("claim_lost", job=work.job, epoch=work.epoch)
-    work.lease = Lease.OVER
+    work.turn(Lease.OVER)
     return Standing.GONE
 
 
@@ -153,7 +153,7 @@ def back_off(work: Work, agent: Agent) -> Standing:
         if work.rounds >= ROUNDS_MAX:
             return _give_up(work, agent)
         _say_release(work, agent)
-    work.lease = Lease.BACKING_OFF
+    work.turn(Lease.BACKING_OFF)
     wait_s = growing(BACK_OFF_FIRST_S, BACK_OFF_MAX_S, work.rounds - 1)
     work.claim_at = agent.jittered(wait_s)
     agent.log("claim_split", job=work.job, epoch=work.epoch, round=work.rounds)
@@ -214,7 +214,7 @@ def release(work: Work, agent: Agent, *, retry_after_s: float, reason: str) -> N
     """Give the lease back; said until no record shows it. No container may be left."""
     assert work.run == 0, f"{work.job}: released over a running container"
     work.claim_at = work.reclaim_at = work.propose_at = work.report_at = NOT
-    work.lease = Lease.RELEASING
+    work.turn(Lease.RELEASING)
     work.retry_after_s = retry_after_s
     work.release_reason = reason
     work.releases = 0
@@ -226,7 +226,7 @@ def release(work: Work, agent: Agent, *, retry_after_s: float, reason: str) -> N
 def withdraw(work: Work, agent: Agent) -> Standing:
     """Take back a claim that has not won, because this agent takes nothing more."""
     _say_release(work, agent)
-    work.lease = Lease.OVER
+    work.turn(Lease.OVER)
     return Standing.GONE
 
 

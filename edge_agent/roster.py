@@ -258,7 +258,7 @@ class Roster:
     def _abandon(self, work: Work) -> None:
         """Let go of a job that is decided, given back or somebody else's."""
         self._freed.discard(work.job)
-        work.lease = Lease.OVER
+        work.turn(Lease.OVER)
         work.outcome = None
         saving.discard(work, self.agent, decided=work.decided is not None)
         work.kept = []

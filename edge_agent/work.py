@@ -36,6 +36,17 @@ class Lease(Enum):
     """Decided, or somebody else's. Only a container may be left to remove."""
 
 
+LEASES: Mapping[Lease, frozenset[Lease]] = {
+    Lease.CLAIMING: frozenset({Lease.HELD, Lease.BACKING_OFF, Lease.RELEASING, Lease.OVER}),
+    Lease.BACKING_OFF: frozenset({Lease.CLAIMING, Lease.RELEASING, Lease.OVER}),
+    Lease.HELD: frozenset({Lease.CLAIMING, Lease.RELEASING, Lease.OVER}),
+    Lease.RELEASING: frozenset({Lease.OVER}),
+    Lease.OVER: frozenset(),
+}
+"""Every move there is. A lease in hand is claimed anew when voters of it are past its epoch, its
+program running on; so a program may also end, and the job be given back, while it is claimed."""
+
+
 class Stage(Enum):
     """What this agent does with the job."""
 
@@ -234,6 +245,13 @@ class Work:
             self.report_at = now
         if self.propose_at != NOT:
             self.propose_at = now
+
+    def turn(self, lease: Lease) -> None:
+        """Go to *lease*; to stay is no move, and one that the table does not have a mistake."""
+        assert lease is self.lease or lease in LEASES[self.lease], (
+            f"{self.job}: {self.lease} to {lease}"
+        )
+        self.lease = lease
 
     def move(self, stage: Stage) -> None:
         """Go to *stage*; a move that the table does not have is a mistake of ours."""

@@ -31,14 +31,20 @@ from workrs.domain.record import (
     Record,
     Version,
 )
+from workrs.domain.rollback import Seen
 from workrs.ports.ledger import (
     Ledger,
     NoteHistory,
+    Rejoin,
     RetiredJob,
     RetireJob,
     SavedJob,
     SaveRecord,
+    SaveRetired,
+    SaveSeen,
     SaveSpec,
+    SaveStanding,
+    Standing,
     SweepJob,
 )
 from workrs.testing.ledger import MemoryDisk, MemoryLedger
@@ -293,3 +299,50 @@ def test_after_close_commits_are_refused_and_closing_again_is_fine(start: Start)
     ledger.close()
     with pytest.raises(LedgerError, match="closed"):
         ledger.commit([SaveRecord(record=RUNNING)])
+
+
+def test_the_serial_counts_commits_and_nothing_else(start: Start) -> None:
+    ledger = start()
+    assert ledger.standing == Standing(boot=1, serial=0)
+    ledger.commit([SaveRecord(record=RUNNING), SAVE_SPEC])
+    ledger.commit([])
+    with pytest.raises(LedgerError, match="undecided"):
+        ledger.commit([NoteHistory(event="x", job=None), RetireJob(job=JOB)])
+    assert ledger.standing.serial == 1
+    ledger = start()
+    assert ledger.standing == Standing(boot=2, serial=1)
+    ledger.commit([NoteHistory(event="x", job=None)])
+    assert start().standing == Standing(boot=3, serial=2)
+
+
+def test_a_standing_only_rises(start: Start) -> None:
+    ledger = start()
+    high = Standing(boot=9, serial=50, generation=3, rejoin=Rejoin.DONE)
+    ledger.commit([SaveStanding(standing=high)])
+    assert ledger.standing == high
+    ledger.commit([SaveStanding(standing=Standing())])
+    assert ledger.standing == replace(high, serial=51)
+    assert start().standing == replace(high, serial=51, boot=10)
+
+
+def test_what_was_seen_of_peers_is_kept(start: Start) -> None:
+    ledger = start()
+    n1, n2 = ClientId("n1"), ClientId("n2")
+    ledger.commit([SaveSeen(node=n1, seen=Seen(1, "a", 7)), SaveSeen(node=n2, seen=Seen(4, "", 0))])
+    ledger.commit([SaveSeen(node=n1, seen=Seen(2, "b", 9))])
+    assert start().seen() == {n1: Seen(2, "b", 9), n2: Seen(4, "", 0)}
+
+
+def test_retired_jobs_of_a_peer_are_taken_unless_known_here(start: Start) -> None:
+    ledger = start()
+    ledger.commit([SAVE_SPEC, SaveRecord(record=DECIDED)])
+    many = [JobId(f"pump-7_{n:04}") for n in range(1200)]
+    ledger.commit([SaveRetired(job=job, kept=kept()) for job in (JOB, *many)])
+    ledger.commit([SaveRetired(job=many[0], kept=kept(attempt=9))])
+    ledger = start()
+    assert ledger.retired(JOB) is None
+    assert ledger.retired(many[0]) == kept()
+    found = list(ledger.load_retired())
+    assert [item.job for item in found] == many
+    assert found[-1].kept == kept()
+    assert set(ledger.unswept()) == set(many)

@@ -224,3 +224,13 @@ def test_a_digest_alone_is_no_outcome_yet() -> None:
     seen = tally(("n1", accepted), ("n2", accepted))
     assert quorum.decision(shown(rec(), rec()), seen, 3) is None
     assert quorum.decision(shown(rec(), accepted), seen, 3) == DONE
+
+
+def test_a_checkpoint_is_named_by_a_majority_of_one_generation() -> None:
+    ref = CheckpointRef(
+        epoch=Epoch(1), seq=1, manifest=SPEC, location=("http://n1",), rung="files", bytes=1
+    )
+    one, raised = rec(checkpoints=(ref,)), rec(checkpoints=(ref,), generation=1)
+    assert quorum.is_named(shown(one, one, rec()), ref, 3)
+    assert not quorum.is_named(shown(one, rec(), rec()), ref, 3)
+    assert not quorum.is_named(shown(one, raised, rec()), ref, 3)

@@ -384,3 +384,16 @@ def test_a_decided_vote_refuses_everything() -> None:
     assert voter.cancel(vote) is None
     assert voter.decide(vote, FAILED) is None
     assert voter.decide(vote, DONE) is None
+
+
+def test_who_abstains_grants_and_accepts_nothing_and_learns_the_decision() -> None:
+    vote = Vote(record=Record(job=JOB, abstains=True))
+    assert claim(vote, 1, digest=None) is None
+    assert claim(vote, 1) is None
+    assert node_claim(vote, 1) is None
+    assert voter.outcome(vote, ME, Epoch(0), DONE) is None
+    assert voter.renew(vote, ME, Epoch(0), 1, now=NOW, ttl_s=TTL_S) is None
+    assert voter.checkpoint(vote, ME, ref(0, 1)) is None
+    decided = voter.decide(vote, DONE)
+    assert decided is not None
+    assert decided.record.abstains

@@ -22,6 +22,7 @@ from workrs.domain.job import (
 )
 from workrs.domain.lease import LeaseTiming
 from workrs.domain.record import Accepted, CheckpointRef, Holder, Incarnation, Record, Version
+from workrs.domain.rollback import Seen
 from workrs.wire import message
 
 REQUESTS = (
@@ -156,6 +157,8 @@ RECORD = st.builds(
     progress=st.none() | FRACTION,
     note=TEXT,
     reason=TEXT,
+    serial=COUNT,
+    abstains=st.booleans(),
 )
 _HELD = st.builds(message.Held, JOB, EPOCH, COUNT)
 _KINDS: dict[type, st.SearchStrategy[Any]] = {
@@ -197,6 +200,10 @@ _KINDS: dict[type, st.SearchStrategy[Any]] = {
     ),
     message.NodeState: st.builds(
         message.NodeState,
+        generation=COUNT,
+        rejoining=st.booleans(),
+        serial=COUNT,
+        seen=st.dictionaries(CLIENT, st.builds(Seen, COUNT, TEXT, COUNT), max_size=2),
         boot=COUNT,
         nonce=TEXT,
         nodes=st.lists(CLIENT, max_size=5).map(tuple),

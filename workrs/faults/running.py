@@ -33,9 +33,18 @@ def survivors(runs: Iterable[Run], kills: Mapping[str, Sequence[float]]) -> Iter
 
 
 def late_runs(runs: Iterable[Run], renewals: Renewals, timing: LeaseTiming) -> Iterator[str]:
-    """Yield the programs that ran past the end of their lease."""
+    """Yield the programs that ran past the end of their lease.
+
+    A program runs on when its agent claims its job anew, and does not learn the new epoch.
+    """
     for run in runs:
-        given = renewals.get((run.key.job, run.key.epoch, run.key.agent), ())
+        job, first, agent = run.key
+        given = sorted(
+            at_s
+            for (of_job, epoch, holder), times in renewals.items()
+            if (of_job, holder) == (job, agent) and epoch >= first
+            for at_s in times
+        )
         for seen_s in run.seen_s:
             place = bisect_right(given, seen_s)
             if not place:

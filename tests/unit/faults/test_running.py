@@ -30,6 +30,14 @@ def test_a_program_past_its_lease_is_seen_also_if_it_was_renewed_later() -> None
     assert len(list(late_runs([late], renewals, TEST_TIMING))) == 1
 
 
+def test_a_program_runs_on_under_its_agents_next_epoch_and_no_other() -> None:
+    renewed_s = 10.0 + TEST_TIMING.holding_s
+    runs = [run(10.0, renewed_s, renewed_s + TEST_TIMING.holding_s)]
+    for epoch, agent, seen in ((3, "a1", 0), (3, "a2", 1), (0, "a1", 1)):
+        renewals = {("d_j", 1, "a1"): [10.0], ("d_j", epoch, agent): [renewed_s]}
+        assert len(list(late_runs(runs, renewals, TEST_TIMING))) == seen
+
+
 def test_two_programs_of_a_strict_job_at_a_time_are_seen() -> None:
     runs = [run(1.0, 5.0), run(4.9, 9.0, epoch=2, agent="a2")]
     assert len(list(overlaps(runs, frozenset({"d_j"})))) == 1

@@ -35,7 +35,9 @@ class Timing(NamedTuple):
     out_grace_s: float = 2.0
     """A plain job that succeeded without output is believed after this."""
     backoff_min_s: float = 0.2
-    backoff_max_s: float = 10.0
+    backoff_max_s: float = 2.0
+    """A cluster that was restarted as a whole must answer within 5 s: with 10 s here most of
+    that time was the device's own pause."""
 
     def check(self) -> None:
         """Refuse times that would spin or never end, with a ConfigError."""

@@ -7,8 +7,7 @@
 3. With no free agent nothing is scanned: the queue waits for a slot.
 4. A job whose lease a majority shows, at an epoch this node did not grant, is not offered
    before a ttl without news of it: this node alone cannot know when that lease ends.
-5. At most OFFERS_MAX offers of this node stand at a time. A thousand idle agents would else
-   all claim at once when a long queue appears, and each wait for the claims of the others.
+5. Only so many offers of this node stand at a time as are answered soon: see `pace`.
 """
 
 from zlib import crc32
@@ -26,10 +25,6 @@ from workrs.wire.message import Offer
 
 TURN_S = 1.5 * OFFER_S
 """How long each rank waits for the one before it."""
-OFFERS_MAX = 8
-"""Of one node. 1,000 agents and 1,000 jobs at three nodes on two cores: 155 jobs/s with claims
-that took 0.87 s (median) without a bound, 197 jobs/s and 0.08 s with this one. An agent 100 ms
-away still gets 8 jobs in each 0.15 s."""
 
 
 def _is_ready(node: Node, entry: JobEntry, now: Instant) -> bool:
@@ -74,15 +69,14 @@ def _watch_offer(node: Node, entry: JobEntry, now: Instant) -> None:
         node.poke(entry.job, entry.offer_until)
         return
     if taken:
-        entry.avoid = frozenset()
+        entry.avoid = ()
         entry.turn_at = None
     else:
-        known = entry.avoid if len(entry.avoid) < AVOIDED_MAX else frozenset()
-        entry.avoid = known | {entry.offered_to}
+        entry.avoid = (*entry.avoid, entry.offered_to)[-AVOIDED_MAX:]
         if agent is not None:
             agent.lapsed = True
     entry.offered_to = None
-    node.offers_standing -= 1
+    node.pace.ended(entry.job, now, taken=taken)
     if agent is not None:
         agent.offered.discard(entry.job)
         node.agents.refresh(agent)
@@ -111,11 +105,7 @@ def pump(node: Node, now: Instant) -> None:
     """Offer queued jobs while agents have free slots."""
     for profile in node.agents.take_fresh():
         node.queue.revive(profile)
-    while (
-        node.offers_standing < OFFERS_MAX
-        and node.agents.has_free()
-        and (found := node.queue.pop()) is not None
-    ):
+    while node.pace.has_room and node.agents.has_free() and (found := node.queue.pop()) is not None:
         need, item = found
         entry = node.entries.get(item[2])
         if entry is None:
@@ -124,7 +114,9 @@ def pump(node: Node, now: Instant) -> None:
         if not _is_ready(node, entry, now) or _must_wait(node, entry, now):
             continue
         assert entry.stored is not None
-        agent = choose(entry.job, entry.stored.spec, node.agents.candidates(), entry.avoid)
+        agent = choose(
+            entry.job, entry.stored.spec, node.agents.candidates(), frozenset(entry.avoid)
+        )
         if agent is None:
             entry.queued = True
             node.queue.give_up(need, item)
@@ -152,7 +144,7 @@ def _offer(node: Node, entry: JobEntry, client: ClientId, now: Instant) -> None:
     assert entry.record.digest is not None
     jitter = crc32(f"{node.name}{entry.job}{entry.record.epoch}".encode()) % 256 / 1024
     entry.offered_to = client
-    node.offers_standing += 1
+    node.pace.offered(entry.job, now)
     entry.offer_until = Instant(now + OFFER_S * (1 + jitter))
     node.poke(entry.job, entry.offer_until)
     agent = node.agents.get(client)

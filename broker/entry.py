@@ -43,8 +43,8 @@ class JobEntry:
     """It stands in the node's queue."""
     offered_to: ClientId | None = None
     offer_until: Instant = Instant(0.0)  # noqa: RUF009 (a NewType of an immutable float)
-    avoid: frozenset[ClientId] = frozenset()
-    """Agents that let an offer lapse since the job was last held."""
+    avoid: tuple[ClientId, ...] = ()
+    """Agents that let an offer lapse since the job was last held, the latest last."""
     turn_at: Instant | None = None
     """When this node may offer though others rank before it."""
     propose_at: Instant | None = None

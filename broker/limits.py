@@ -30,7 +30,7 @@ DEVICES_MAX: Final = 100_000
 """Devices that are told what their jobs pass through. Beyond, the one silent longest hears
 only how its jobs end, until it speaks again."""
 AVOIDED_MAX: Final = 100
-"""Agents that let an offer of a job lapse. Beyond, all get another chance."""
+"""Agents that let an offer of a job lapse. Beyond, the first of them gets another chance."""
 LINES_PER_BEAT: Final = 20
 """Lines of one event in the log that clients can cause. The rest of the beat is counted."""
 QUEUE_SLACK: Final = 1_000

@@ -40,7 +40,7 @@ def begin(node: Node, entry: JobEntry) -> None:
     entry.knows = {name for name, record in entry.records.items() if record.decided is not None}
     entry.is_over = any(record.retired for record in entry.records.values())
     entry.records = {node.name: entry.record}
-    entry.tally, entry.rivals, entry.avoid = Tally(), {}, frozenset()
+    entry.tally, entry.rivals, entry.avoid = Tally(), {}, ()
     node.note_decided(entry, _size_bytes(node, entry))
     slim(node, entry)
 

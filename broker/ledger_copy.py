@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from itertools import islice
 
 import aiohttp
+from aiohttp.http_exceptions import HttpProcessingError
 
 from broker.effect import ReadPeerLedger
 from broker.event import (
@@ -35,6 +36,14 @@ from workrs.wire import codec
 PART_LINES = 500
 CONNECT_S = 3.0
 SILENT_S = 10.0
+_FAILURES = (
+    aiohttp.ClientError,
+    HttpProcessingError,
+    TimeoutError,
+    OSError,
+    ValueError,
+    WireError,
+)
 LINE_MAX_BYTES = 1 << 20
 """A record and a spec at their largest are half of that."""
 
@@ -100,7 +109,7 @@ async def read_peer_ledger(
     try:
         async for part in _read(wanted):
             yield part
-    except (aiohttp.ClientError, TimeoutError, OSError, ValueError, WireError) as error:
+    except _FAILURES as error:
         why = f"{type(error).__name__}: {error}"[:300]
         yield PeerLedgerFailed(wanted.node, wanted.generation, why)
     else:

@@ -19,6 +19,7 @@ from broker.job_queue import JobQueue
 from broker.limits import HISTORY_TEXT_MAX
 from broker.line_limit import LineLimit
 from broker.minority import Minority
+from broker.pace import Pace
 from broker.storm import StormGuard
 from broker.sweep import Sweep
 from workrs.domain.ids import ClientId, Instant, JobId
@@ -92,8 +93,7 @@ class Node:
     effects: Effects = field(default_factory=Effects)
     queue: JobQueue = field(default_factory=JobQueue)
     """Jobs to offer."""
-    offers_standing: int = 0
-    """Of this node, neither taken nor lapsed."""
+    pace: Pace = field(default_factory=Pace)
     arrivals: int = 0
     step: int = 0
     beat: int = 0

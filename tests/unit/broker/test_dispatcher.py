@@ -11,11 +11,12 @@ from typing import Any
 
 import pytest
 
-from broker.dispatcher import OFFERS_MAX, TURN_S
+from broker.dispatcher import TURN_S
 from broker.event import AgentHeard, BeatHeard, SubmitHeard, Ticked
+from broker.pace import OFFERS_FIRST, OFFERS_MAX, OFFERS_MIN, SOON_S, Pace
 from tests.unit.broker.cluster import TIMING, Agent, Cluster
 from workrs.domain.dispatch import OFFER_S, AgentProfile, rank_nodes
-from workrs.domain.ids import ClientId, JobId, LocalJobId
+from workrs.domain.ids import ClientId, Instant, JobId, LocalJobId
 from workrs.domain.record import Incarnation
 from workrs.wire import codec, message, topics
 from workrs.wire.message import Order, OrderKind, OrderReply
@@ -324,14 +325,41 @@ def test_a_long_queue_is_offered_a_few_jobs_at_a_time_until_they_are_taken() -> 
     cluster = Cluster(1)
     _queue(cluster, 100)
     agents = [agent(cluster, f"edge-{number}", slots=1) for number in range(30)]
-    assert len(cluster.offers()) == OFFERS_MAX
-    taken = 0
-    while taken < len(agents):
+    assert len(cluster.offers()) == OFFERS_FIRST
+    for taken in range(len(agents)):
         _, to, _ = cluster.offered()[taken]
         offer = cluster.offers()[taken]
         next(one for one in agents if one.name == to).claim(offer.job, offer.epoch)
-        taken += 1
-        assert len(cluster.offers()) == min(len(agents), taken + OFFERS_MAX)
+        standing = len(cluster.offers()) - (taken + 1)
+        assert standing <= cluster.nodes["n1"].pace.window
+    assert len(cluster.offers()) == len(agents)
+
+
+def test_late_answers_slow_the_offers_down_and_early_ones_speed_them_up() -> None:
+    pace, now = Pace(), 0.0
+
+    def answer(after_s: float, *, taken: bool = True) -> None:
+        nonlocal now
+        pace.offered(JobId("pump_1"), Instant(now))
+        now += after_s
+        pace.ended(JobId("pump_1"), Instant(now), taken=taken)
+
+    answer(5.0, taken=False)
+    assert pace.window == OFFERS_FIRST, "a dead agent says nothing of the pace"
+    answer(SOON_S / 2)
+    assert pace.window > OFFERS_FIRST
+    for _ in range(1000):
+        answer(SOON_S / 2)
+    assert pace.window == OFFERS_MAX
+    for _ in range(100):
+        answer(SOON_S * 2)
+    assert pace.window == OFFERS_MIN
+    pace.offered(JobId("pump_1"), Instant(now))
+    assert pace.has_room
+    pace.offered(JobId("pump_2"), Instant(now))
+    assert not pace.has_room
+    pace.ended(JobId("pump_2"), Instant(now), taken=False)
+    assert pace.has_room
 
 
 def test_an_agent_that_does_not_answer_holds_up_no_more_than_its_first_offers() -> None:
@@ -341,9 +369,10 @@ def test_an_agent_that_does_not_answer_holds_up_no_more_than_its_first_offers() 
     living = agent(cluster, "living", slots=50, load=9.0)
     assert {to for _, to, _ in cluster.offered()} == {dead.name}
     cluster.tick(LAPSE_S, step=0.25)
-    later = cluster.offered()[OFFERS_MAX:]
+    first = int(OFFERS_FIRST)
+    later = cluster.offered()[first:]
     assert {to for _, to, _ in later} == {living.name}
     dead.beat()
     for _, _, job in later:
         living.claim(JobId(job), 1)
-    assert dead.name in {to for _, to, _ in cluster.offered()[2 * OFFERS_MAX :]}
+    assert dead.name in {to for _, to, _ in cluster.offered()[2 * first :]}

@@ -295,7 +295,9 @@ class Connection:
             self.expired = True
             if self.broker.runs:
                 self.broker.expire(self)
-        elif side == 1 and self.endpoint.process.runs:
+        elif side == 1 and not self.endpoint.process.runs:
+            self._deaf[1] = 0  # it is patient anew when it goes on
+        elif side == 1:
             self._lose("the broker is silent")
 
 

@@ -57,9 +57,11 @@ class LeaseLog:
         holder = Holder(client=agent, incarnation=view.incarnation)
         for job, epoch, _ in sent[1]:
             vote = self.votes.votes.get((node, job))
-            if vote is None or vote.epoch != epoch or vote.holder != holder:
+            if vote is None or vote.holder is None or (job, epoch) in view.refused:
                 continue
-            if (job, epoch) not in view.refused:
+            # A node that cancels waits for no lease: its claim may follow in the same batch.
+            is_preempted = vote.epoch > epoch and vote.holder.client in self.votes.names
+            if is_preempted or (vote.epoch == epoch and vote.holder == holder):
                 self._renew(node, job, holder, epoch, sent[0])
 
     def _renew(

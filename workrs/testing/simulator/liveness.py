@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from workrs.domain.ids import JobId
 from workrs.domain.record import Record
 from workrs.testing.simulator.broken import broken
 from workrs.wire import topics
 
 if TYPE_CHECKING:
-    from workrs.domain.ids import JobId
     from workrs.testing.simulator.world import World
 
 LOOK_S = 0.5
@@ -27,9 +27,12 @@ MESSAGES_PER_S = 400
 def heal(world: World) -> None:
     """Let the world come to rest, and check what it looks like then."""
     bound_s = world.timeline.now + allowance_s(world)
-    while undecided := find_undecided(world):
+    while (waiting := find_undecided(world)) or find_untold(world):
         if world.timeline.now > bound_s:
-            broken("L1", f"undecided {allowance_s(world):.0f} s after the storm: {undecided}")
+            after = f"{allowance_s(world):.0f} s after the storm"
+            if waiting:
+                broken("L1", f"undecided {after}: {waiting}")
+            broken("R1", f"not told how they ended {after}: {find_untold(world)}")
         world.timeline.run_until(world.timeline.now + LOOK_S)
     rest_s = world.timeline.now + REST_S
     while (left := find_unrest(world)) is not None:
@@ -71,7 +74,7 @@ def find_undecided(world: World) -> list[JobId]:
 
 def find_unrest(world: World) -> tuple[str, str] | None:
     """Return the first thing that is not as it has to be in the end, by rule and fact."""
-    return _find_stray(world) or _find_stale(world) or _find_untold(world)
+    return _find_stray(world) or _find_stale(world)
 
 
 def _find_stray(world: World) -> tuple[str, str] | None:
@@ -106,12 +109,8 @@ def _find_stale(world: World) -> tuple[str, str] | None:
     return None
 
 
-def _find_untold(world: World) -> tuple[str, str] | None:
-    for job in world.oracle.accepted:
-        plan = world.jobs[job]
-        device = world.devices[plan.device]
-        report = device.reports.get(plan.name)
-        kept_short = plan.retention_s < 60.0
-        if not kept_short and (report is None or not report.state.is_final):
-            return "R1", f"{device.name} does not know how {job} ended"
-    return None
+def find_untold(world: World) -> list[JobId]:
+    """Return the jobs of which a device does not know the end."""
+    return [
+        JobId(f"{device.name}_{job}") for device in world.devices.values() for job in device.outbox
+    ]

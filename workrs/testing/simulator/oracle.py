@@ -39,10 +39,10 @@ class Oracle:
     def __init__(self, world: World) -> None:
         """Begin with empty disks."""
         self.world = world
-        self.votes = VoteLog(nodes=world.schedule.nodes)
+        self.votes = VoteLog(names=world.names)
         self.leases = LeaseLog(self.votes, world.timing)
         self.specs: dict[tuple[ClientId, JobId], Digest] = {}
-        """Digest of the spec on each disk."""
+        """Digest of the spec on each disk, on a lost one too: nobody can know of that yet."""
         self.accepted: dict[JobId, Digest] = {}
         """Jobs whose devices were told that they are accepted."""
         self.accepted_at_s: dict[JobId, float] = {}
@@ -66,8 +66,6 @@ class Oracle:
     def lose_disk(self, node: ClientId) -> None:
         """Take that a node's disk is gone, with the checkpoints on it."""
         self.votes.lose_disk(node)
-        for key in [key for key in self.specs if key[0] == node]:
-            del self.specs[key]
         self.damaged.update(self.world.nodes[node].store.blobs)
 
     def on_commit(self, daemon: Daemon, changes: Sequence[Change]) -> None:
@@ -119,9 +117,8 @@ class Oracle:
     def _check_stored(self, daemon: Daemon, job: JobId) -> None:
         counts: dict[Digest, int] = {}
         for name in self.world.names:
-            vote = self.votes.votes.get((name, job))
             spec = self.specs.get((name, job))
-            if spec is not None and vote is not None and vote.digest == spec:
+            if spec is not None:
                 counts[spec] = counts.get(spec, 0) + 1
         for digest, nodes in counts.items():
             if nodes >= self.votes.majority:
@@ -155,8 +152,8 @@ class Oracle:
     def on_start(self, agent: AgentProcess, effect: StartContainer) -> None:
         """Check that a start has a lease, and its attempt on a majority's disks (S7)."""
         self.on_deadline(agent, effect.job, effect.deadline)
-        saved = (self.votes.votes.get((n, effect.job)) for n in self.world.names)
-        known = sum(1 for vote in saved if vote is not None and vote.attempt >= effect.attempt)
+        saved = [self.votes.attempts.get((n, effect.job), 0) for n in self.world.names]
+        known = sum(1 for attempt in saved if attempt >= effect.attempt)
         if known < self.votes.majority:
             broken("S7", f"{effect.job}: attempt {effect.attempt} starts, {known} nodes know of it")
 

@@ -30,7 +30,8 @@ class Win:
 class VoteLog:
     """All disks together, as somebody sees them who sees everything."""
 
-    nodes: int
+    names: tuple[ClientId, ...]
+    """Of the nodes."""
     votes: dict[tuple[ClientId, JobId], Record] = field(default_factory=dict)
     grants: dict[Ballot, dict[ClientId, Holder]] = field(default_factory=dict)
     wins: dict[Ballot, Win] = field(default_factory=dict)
@@ -38,13 +39,14 @@ class VoteLog:
     decided: dict[JobId, Digest] = field(default_factory=dict)
     checkpoints: dict[JobId, dict[CheckpointRef, set[ClientId]]] = field(default_factory=dict)
     last_winner: dict[JobId, Holder] = field(default_factory=dict)
+    attempts: dict[tuple[ClientId, JobId], int] = field(default_factory=dict)
+    """The highest that a node ever had on a disk, a lost one included."""
     takeovers: int = 0
-    adoptions: int = 0
 
     @property
     def majority(self) -> int:
         """Return how many nodes are more than half."""
-        return self.nodes // 2 + 1
+        return len(self.names) // 2 + 1
 
     def lose_disk(self, node: ClientId) -> None:
         """Take that all of a node's votes are gone."""
@@ -55,6 +57,8 @@ class VoteLog:
         """Take a record that is now on a node's disk."""
         old = self.votes.get((node, new.job))
         self.votes[node, new.job] = new
+        key = (node, new.job)
+        self.attempts[key] = max(new.attempt, self.attempts.get(key, 0))
         if old is not None:
             self._check_order(node, old, new)
         self._grant(node, new)

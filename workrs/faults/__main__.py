@@ -1,19 +1,17 @@
 """`./run faults`: the fault matrix, from the command line."""
 
 import argparse
-import os
 import random
-import shutil
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
 from workrs.domain.errors import ConfigError, WorkrsError
-from workrs.engine.own import missing
+from workrs.faults.need import lacking
 from workrs.faults.play import Played, Player, Turn
 from workrs.faults.report import beyond, write_report
-from workrs.faults.row import CRIU, ENGINE, NET, Row
+from workrs.faults.row import Row
 from workrs.faults.rows import all_rows
 
 PAIRS = "pairs"
@@ -71,17 +69,6 @@ def chosen(rows: Sequence[Row], only: Sequence[str] | None) -> list[Row]:
             raise ConfigError(f"there is no row {word}: {', '.join(names)}")
         wanted |= found
     return [row for row in rows if row.name in wanted]
-
-
-def lacking(row: Row) -> str:
-    """Return what this machine lacks for a row, or an empty string."""
-    if os.geteuid() != 0:
-        return "root"
-    if row.needs & {ENGINE, CRIU} and (what := missing()):
-        return what
-    if NET in row.needs and shutil.which("nft") is None:
-        return "nftables: apt-get install nftables"
-    return ""
 
 
 def turns(rows: Sequence[Row], asked: argparse.Namespace) -> list[Turn]:

@@ -45,11 +45,12 @@ class Notes:
     notes: list[str] = field(default_factory=list)
     marks: list[Mark] = field(default_factory=list)
 
-    def mark(self, lane: str, kind: str, text: str = "") -> float:
-        """Note something on the timeline, now; return when that is."""
-        at_s = self.trace.mark(lane, kind, text)
-        self.marks.append(Mark(at_s, lane, kind, text))
-        return at_s
+    def mark(self, lane: str, kind: str, text: str = "", *, at_s: float | None = None) -> float:
+        """Note something on the timeline, now or when it was; return when that is."""
+        now_s = self.trace.mark(lane, kind, text)
+        when_s = now_s if at_s is None else at_s
+        self.marks.append(Mark(when_s, lane, kind, text))
+        return when_s
 
     def figure(self, name: str, *values: float) -> None:
         """Add measured values, in seconds unless the name says otherwise."""

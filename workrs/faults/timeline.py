@@ -1,5 +1,6 @@
 """What happened around one injection, as lanes of bars and marks: the data of its picture."""
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
@@ -11,6 +12,8 @@ from workrs.faults.trace import Lease
 
 BEFORE_S: Final = 1.0
 JOBS_MAX: Final = 8
+GAP_S: Final = 0.5
+"""A program that shows nothing for longer stands still: several of its steps."""
 _OPENS: Final = {"kill": "down", "stop": "stopped", "down": "unreachable"}
 _CLOSES: Final = {"start", "resume", "up"}
 
@@ -56,7 +59,7 @@ def timeline(site: Site, injection: Injection, runs: Iterable[Run]) -> Timeline:
             marks.append(Mark(ended_s, job, "outcome"))
     for run in runs:
         if run.key.job in jobs:
-            bars.append(Bar(run.key.job, run.first_s, run.last_s, "running", run.key.agent))
+            bars += _run_bars(run)
     brokers = [f"broker {node}" for node in site.nodes]
     return Timeline(
         title=injection.name,
@@ -83,6 +86,16 @@ def _absences(events: Sequence[Mark], until_s: float) -> Iterator[Bar]:
         # A killed broker is started by its daemon, of which only the link tells.
         if is_link or not lane.startswith("broker "):
             yield Bar(lane, at_s, until_s, kind)
+
+
+def _run_bars(run: Run) -> Iterator[Bar]:
+    """Yield when a program ran, with gaps where nothing was seen of it for long."""
+    from_s = before_s = run.first_s
+    for at_s in (*run.seen_s, math.inf):
+        if at_s - before_s > GAP_S:
+            yield Bar(run.key.job, from_s, before_s, "running", run.key.agent)
+            from_s = at_s
+        before_s = at_s
 
 
 def _jobs_of_interest(site: Site, injection: Injection) -> tuple[str, ...]:

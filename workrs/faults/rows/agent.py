@@ -38,7 +38,7 @@ def await_takeover(
     """Wait until other agents hold the leases and run the jobs; measure both from *since_s*."""
     for job, before in leases.items():
         lease = site.until_lease(job, above=before.epoch, timeout_s=allowed_s + 15.0)
-        notes.mark(lease.agent, "takeover", job)
+        notes.mark(lease.agent, "takeover", job, at_s=lease.at_s)
         took_s = lease.at_s - since_s
         notes.figure("lease", took_s)
         if lease.agent == before.agent:
@@ -47,7 +47,7 @@ def await_takeover(
             raise RowError(f"the lease of {job} took {took_s:.2f} s, allowed are {allowed_s:.2f}")
     for job, before in leases.items():
         seen_s = site.until_seen(job, above=before.epoch)
-        notes.mark(job, "running")
+        notes.mark(job, "running", at_s=seen_s)
         notes.figure("running", seen_s - since_s)
 
 
@@ -139,7 +139,7 @@ ROWS: Sequence[Row] = (
         inject=agent_killed,
         plan=_PLAN,
         repeat=20,
-        quick=2,
+        quick=1,
         bounds={"lease": TEST_TIMING.reconnect_grace_s + KILL_SLACK_S},
     ),
     Row(
@@ -148,7 +148,7 @@ ROWS: Sequence[Row] = (
         passes_when="as agent-killed",
         inject=agent_killed,
         plan=_MEMORY_PLAN,
-        repeat=8,
+        repeat=6,
         needs=frozenset({ENGINE, CRIU}),
         bounds={"lease": TEST_TIMING.reconnect_grace_s + KILL_SLACK_S},
     ),
@@ -158,7 +158,7 @@ ROWS: Sequence[Row] = (
         passes_when="every late write refused, its containers dead within 1 s",
         inject=agent_stopped,
         plan=_PLAN,
-        repeat=15,
+        repeat=10,
         quick=1,
         bounds={"dead": DEAD_S},
     ),

@@ -130,7 +130,7 @@ ROWS: Sequence[Row] = (
         inject=pair,
         plan=SitePlan(net=True),
         repeat=30,
-        quick=2,
+        quick=1,
         needs=frozenset({NET}),
     ),
 )

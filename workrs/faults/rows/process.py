@@ -26,7 +26,8 @@ def require_no_takeover(site: Site, notes: Notes, since_s: float) -> None:
     """Raise RowError if a lease went to another agent since then, though all agents lived."""
     taken = site.trace.takeovers(since_s)
     for one in taken:
-        notes.mark(one.lease.agent, "takeover", f"{one.job} from {one.loser}")
+        text = f"{one.job} from {one.loser}"
+        notes.mark(one.lease.agent, "takeover", text, at_s=one.lease.at_s)
     if taken:
         first = taken[0]
         raise RowError(
@@ -289,8 +290,8 @@ ROWS: Sequence[Row] = (
         passes_when="nothing lost or doubled, no takeover; accepted within 3 s (p99) meanwhile",
         inject=broker_killed,
         plan=_MINE,
-        repeat=25,
-        quick=2,
+        repeat=20,
+        quick=1,
         bounds={"accepted": ACCEPTED_P99_S},
     ),
     Row(
@@ -299,7 +300,7 @@ ROWS: Sequence[Row] = (
         passes_when="no takeover of a live agent",
         inject=broker_stopped,
         plan=_MINE,
-        repeat=20,
+        repeat=15,
         quick=1,
     ),
     Row(
@@ -308,8 +309,7 @@ ROWS: Sequence[Row] = (
         passes_when="nothing acknowledged lost, a new job ends within 5 s",
         inject=all_brokers_killed,
         plan=_MINE,
-        repeat=12,
-        quick=1,
+        repeat=10,
         bounds={"recovery": RECOVERY_S},
     ),
     Row(
@@ -318,7 +318,7 @@ ROWS: Sequence[Row] = (
         passes_when="nothing acknowledged lost, a new job ends within 5 s of the restart",
         inject=everything_killed,
         plan=_MINE,
-        repeat=12,
+        repeat=10,
         quick=1,
         bounds={"recovery": RECOVERY_S},
     ),
@@ -328,8 +328,7 @@ ROWS: Sequence[Row] = (
         passes_when="the others go on, no takeover",
         inject=daemon_killed,
         plan=_MINE,
-        repeat=15,
-        quick=1,
+        repeat=10,
     ),
     Row(
         name="daemon-stopped",
@@ -337,7 +336,7 @@ ROWS: Sequence[Row] = (
         passes_when="the others go on, no takeover",
         inject=daemon_stopped,
         plan=_MINE,
-        repeat=15,
+        repeat=10,
         quick=1,
     ),
     Row(
@@ -346,7 +345,7 @@ ROWS: Sequence[Row] = (
         passes_when="the others go on; it does not vote and says why; no takeover",
         inject=disk_full,
         plan=_SMALL_DISKS,
-        repeat=8,
+        repeat=6,
     ),
     Row(
         name="database-truncated",
@@ -354,7 +353,7 @@ ROWS: Sequence[Row] = (
         passes_when="it refuses to start and names its ledger; the others go on",
         inject=database_truncated,
         plan=_MINE,
-        repeat=8,
+        repeat=6,
         quick=1,
     ),
     Row(
@@ -363,7 +362,6 @@ ROWS: Sequence[Row] = (
         passes_when="nothing decided meanwhile; programs frozen, then thawed, no work lost",
         inject=majority_away,
         plan=_MINE,
-        repeat=10,
-        quick=0,
+        repeat=6,
     ),
 )

@@ -5,7 +5,9 @@ Method: limits made small, and more than fits of whatever clients can send.
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from broker import agents, beats, dispatcher, intake, limits, line_limit
@@ -17,6 +19,8 @@ from workrs.domain.ids import ClientId, Epoch, Instant, JobId
 from workrs.domain.record import Record, Version
 from workrs.wire import topics
 from workrs.wire.message import JobState
+
+ROOT = Path(__file__).parents[3]
 
 if TYPE_CHECKING:
     import pytest
@@ -236,3 +240,19 @@ def test_texts_in_history_are_cut() -> None:
     agent.release(job, 1, reason="x" * 4000)
     notes = [note for note in cluster.disks["n1"].history if note.event == "released"]
     assert [note.facts["reason"] for note in notes] == ["x" * limits.HISTORY_TEXT_MAX]
+
+
+def _stated() -> dict[str, float]:
+    """Return the values in the table of docs/architecture.md, in bytes and seconds."""
+    text = (ROOT / "docs" / "architecture.md").read_text()
+    table = text.partition("<!-- limits:")[2].partition("<!-- end of limits -->")[0]
+    found = {}
+    for name, value, unit in re.findall(r"\| `(\w+)` \| ([\d,]+) ?(MiB|s|) \|", table):
+        found[name] = float(value.replace(",", "")) * (1 << 20 if unit == "MiB" else 1)
+    return found
+
+
+def test_the_document_states_every_limit_with_its_value() -> None:
+    assert _stated() == {
+        name: value for name, value in vars(limits).items() if name.isupper() and name != "Final"
+    }

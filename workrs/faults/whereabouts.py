@@ -91,8 +91,7 @@ def walk(site: Site, *, run_s: float) -> Walk:
     """Start a job that takes *run_s*, and wait until its program runs."""
     sent = site.send_beads("walker", run_s=run_s)
     lease = site.until_lease(sent.bus_id)
-    testimony = site.evidence / sent.bus_id
-    site.until(f"a sign of {sent.bus_id}'s program", testimony.exists)
+    site.until_seen(sent.bus_id, above=0)
     return Walk(sent=sent, lease=lease, home=until_home(site, lease.agent))
 
 

@@ -1,15 +1,15 @@
 """Rows in which the network is cut: an agent from its node, from all; an island from the rest."""
 
 from collections.abc import Callable
-from contextlib import suppress
-from pathlib import Path
 from typing import Final
 
 from device_client import State
+from workrs.cli.container_watch import ContainerWatch
 from workrs.faults.evidence import read_testimony
 from workrs.faults.load import Sent
-from workrs.faults.plan import SitePlan
-from workrs.faults.row import NET, Injection, Row, RowError
+from workrs.faults.plan import LoadPlan, SitePlan
+from workrs.faults.programs import programs
+from workrs.faults.row import CRIU, ENGINE, NET, Injection, Row, RowError
 from workrs.faults.site import Notes, Site
 from workrs.faults.whereabouts import (
     Walk,
@@ -24,6 +24,13 @@ from workrs.faults.whereabouts import (
 )
 
 NET_PLAN: Final = SitePlan(net=True)
+MEMORY_PLAN: Final = SitePlan(
+    net=True,
+    runtime="docker",
+    agents=2,
+    memory_rung=True,
+    load=LoadPlan(echo_period_s=2.0, long_jobs=1),
+)
 _TTL_S: Final = NET_PLAN.timing.ttl_s
 _DEADLINE_S: Final = NET_PLAN.timing.ttl_s - NET_PLAN.timing.margin_s
 """A program of an agent that hears nobody is frozen at the latest so long after."""
@@ -79,10 +86,16 @@ def _agent_cut_from_all_one_way(site: Site) -> Injection:
     return _cut_from_all(site, "agent-cut-from-all-one-way", site.rng.choice((_OUT, _IN)))
 
 
+def _agent_cut_from_all_memory(site: Site) -> Injection:
+    return _cut_from_all(site, "agent-cut-from-all-memory", _BOTH)
+
+
 def _cut_from_all(site: Site, name: str, lost: str) -> Injection:
     with site.injecting(name) as notes:
         walked = walk(site, run_s=8.0)
         agent, job = walked.agent, walked.sent.bus_id
+        if site.plan.memory_rung:
+            site.until_checkpointed([walked.sent])
         with healing(site) as net:
             at_s = notes.mark(agent, "fault", f"cut off from all: {lost}")
             if lost == _BOTH:
@@ -114,7 +127,7 @@ def _measure_return(site: Site, notes: Notes, walked: Walk, healed_s: float) -> 
         return heard.at_s if heard is not None and heard.at_s > healed_s else None
 
     back_s = site.until(f"{agent} back", back)
-    site.until(f"the end of {agent}'s program of {job}", lambda: not _programs(site, job, agent))
+    site.until(f"the end of {agent}'s program of {job}", lambda: not _is_alive(site, walked))
     notes.figure("back", back_s - healed_s)
     notes.figure("killed", max(0.0, site.trace.now_s - back_s))
     lived_on = [at_s for at_s in _seen(site, job, agent) if at_s > healed_s]
@@ -128,25 +141,21 @@ def _require_takeover(walked: Walk, agent: str) -> None:
 
 
 def _seen(site: Site, job: str, agent: str) -> list[float]:
-    """Return when a job's program said that it ran at an agent, oldest first."""
-    runs = read_testimony(site.evidence, site.trace.zero_s)
+    """Return when a job's program was seen running at an agent, oldest first."""
+    runs = [*read_testimony(site.evidence, site.trace.zero_s, job), *site.eyes.runs()]
     return sorted(
         t for run in runs if (run.key.job, run.key.agent) == (job, agent) for t in run.seen_s
     )
 
 
-def _programs(site: Site, job: str, agent: str) -> list[int]:
-    """Return the processes that live in a job's folder at an agent, frozen ones too."""
-    lines = (site.evidence / job).read_text().splitlines()
-    below = str(site.root / "cluster" / agent)
-    folders = {line.split(" ", 5)[5] for line in lines}
-    ours = tuple(folder for folder in folders if folder.startswith(below))
-    found = []
-    for process in Path("/proc").glob("[0-9]*"):
-        with suppress(OSError):
-            if str((process / "cwd").readlink()).startswith(ours):
-                found.append(int(process.name))
-    return found
+def _is_alive(site: Site, walked: Walk) -> bool:
+    """Return whether the program of a lease exists, frozen or not."""
+    job, lease = walked.sent.bus_id, walked.lease
+    if site.plan.runtime == "process":
+        return bool(programs(site, lease.agent, job, lease.epoch))
+    with ContainerWatch(site.stage.engines) as watch:
+        found = watch.running(job)
+    return (lease.agent, lease.epoch) in {(at.agent, at.epoch) for at in found}
 
 
 def _split(site: Site) -> Injection:
@@ -263,6 +272,16 @@ ROWS = (
         plan=NET_PLAN,
         repeat=12,
         needs=frozenset({NET}),
+        bounds={"takeover": 1.5 * _TTL_S, "ran_on": _DEADLINE_S + 0.3, "killed": 1.0},
+    ),
+    Row(
+        name="agent-cut-from-all-memory",
+        title="agent cut off from all nodes, containers with memory checkpoints",
+        passes_when="as agent-cut-from-all",
+        inject=_agent_cut_from_all_memory,
+        plan=MEMORY_PLAN,
+        repeat=6,
+        needs=frozenset({NET, ENGINE, CRIU}),
         bounds={"takeover": 1.5 * _TTL_S, "ran_on": _DEADLINE_S + 0.3, "killed": 1.0},
     ),
     Row(

@@ -1,0 +1,204 @@
+"""Rows about many: a thousand idle agents, ten thousand jobs, and what is left after retention.
+
+They run a cluster of their own without the recorder: to write every message of a thousand
+heartbeats down would cost more than what is measured. What they check themselves: every job
+ends once with its own value.
+
+Messages are PUBLISH packets that clients send: the nodes' as an observer of each broker sees
+them, the agents' and the device's as they count them. Those that idle agents send anyway are
+measured before the jobs and subtracted; those of the bridges are no clients'.
+"""
+
+import asyncio
+import itertools
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Final
+
+from workrs.cli.cluster import LocalCluster
+from workrs.faults import census
+from workrs.faults.bulk import Bulk, send
+from workrs.faults.census import Census
+from workrs.faults.fleet import Crowd, fleet, gathered
+from workrs.faults.plan import LoadPlan, SitePlan
+from workrs.faults.row import Injection, Row, RowError
+from workrs.faults.site import Notes, Site
+
+ALONE: Final = SitePlan(nodes=1, agents=0, load=LoadPlan(echo_period_s=0.0, long_jobs=0, devices=1))
+MESSAGES_MAX: Final = 40.0
+"""Per job."""
+CLAIM_P99_S: Final = 0.1
+FEW: Final = 3
+"""Agents to compare with. One slot each, as in the crowd: a heartbeat for ten jobs is cheaper."""
+IDLE_S: Final = 5.0
+JOB_S: Final = 0.1
+"""Allowed for each job of a load, on a busy machine."""
+RETENTION_S: Final = 5.0
+RETIRED_S: Final = 120.0
+GROWTH_MB: Final = 10.0
+"""Memory that a daemon may have more after the last round than after the second."""
+_NUMBERS: Final = itertools.count(1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Size:
+    """How much of it."""
+
+    agents: int
+    jobs: int
+    counted: int
+    """Jobs of the phases in which messages are counted."""
+
+
+SMALL: Final = Size(agents=100, jobs=300, counted=100)
+LARGE: Final = Size(agents=1000, jobs=10_000, counted=1000)
+
+
+def crowd(site: Site, *, name: str, size: Size) -> Injection:
+    """Let a crowd of idle agents take a long queue of jobs."""
+    root = site.root / f"fleet-{next(_NUMBERS)}"
+    with site.injecting(name) as notes, fleet(root) as cluster:
+        base = census.take(cluster)
+        notes.note(f"load average before it: {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
+        with gathered(cluster, FEW, "few") as few:
+            few_cost = asyncio.run(_count(cluster, few, "counted-few", size.counted))
+        with gathered(cluster, size.agents, "crowd") as agents:
+            cost = asyncio.run(_count(cluster, agents, "counted", size.counted))
+            before = census.take(cluster)
+            _load(cluster, agents, notes, size)
+            full, ended_s = census.take(cluster), site.trace.now_s
+            site.until("everything of them to go", partial(_is_base, cluster, base), RETIRED_S)
+            notes.figure("gone", site.trace.now_s - ended_s)
+            _tell_memory(notes, before, full, census.take(cluster))
+        notes.note(f"{cost:.1f} messages per job with {size.agents} agents, {few_cost:.1f} with 3")
+        notes.figure("messages of 1", cost)
+        notes.figure("messages of 1, 3 agents", few_cost)
+        if cost > min(MESSAGES_MAX, few_cost + 1.0):
+            raise RowError(f"{cost:.1f} messages per job, {few_cost:.1f} with {FEW} agents")
+    return notes.done()
+
+
+async def _count(cluster: LocalCluster, agents: Crowd, device: str, jobs: int) -> float:
+    """Return how many messages a job costs beyond what idle agents and nodes send anyway."""
+    clock = asyncio.get_running_loop().time
+    async with census.counting(cluster.addresses) as published:
+        await asyncio.to_thread(agents.report)
+        began_s = clock()
+        await asyncio.sleep(IDLE_S)
+        idle = (await asyncio.to_thread(agents.report)).sent.total() + published.by_kind.total()
+        idle_rate = idle / (clock() - began_s)
+        published.by_kind.clear()
+        began_s = clock()
+        bulk = Bulk(device=device, jobs=jobs, retention_s=RETENTION_S)
+        address = next(iter(cluster.addresses.values()))
+        await send(address, bulk, window=jobs, timeout_s=30 + jobs * JOB_S * 2)
+        # Whatever the last jobs still cause is theirs, too.
+        await asyncio.sleep(1.0)
+        said = (await asyncio.to_thread(agents.report)).sent.total()
+        messages = bulk.sent + said + published.by_kind.total()
+        return (messages - idle_rate * (clock() - began_s)) / jobs
+
+
+def _load(cluster: LocalCluster, agents: Crowd, notes: Notes, size: Size) -> None:
+    """Send all jobs at once; every one must end with its own value."""
+    agents.report()
+    bulk = Bulk(device="bulk", jobs=size.jobs, retention_s=RETENTION_S)
+    began_s = notes.mark("jobs", "fault", f"{size.jobs} at once for {size.agents} idle agents")
+    address = next(iter(cluster.addresses.values()))
+    asyncio.run(send(address, bulk, window=size.jobs, timeout_s=60 + size.jobs * JOB_S))
+    took_s = notes.mark("jobs", "outcome", "all ended with their own value") - began_s
+    found = agents.report()
+    accepted_s, ended_s = bulk.waits()
+    notes.figure("claim", *found.claims_s)
+    notes.figure("accepted", *accepted_s)
+    notes.figure("result", *ended_s)
+    notes.note(
+        f"{size.jobs} jobs in {took_s:.1f} s, {size.jobs / took_s:.0f} a second; "
+        f"{found.sent['claim']} claims sent for {found.logged['lease_won']} leases, "
+        f"{found.logged['claim_split']} votes split, {found.logged['claim_lost']} lost, "
+        f"{found.logged['node_silent']} times a node left as silent"
+    )
+    if found.logged["lease_won"] < size.jobs:
+        raise RowError(f"{found.logged['lease_won']} leases for {size.jobs} jobs")
+
+
+def _tell_memory(notes: Notes, *stages: Mapping[str, Census]) -> None:
+    """Note each node's memory before the jobs, with all of them, and after their retention."""
+    for node in stages[0]:
+        daemon = " → ".join(f"{stage[node].daemon_mb:.0f}" for stage in stages)
+        broker = " → ".join(f"{stage[node].broker_mb:.0f}" for stage in stages)
+        notes.note(f"{node}: daemon {daemon} MB, broker {broker} MB")
+
+
+def soak(site: Site, *, name: str, rounds: int, jobs: int) -> Injection:
+    """Run rounds of jobs with a short retention; after each the nodes must keep nothing of them."""
+    root = site.root / f"soak-{next(_NUMBERS)}"
+    with site.injecting(name) as notes, fleet(root) as cluster:
+        with gathered(cluster, FEW * 4, "soak") as agents:
+            base = census.take(cluster)
+            held: list[float] = []
+            for number in range(rounds):
+                bulk = Bulk(device=f"soak-{number}", jobs=jobs, retention_s=RETENTION_S)
+                address = list(cluster.addresses.values())[number % len(cluster.addresses)]
+                asyncio.run(send(address, bulk, window=jobs, timeout_s=60 + jobs * JOB_S))
+                ended_s = notes.mark("jobs", "outcome", f"round {number + 1}: {jobs} jobs ended")
+                site.until("everything of them to go", partial(_is_base, cluster, base), RETIRED_S)
+                notes.figure("gone", site.trace.now_s - ended_s)
+                held.append(max(c.daemon_mb for c in census.take(cluster).values()))
+                agents.report()
+        notes.note("daemon's memory after each round: " + ", ".join(f"{mb:.0f}" for mb in held))
+        if len(held) > 2 and held[-1] - held[1] > GROWTH_MB:
+            raise RowError(f"a daemon grew from {held[1]:.0f} to {held[-1]:.0f} MB")
+    return notes.done()
+
+
+def _is_base(cluster: LocalCluster, base: Mapping[str, Census]) -> bool:
+    """Return whether every node keeps as few rows and topics as before the jobs."""
+    now = census.take(cluster)
+    return all(
+        now[node].rows <= base[node].rows and now[node].retained <= base[node].retained
+        for node in base
+    )
+
+
+ROWS = (
+    Row(
+        name="crowd-small",
+        title="100 idle agents, 300 jobs at once",
+        passes_when="as `crowd`, but claims within 1 s, since suites share machines",
+        inject=partial(crowd, name="crowd-small", size=SMALL),
+        plan=ALONE,
+        repeat=1,
+        quick=1,
+        bounds={"claim": 10 * CLAIM_P99_S},
+    ),
+    Row(
+        name="crowd",
+        title="1,000 idle agents, 10,000 jobs at once",
+        passes_when="at most 40 messages per job and no more than with 3 agents; claims within "
+        "100 ms (p99); every job ends with its own value",
+        inject=partial(crowd, name="crowd", size=LARGE),
+        plan=ALONE,
+        repeat=1,
+        bounds={"claim": CLAIM_P99_S},
+    ),
+    Row(
+        name="soak-small",
+        title="2 rounds of 200 jobs, kept for 5 s",
+        passes_when="as `soak`",
+        inject=partial(soak, name="soak-small", rounds=2, jobs=200),
+        plan=ALONE,
+        repeat=1,
+        quick=1,
+    ),
+    Row(
+        name="soak",
+        title="10 rounds of 1,000 jobs, kept for 5 s",
+        passes_when="rows and retained topics go back to what they were; memory stays",
+        inject=partial(soak, name="soak", rounds=10, jobs=1000),
+        plan=ALONE,
+        repeat=1,
+    ),
+)

@@ -2,11 +2,13 @@
 
 1. A `beads` job of the process runtime writes a line outside of its folder at every step.
 2. Containers cannot write outside; their cgroups are looked at instead: one that has
-   processes and is not frozen runs. A look every LOOK_S, so a shorter run may be missed.
+   processes, is not frozen and not being killed runs. A look every LOOK_S, so a shorter run
+   may be missed.
 
 Neither asks an agent. Times are seconds on the trace's clock.
 """
 
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -20,6 +22,7 @@ from docker.errors import DockerException
 
 LOOK_S: Final = 0.05
 _FREEZER: Final = (Path("/sys/fs/cgroup/freezer/workrs"), Path("/sys/fs/cgroup/workrs"))
+_SIGKILL_BIT: Final = 1 << (signal.SIGKILL - 1)
 _LABELS_AGAIN_S: Final = 0.5
 
 
@@ -149,13 +152,29 @@ class ContainerEyes:
 
 
 def _unfrozen() -> Iterator[str]:
-    """Yield ids of containers below our agents' cgroups that have processes and are not frozen."""
+    """Yield ids of containers below our agents' cgroups that can run: not frozen, not dying."""
     for root in _FREEZER:
         for folder in root.glob("*/*"):
             with suppress(OSError):
                 container = folder.name.removeprefix("docker-").removesuffix(".scope")
-                if (folder / "cgroup.procs").read_text() and not _is_frozen(folder):
+                pids = (folder / "cgroup.procs").read_text().split()
+                if pids and not _is_frozen(folder) and any(can_run(int(pid)) for pid in pids):
                     yield container
+
+
+def can_run(pid: int) -> bool:
+    """Return whether a process has memory and no SIGKILL on its way.
+
+    On cgroup version 1 a frozen program is killed by SIGKILL and then thawed, so that it can
+    die of it; it comes to no instruction of its own any more.
+    """
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    except OSError:
+        return False
+    status = dict(line.split(":\t", 1) for line in lines if ":\t" in line)
+    pending = int(status["SigPnd"], 16) | int(status["ShdPnd"], 16)
+    return "VmRSS" in status and not pending & _SIGKILL_BIT
 
 
 def _is_frozen(folder: Path) -> bool:

@@ -15,6 +15,7 @@ from workrs.testing.simulator.broken import broken
 from workrs.wire import topics
 
 if TYPE_CHECKING:
+    from workrs.testing.simulator.node import SimNode
     from workrs.testing.simulator.world import World
 
 LOOK_S = 0.5
@@ -93,20 +94,26 @@ def _find_stale(world: World) -> tuple[str, str] | None:
     for node in world.nodes.values():
         for other in world.nodes.values():
             for job in world.jobs:
-                if job in other.disk.retired:
-                    continue  # it empties what its broker has of the job, whoever shows it
-                parcel = other.broker.retained.get(topics.record(node.name, job))
-                shown = parcel.body if parcel is not None else None
-                saved = node.disk.jobs.get(job)
-                if saved is None:
-                    if shown is not None and job in node.disk.retired:
-                        return "L2", f"{other.name} retains {job} of {node.name}, which retired it"
-                elif not isinstance(shown, Record):
-                    if saved.record != Record(job=job):
-                        return "L2", f"{other.name} does not show {job} of {node.name}"
-                elif shown.decided_digest != saved.record.decided_digest:
-                    return "L2", f"{other.name} shows {job} of {node.name} as it was"
+                fact = _compare(job, node, other)
+                if fact is not None:
+                    return "L2", f"{other.name} {fact} {job} of {node.name}"
     return None
+
+
+def _compare(job: JobId, node: SimNode, other: SimNode) -> str | None:
+    """Return how a broker differs from the disk of *node* on one job."""
+    parcel = other.broker.retained.get(topics.record(node.name, job))
+    shown = parcel.body if parcel is not None else None
+    if job in other.disk.retired:
+        # It empties what it has of the job, whoever shows it, for as long as somebody does.
+        return "still retains the retired" if shown and job in node.disk.retired else None
+    saved = node.disk.jobs.get(job)
+    if saved is None:
+        return None  # what was retired elsewhere goes when this node retires it as well
+    if not isinstance(shown, Record):
+        return None if saved.record == Record(job=job) else "does not show"
+    is_same = shown.decided_digest == saved.record.decided_digest
+    return None if is_same else "shows in an older version"
 
 
 def find_untold(world: World) -> list[JobId]:

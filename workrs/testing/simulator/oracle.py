@@ -48,7 +48,8 @@ class Oracle:
         self.accepted_at_s: dict[JobId, float] = {}
         self.damaged: set[tuple[JobId, Digest]] = set()
         """Checkpoints that a fault has damaged."""
-        self._told: dict[JobId, JobState] = {}
+        self._told: dict[JobId, tuple[State, int | None]] = {}
+        self._results: dict[JobId, str] = {}
         self._loose: dict[JobId, list[Container]] = {}
 
     # Nodes
@@ -107,12 +108,16 @@ class Oracle:
         elif state.state in _FINAL:
             if job not in self.votes.decided:
                 broken("S2", f"{job}: {daemon.name} tells {state.state} undecided")
-            # Epoch and attempt are of the node's own record, which may differ.
-            told = replace(state, epoch=None, attempt=None)
-            if job in daemon.home.disk.retired:
-                return  # it tells the short form, whose digest `on_say` has checked
-            if self._told.setdefault(job, told) != told:
-                broken("S2", f"{job}: {daemon.name} tells another outcome, {state.state}")
+            self._check_outcome(daemon, job, state)
+
+    def _check_outcome(self, daemon: Daemon, job: JobId, state: JobState) -> None:
+        """Check that all nodes tell the same; of a retired job only the short form is left."""
+        told = self._told.setdefault(job, (state.state, state.exit_code))
+        if told != (state.state, state.exit_code):
+            broken("S2", f"{job}: {daemon.name} tells another outcome, {state.state}")
+        result = state.result or state.result_b64 or state.result_url
+        if result and self._results.setdefault(job, result) != result:
+            broken("S2", f"{job}: {daemon.name} tells another result")
 
     def _check_stored(self, daemon: Daemon, job: JobId) -> None:
         counts: dict[Digest, int] = {}

@@ -34,7 +34,7 @@ class Node(NamedTuple):
 
     node: ClientId
     kind: str
-    """job, spec, order, log, function, state, agent or offer."""
+    """job, spec, order, log, state, agent or offer."""
     name: str
 
 
@@ -112,7 +112,7 @@ def parse_node(topic: str) -> Node | None:
         match kind:
             case "job" | "spec" | "log":
                 split_job_id(name)
-            case "agent" | "offer" | "order" | "function":
+            case "agent" | "offer" | "order":
                 client_id(name)
             case "state" if not name:
                 pass

@@ -115,7 +115,6 @@ def test_what_nodes_publish_is_read_back(node: ClientId, job: JobId, agent: Clie
         ("agent", agent),
         ("offer", agent),
         ("order", agent),
-        ("function", agent),
     ):
         topic = topics.node(node, kind, name)
         assert topics.parse_node(topic) == topics.Node(node, kind, name)

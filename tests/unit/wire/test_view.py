@@ -230,3 +230,16 @@ def test_without_any_node_state_the_nodes_seen_in_records_count() -> None:
     view = view_of({"n1": HELD}, nodes=())
     assert view.size == 1
     assert ClusterView().size == 1
+
+
+def test_the_short_record_of_a_retired_job_is_no_job_on_the_bus() -> None:
+    short = replace(HELD, decided=DONE, decided_digest=DONE.digest(), retired=True)
+    assert view_of({"n1": short, "n2": short}).jobs() == []
+    found = view_of({"n1": HELD, "n2": HELD}).job(JOB)
+    assert found is not None
+    assert found.nodes == 2
+    view = view_of({"n1": HELD, "n2": HELD})
+    view.apply(topics.record("n1", JOB), codec.encode(short))
+    left = view.job(JOB)
+    assert left is not None
+    assert left.nodes == 1

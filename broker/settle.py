@@ -4,6 +4,8 @@ Decide if a majority has accepted; else propose, offer or wait; then tell the de
 Running it twice changes nothing more.
 """
 
+from dataclasses import replace
+
 from broker import dispatcher, proposer, retirement, teller
 from broker.entry import JobEntry
 from broker.node import Node
@@ -38,7 +40,10 @@ def _decide(node: Node, entry: JobEntry, now: Instant) -> None:
     vote = voter.decide(entry.vote, found.outcome, found.digest) if found else None
     if vote is None or found is None:
         return
-    node.change(entry, vote)
+    # A heartbeat that noted the last start may have missed this node, but not all that voted;
+    # what devices are told must not depend on which node tells it.
+    starts = max(record.attempt for record in entry.records.values())
+    node.change(entry, replace(vote, record=replace(vote.record, attempt=starts)))
     entry.decided_at = now
     retirement.begin(node, entry)
     verdict = found.outcome.verdict.value

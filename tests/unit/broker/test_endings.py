@@ -62,6 +62,21 @@ def test_an_outcome_is_decided_everywhere_and_told_by_every_node(size: int) -> N
     assert {p.expiry_s for p in kept} == {86400}
 
 
+def test_a_node_that_missed_the_last_start_tells_the_same_number_of_attempts() -> None:
+    cluster, job, agent = with_lease()
+    agent.at = "n2"
+    agent.beat((job, 1, 1))
+    cluster.part("n1", "n2", "n3")
+    agent.beat((job, 1, 2))
+    cluster.heal()
+    assert [cluster.record(name, job).attempt for name in cluster.names] == [1, 2, 2]
+    agent.outcome(job, 1, FAILED)
+    for name in cluster.names:
+        state = [p.body for n, p in cluster.heard if n == name and "/down/" in p.topic][-1]
+        assert isinstance(state, JobState)
+        assert (name, state.state, state.attempt) == (name, "failed", 2)
+
+
 def test_an_outcome_of_an_older_epoch_changes_nothing() -> None:
     cluster, job, agent = with_lease()
     agent.will()

@@ -18,6 +18,18 @@ from workrs.faults.plan import LoadPlan
 _TURN_S = 0.03
 ATTEMPTS_MAX = 100
 """Faults cost attempts, and none of them is the program's fault."""
+RETENTION_S = 60.0
+"""So that jobs are retired all the time, and a broker that comes back is not told thousands."""
+
+
+def echo(text: str) -> dict[str, object]:
+    """Return the spec of a job that prints *text* and ends."""
+    return {
+        "function": "echo",
+        "input": text,
+        "attempts_max": ATTEMPTS_MAX,
+        "retention_s": RETENTION_S,
+    }
 
 
 def beads(
@@ -39,6 +51,7 @@ def beads(
         "input": json.dumps(given),
         "checkpoint": {"interval_s": interval_s},
         "attempts_max": ATTEMPTS_MAX,
+        "retention_s": RETENTION_S,
         "takeover": "strict" if strict else "fast",
     }
 
@@ -164,8 +177,7 @@ class Load:
         name, device = self.devices[self._count % len(self.devices)]
         if plan.echo_period_s and now_s >= next_echo_s:
             value = f"echo {self._count}".encode()
-            spec = {"function": "echo", "input": value.decode(), "attempts_max": ATTEMPTS_MAX}
-            self.send(name, device, spec, value, 0.0)
+            self.send(name, device, echo(value.decode()), value, 0.0)
             next_echo_s = max(next_echo_s + plan.echo_period_s, now_s)
         with self._lock:
             long = sum(1 for _, sent in self._open if sent.run_s)

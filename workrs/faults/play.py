@@ -104,7 +104,13 @@ class Player:
         shutil.rmtree(root, ignore_errors=True)
         with ExitStack() as stack:
             opened = open_site(plan, root, seed=self.seed + self._sites, say=self.say)
-            site = stack.enter_context(opened)
+            try:
+                site = stack.enter_context(opened)
+            except WorkrsError as error:
+                left.clear()
+                faults = (f"the site did not start: {error}",)
+                yield Played(row=SITE, number=0, injection=None, faults=faults, site=name)
+                return
             judge = Judge(site)
             whole = True
             while left and whole and time.monotonic() < end_s:
@@ -125,9 +131,10 @@ def _inject(site: Site, judge: Judge, row: Row, number: int) -> tuple[Played, bo
         injection = row.inject(site)
     except RowError as error:
         faults.append(error.why)
+        injection = error.injection
     except (WorkrsError, OSError) as error:
         faults.append(f"the injection broke off: {error}")
-    if injection is None:
+    if faults:
         mend(site)
     whole = True
     healing_s = site.trace.now_s

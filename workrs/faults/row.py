@@ -33,6 +33,8 @@ class RowError(WorkrsError):
         """Say which one, in numbers where there are some."""
         super().__init__(f"the row's condition is not met: {why}")
         self.why = why
+        self.injection: Injection | None = None
+        """What was measured until then, where the site knows it."""
 
 
 class Mark(NamedTuple):

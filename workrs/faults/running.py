@@ -1,7 +1,8 @@
 """When programs ran, held against when they might. Invariants by their names in docs/faults.md.
 
 - S6: of a job with `takeover: strict`, no program runs once a later epoch's has begun.
-- S7: no program runs past its lease's deadline, and none survives its agent by more than 1 s.
+- S7: no program runs past its lease's deadline by more than the time that freezing may take
+  (`freeze_max_s`, which the margin covers), and none survives its agent by more than 1 s.
 
 The deadline is worked out from the bus: a heartbeat that lists a lease was sent before a
 broker delivered it, so what it gives ends at most `holding_s` after that.
@@ -17,7 +18,9 @@ from workrs.faults.evidence import Run
 SURVIVAL_S: Final = 1.0
 """How long a program may outlive its agent."""
 SLACK_S: Final = 0.3
-"""What seeing it may cost: a step of a program, a turn of the warden, a busy machine."""
+"""What seeing an end may cost: a step of a program, a busy machine."""
+LAG_S: Final = 0.5
+"""How much later the recorder may see a heartbeat than the program it thawed runs."""
 
 Renewals = Mapping[tuple[str, int, str], Sequence[float]]
 """Job, epoch and agent to when its lease was granted or listed by a heartbeat, in order."""
@@ -46,11 +49,11 @@ def late_runs(runs: Iterable[Run], renewals: Renewals, timing: LeaseTiming) -> I
             for at_s in times
         )
         for seen_s in run.seen_s:
-            place = bisect_right(given, seen_s)
+            place = bisect_right(given, seen_s + LAG_S)
             if not place:
                 continue  # the trace missed the grant: a broker's link was down
             late_s = seen_s - given[place - 1] - timing.holding_s
-            if late_s > SLACK_S:
+            if late_s > timing.freeze_max_s:
                 yield f"S7 {_name(run)} ran {late_s:.2f} s past its lease's deadline"
                 break
 

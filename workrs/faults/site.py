@@ -23,7 +23,7 @@ from workrs.faults.diary import Diary
 from workrs.faults.disks import lost, read_disk
 from workrs.faults.evidence import ContainerEyes, read_testimony
 from workrs.faults.health import ailments
-from workrs.faults.load import Load, Sent, beads, beads_value
+from workrs.faults.load import Load, Sent, beads, beads_value, echo
 from workrs.faults.net import Network
 from workrs.faults.plan import SitePlan
 from workrs.faults.row import Injection, Mark, RowError
@@ -117,7 +117,11 @@ class Site:
     def injecting(self, name: str) -> Iterator[Notes]:
         """Collect one injection; `notes.done()` after the block is what a row returns."""
         notes = Notes(name, self.trace, self.trace.now_s)
-        yield notes
+        try:
+            yield notes
+        except RowError as error:
+            error.injection = notes.done()
+            raise
         notes.ended_s = self.trace.now_s
 
     def device(self, name: str, nodes: Sequence[str] | None = None) -> Device:
@@ -255,8 +259,7 @@ class Site:
     def send_echo(self, device: str) -> Sent:
         """Submit a job that ends at once, watched as those of the load are."""
         text = f"{device} {self.trace.now_s}"
-        spec = {"function": "echo", "input": text}
-        return self.load.send(device, self.device(device), spec, text.encode(), 0.0)
+        return self.load.send(device, self.device(device), echo(text), text.encode(), 0.0)
 
     def until_ended(self, jobs: Sequence[Sent], timeout_s: float) -> None:
         """Wait until the jobs' device heard of their ends."""

@@ -1,5 +1,6 @@
 """Goal: figures mean what they say. Method: known values; a report written and read."""
 
+import re
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from workrs.faults.diary import parse
 from workrs.faults.play import Played
 from workrs.faults.report import beyond, summary, table, write_report
 from workrs.faults.row import Injection, Mark, Row
+from workrs.faults.rows import all_rows
 from workrs.faults.timeline import Bar, Timeline
 
 
@@ -77,3 +79,12 @@ def test_a_run_over_midnight_has_one_clock() -> None:
     entry = parse("00:00:05.000 INFO    agent restored job=d_j", "a1", 24 * 3600.0 - 5)
     assert entry is not None
     assert entry.at_s == pytest.approx(10.0)
+
+
+def test_the_document_names_every_row() -> None:
+    text = (Path(__file__).parents[3] / "docs" / "faults.md").read_text()
+    named = re.findall(r"`([a-z-]+)(…?)`", text)
+    for row in all_rows():
+        assert any(
+            row.name == name or (more and row.name.startswith(name)) for name, more in named
+        ), row.name

@@ -4,7 +4,7 @@ import pytest
 
 from workrs.faults.evidence import Run, RunKey
 from workrs.faults.plan import TEST_TIMING
-from workrs.faults.running import SLACK_S, SURVIVAL_S, late_runs, overlaps, survivors
+from workrs.faults.running import LAG_S, SLACK_S, SURVIVAL_S, late_runs, overlaps, survivors
 
 
 def run(*seen_s: float, job: str = "d_j", epoch: int = 1, agent: str = "a1") -> Run:
@@ -24,8 +24,9 @@ def test_what_began_after_the_kill_or_elsewhere_is_no_survivor() -> None:
 def test_a_program_past_its_lease_is_seen_also_if_it_was_renewed_later() -> None:
     key = ("d_j", 1, "a1")
     gone_s = 10.0 + TEST_TIMING.holding_s
-    on_time, late = run(10.0, gone_s, 20.0), run(10.0, gone_s + SLACK_S + 0.1, 20.0)
-    renewals = {key: [10.0, 19.5]}
+    frozen_s = gone_s + TEST_TIMING.freeze_max_s
+    on_time, late = run(10.0, frozen_s - 0.01, 20.0), run(10.0, frozen_s + 0.01, 20.0)
+    renewals = {key: [10.0, 20.0 + LAG_S - 0.01]}
     assert list(late_runs([on_time], renewals, TEST_TIMING)) == []
     assert len(list(late_runs([late], renewals, TEST_TIMING))) == 1
 

@@ -120,17 +120,21 @@ def everything_killed(site: Site) -> Injection:
         for member in site.members:
             site.kill(member)
         site.require_on_disks(accepted)
+        started_s = site.trace.now_s
         for member in site.members:
             site.start(member)
             notes.mark(member, "heal", "started")
-        _require_recovery(site, notes, site.trace.now_s)
+        _require_recovery(site, notes, started_s)
         site.until_healthy()
     return notes.done()
 
 
 def _require_recovery(site: Site, notes: Notes, since_s: float) -> None:
-    """Wait until a job sent now has its result."""
+    """Wait until a majority of brokers answers and a job sent now has its result."""
     sent = site.send_echo("load-1")
+    least = len(site.nodes) // 2 + 1
+    site.until("a majority of brokers", lambda: len(site.trace.linked) >= least, 30.0)
+    notes.figure("listening", site.trace.now_s - since_s)
     site.until_ended([sent], 30.0)
     took_s = (sent.ended_s or 0.0) - since_s
     notes.figure("recovery", took_s)

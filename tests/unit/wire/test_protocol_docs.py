@@ -279,11 +279,6 @@ def limit_rows() -> dict[str, str]:
         "what waits in the broker": size(MEMORY_MAX_BYTES),
         "what waits for a slow reader on the bus": size(LAGGING_MAX_BYTES),
         "open jobs of a node; their specs": f"{limits.OPEN_MAX:,}; {size(limits.OPEN_MAX_BYTES)}",
-        "decided jobs on the bus; what they take there": (
-            f"{limits.DECIDED_MAX:,}; {size(limits.DECIDED_MAX_BYTES)}"
-        ),
-        "agents in a node's table": f"{limits.AGENTS_MAX:,}",
-        "devices that are told what their jobs pass through": f"{limits.DEVICES_MAX:,}",
         "requests kept by a node that does not vote yet": f"{HELD_BACK_MAX:,}",
         "ids of retired jobs": f"{FORGET_AFTER_S / 86400:g} days",
         "a job's `/job`; its names there": f"{size(JOB_DISK_BYTES)}; {INODES_MAX:,}",

@@ -37,10 +37,13 @@ class Judge:
         site = self.site
         # Accepted first, disks later: a job that is accepted in between must not count.
         accepted = [s.bus_id for s in site.load.recent() if s.accepted_s is not None]
+        # Runs first, too: reading a long trace takes seconds, and what ran meanwhile was
+        # renewed by heartbeats that are not read yet.
+        runs = self.runs()
         site.trace.flush()
         self.checker.read()
         self.checker.take_diary(site.diary.refresh())
-        found = self.checker.judge(self.runs(), self.read_disks(), accepted)
+        found = self.checker.judge(runs, self.read_disks(), accepted)
         fresh = site.load.violations[self._told :]
         self._told += len(fresh)
         found += [f"L1 {text}" for text in fresh]

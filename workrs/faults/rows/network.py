@@ -35,6 +35,7 @@ _TTL_S: Final = NET_PLAN.timing.ttl_s
 _DEADLINE_S: Final = NET_PLAN.timing.ttl_s - NET_PLAN.timing.margin_s
 """A program of an agent that hears nobody is frozen at the latest so long after."""
 _ISLANDERS: Final = ("islander-1", "islander-2", "islander-3")
+_LONG_S: Final = (20.0, 60.0)
 _IN_FLIGHT_S: Final = 0.5
 """What was on its way when a cut was made may still arrive and be decided upon."""
 _BOTH: Final = "both ways"
@@ -158,9 +159,18 @@ def _is_alive(site: Site, walked: Walk) -> bool:
     return (lease.agent, lease.epoch) in {(at.agent, at.epoch) for at in found}
 
 
-def _split(site: Site) -> Injection:
+def _short_split(site: Site) -> Injection:
+    return _split(site, "split", site.rng.uniform(0.0, 2.0) * _TTL_S)
+
+
+def _long_split(site: Site) -> Injection:
+    """Outlast the time in which TCP tries again often, and all that hangs on it."""
+    return _split(site, "split-long", site.rng.uniform(*_LONG_S))
+
+
+def _split(site: Site, name: str, more_s: float) -> Injection:
     """Part one node, one agent and one device from the rest; look at both sides."""
-    with site.injecting("split") as notes:
+    with site.injecting(name) as notes:
         walked = walk(site, run_s=8.0)
         node, agent = walked.home, walked.agent
         islander = _islander(site, node)
@@ -176,7 +186,7 @@ def _split(site: Site) -> Injection:
             _require_takeover(walked, lease.agent)
             notes.figure("takeover", lease.at_s - at_s)
             notes.figure("told", _told_s(site, islander, sent) - at_s)
-            site.pause(site.rng.uniform(0.0, 2.0) * _TTL_S)
+            site.pause(more_s)
             healed_s = site.trace.now_s
             if sent.accepted_s is not None:
                 raise RowError(f"{node}, alone, told {islander} that its job was accepted")
@@ -289,11 +299,21 @@ ROWS = (
         title="one node, one agent and one device split from the rest",
         passes_when="they accept and decide nothing and say so; the others take over; all heals "
         "by itself",
-        inject=_split,
+        inject=_short_split,
         plan=NET_PLAN,
         repeat=12,
         quick=1,
         needs=frozenset({NET}),
         bounds={"takeover": 1.5 * _TTL_S},
+    ),
+    Row(
+        name="split-long",
+        title="the same for 20 to 60 s",
+        passes_when="as split; whole again within 10 s",
+        inject=_long_split,
+        plan=NET_PLAN,
+        repeat=4,
+        needs=frozenset({NET}),
+        bounds={"takeover": 1.5 * _TTL_S, "whole_after": 10.0},
     ),
 )

@@ -1,6 +1,7 @@
 """Plays rows: opens the sites they want, injects, looks whether all is whole and true again."""
 
 import math
+import os
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -147,7 +148,11 @@ def _inject(site: Site, judge: Judge, row: Row, number: int) -> tuple[Played, bo
     accepted = _accepted(site, began_s)
     if injection is not None:
         figures = {**injection.figures, "healthy": (healed_s,), "accepted": accepted}
-        injection = replace(injection, figures={k: tuple(v) for k, v in figures.items() if v})
+        injection = replace(
+            injection,
+            figures={k: tuple(v) for k, v in figures.items() if v},
+            notes=(*injection.notes, f"load average {os.getloadavg()[0]:.1f}"),
+        )
     faults += judge.look()
     seen = injection or Injection(name=row.name, began_s=began_s, ended_s=site.trace.now_s)
     picture = timeline(site, seen, judge.runs())

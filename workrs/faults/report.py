@@ -1,6 +1,7 @@
 """The report of a run: a table of rows, a page of pictures, and the figures as JSON."""
 
 import json
+import os
 import platform
 import shutil
 from collections.abc import Iterator, Sequence
@@ -18,7 +19,8 @@ n is the number of injections. With 0 failures in n independent runs the rate of
 below 3/n with a confidence of 95 %, on this machine and under this load; the column *below*
 says how much that is. Figures are seconds: how many were measured, the median, the 99th
 percentile (with fewer than 100 values the worst one) and the worst. Several figures of one
-injection are not independent of each other.
+injection are not independent of each other. Each injection notes the machine's load average:
+much above its number of CPUs, times are those of a machine that is too busy.
 
 | figure | from | to |
 |---|---|---|
@@ -96,7 +98,8 @@ def _page(rows: Sequence[Row], played: Sequence[Played], seed: int) -> Iterator[
     yield "# Fault matrix\n"
     yield (
         f"{len(injections)} injections of {len(rows)} rows, {failed} failed. "
-        f"Seed {seed}, Linux {platform.release()}, Python {platform.python_version()}.\n"
+        f"Seed {seed}, Linux {platform.release()}, Python {platform.python_version()}, "
+        f"{os.cpu_count()} CPUs.\n"
     )
     yield _MEANING
     yield from table(rows, played)

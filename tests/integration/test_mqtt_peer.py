@@ -6,11 +6,13 @@ Method: the adapter against a small TCP server that plays such a broker.
 from __future__ import annotations
 
 import asyncio
+import select
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 import mqtt5
 import pytest
+import uvloop
 
 from workrs.adapters.mqtt import connect
 from workrs.adapters.mqtt_outbox import MESSAGES_MAX
@@ -53,6 +55,26 @@ def test_a_peer_that_never_answers_is_unreachable() -> None:
                     pass
 
     asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("turns", range(6))
+def test_a_process_that_stood_still_while_it_connected_hears_of_a_silent_peer(turns: int) -> None:
+    """Socket and timeout then come about in one turn of the loop, as after a SIGSTOP."""
+
+    async def scenario() -> None:
+        async def open_one(address: Address) -> None:
+            async with connect(address=address, client_id="a", timeout_s=0.02):
+                pass
+
+        async with peer(b"") as address:
+            connecting = asyncio.create_task(open_one(address))
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            select.select([], [], [], 0.03)
+            with pytest.raises(BusUnreachableError):
+                await connecting
+
+    uvloop.run(scenario())
 
 
 @pytest.mark.parametrize(

@@ -311,9 +311,14 @@ async def _open(
     tls: ssl.SSLContext | None,
     keepalive_s: int,
 ) -> None:
-    transport, _ = await asyncio.get_running_loop().create_connection(
-        lambda: bus.link, address.host, address.port, ssl=tls
-    )
+    loop = asyncio.get_running_loop()
+    try:
+        transport, _ = await loop.create_connection(
+            lambda: bus.link, address.host, address.port, ssl=tls
+        )
+    except BaseException:
+        bus.link.disown()
+        raise
     transport.write(hello)
     connack = await bus.welcome
     if int(connack.reason_code) >= _FAILURE:

@@ -137,6 +137,14 @@ class Link(asyncio.BufferedProtocol):
             self._transport.write(last_packet)
             self._transport.close()
 
+    def disown(self) -> None:
+        """Forget a socket that the event loop closed while it was being made.
+
+        uvloop then tells nobody, shows it as open, and raises RuntimeError when it is used:
+        an agent that was stopped in the middle of a connect, and resumed, died of that.
+        """
+        self._transport = None
+
     def cut(self, reason: str) -> None:
         """Close at once, without a goodbye."""
         if self._transport is not None:

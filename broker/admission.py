@@ -73,6 +73,8 @@ class Admission:
     unsaved: dict[ClientId, None] = field(default_factory=dict)
     urgent: bool = False
     """A peer has started anew: that goes to disk though nothing else does."""
+    is_save_due: bool = True
+    """Once a beat, with a commit that is made anyway: serials of peers rise with every vote."""
     states: dict[ClientId, NodeState] = field(default_factory=dict)
     """The newest of each peer, of this start."""
     held_back: dict[object, Event] = field(default_factory=dict)
@@ -249,10 +251,11 @@ def raise_standing(node: Node, standing: Standing) -> None:
 def finish(node: Node, changes: list[Change]) -> None:
     """Count the batch's commit, if it is one, and put what was seen of peers into it."""
     admission = node.admission
-    if admission.unsaved and admission.votes and (changes or admission.urgent):
+    is_due = admission.urgent or (changes and admission.is_save_due)
+    if admission.unsaved and admission.votes and is_due:
         changes.extend(SaveSeen(node=n, seen=admission.seen[n]) for n in admission.unsaved)
         admission.unsaved.clear()
-        admission.urgent = False
+        admission.urgent = admission.is_save_due = False
     if changes:
         raised = any(isinstance(change, SaveStanding) for change in changes)
         floor = admission.standing.serial if raised else 0

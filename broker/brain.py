@@ -252,6 +252,7 @@ def _tick(node: Node, now: Instant) -> None:
     """Give the periodic sign of life and look for the silent."""
     node.next_beat_at = Instant(now + PEER_BEAT_S)
     node.beat += 1
+    node.admission.is_save_due = True
     node.say(Publish(topics.node(node.name, "state"), node.state()))
     peers.check_silent(node, now)
     reach.on_beat(node, now)

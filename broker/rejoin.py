@@ -114,8 +114,8 @@ def _await_raise(node: Node, now: Instant) -> None:
 
 
 def _lost_one(node: Node, now: Instant) -> bool:
-    """Begin again when one of the others is gone: it might be back without its disk."""
-    gone = set(node.admission.donors) - set(_able(node))
+    """Begin again when one of the others is gone that was not read: it may not come back."""
+    gone = set(node.admission.donors) - node.admission.read - set(_able(node))
     if gone:
         node.fact("rejoin_begins_again", gone=sorted(gone))
         node.admission.enter(Phase.GATHERING, now)

@@ -20,6 +20,7 @@ from workrs.domain.job import Outcome, Verdict
 from workrs.domain.quorum import Tally
 from workrs.domain.record import Record
 from workrs.ports.bus import Message
+from workrs.ports.ledger import Rejoin
 from workrs.wire import codec, message, topics
 from workrs.wire.message import JobState, Offer, State
 
@@ -167,9 +168,12 @@ class BrainWorld(Cluster):
     def feed(self, name: str, *events: Event) -> None:
         if name in self.down:
             return
-        for publish in self.handle(name, list(events)).publishes:
+        effects = self.handle(name, list(events))
+        for publish in effects.publishes:
             if publish.topic.startswith(f"{topics.ROOT}/node/"):
                 self._spread(name, _message(publish))
+        for wanted in effects.reads:
+            self.feed(name, *self._read(name, wanted))
 
     def _spread(self, origin: str, sent: Message) -> None:
         readers = [*self.names, *(agent.name for agent in self.agents)]
@@ -292,9 +296,11 @@ class BrainWorld(Cluster):
 
     def _break_or_mend(self) -> None:
         rng, names = self.rng, self.names
-        match rng.randrange(4):
+        match rng.randrange(5):
             case 0:
                 self.crash(rng.choice(names))
+            case 4:
+                self._lose_a_disk()
             case 1:
                 for name in sorted(self.down):
                     self.start(name)
@@ -302,6 +308,15 @@ class BrainWorld(Cluster):
                 self.sever(*rng.sample(names, 2)) if len(names) > 1 else None
             case _:
                 self.heal()
+
+    def _lose_a_disk(self) -> None:
+        """Empty a disk, while all others are sound: no more than that is promised."""
+        sound = [d for d in self.disks.values() if d.standing.rejoin is not Rejoin.UNDER_WAY]
+        if len(sound) == self.size > 1:
+            name = self.rng.choice(self.names)
+            self.crash(name)
+            self.lose_disk(name)
+            self.start(name)
 
     def calm(self, seconds: float) -> None:
         """Mend everything and let the agents live."""

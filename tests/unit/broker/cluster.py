@@ -66,6 +66,7 @@ class Cluster:
     """Everything logged, by whom."""
     unreadable: set[str] = field(default_factory=set)
     """Nodes whose ledgers cannot be read by others."""
+    lost_disks: list[tuple[str, MemoryDisk]] = field(default_factory=list)
     halted: dict[str, str] = field(default_factory=dict)
     """Nodes that ended by themselves, and why."""
     retained: dict[str, dict[str, Publish]] = field(default_factory=dict)
@@ -120,6 +121,7 @@ class Cluster:
     def lose_disk(self, name: str) -> None:
         """Take a node away, and its disk for good; make an empty one for its re-admission."""
         self.stop(name)
+        self.lost_disks.append((name, self.disks[name]))
         self.disks[name] = MemoryDisk(standing=Standing(rejoin=Rejoin.UNDER_WAY))
 
     def part(self, name: str, *peers: str) -> None:
@@ -209,7 +211,10 @@ class Cluster:
         if isinstance(body, JobState) and body.state is State.ACCEPTED:
             device = publish.topic.split("/")[3]
             job = JobId(f"{device}_{body.job}")
-            on_disk = [d.jobs[job].digest for d in self.disks.values() if job in d.jobs]
+            # A node that counts the vote of a disk cannot know that it was lost a moment ago.
+            had = [(n, d.jobs[job].digest) for n, d in self.lost_disks if job in d.jobs]
+            has = [(n, d.jobs[job].digest) for n, d in self.disks.items() if job in d.jobs]
+            on_disk = [digest for _, digest in {*had, *has}]
             most = max(on_disk.count(digest) for digest in set(on_disk))
             assert most >= majority(self.size), "accepted before a majority had it on disk"
         if isinstance(body, Record) and body.decided is not None:

@@ -92,7 +92,9 @@ def play(rows: Sequence[Row], asked: argparse.Namespace) -> int:
     wanted = turns([row for row in rows if row.name not in lacks], asked)
     for name, what in lacks.items():
         print(f"skipped {name}: this machine has no {what}")
-    print(f"seed {seed}, {sum(turn.times for turn in wanted)} injections of {len(wanted)} rows")
+    counted = sum(turn.times for turn in wanted if not turn.minutes)
+    for_minutes = "".join(f", {t.row.name} for {t.minutes:g} minutes" for t in wanted if t.minutes)
+    print(f"seed {seed}, {counted} injections{for_minutes}")
     player = Player(root=asked.report / "sites", seed=seed, say=_say)
     played: list[Played] = []
     began_s = time.monotonic()

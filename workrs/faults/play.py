@@ -1,5 +1,6 @@
 """Plays rows: opens the sites they want, injects, looks whether all is whole and true again."""
 
+import gzip
 import math
 import os
 import shutil
@@ -113,14 +114,28 @@ class Player:
                 yield Played(row=SITE, number=0, injection=None, faults=faults, site=name)
                 return
             judge = Judge(site)
-            whole = True
+            whole = passed = True
             while left and whole and time.monotonic() < end_s:
                 played, whole = _inject(site, judge, *left.pop(0))
+                passed = passed and played.passed
                 yield replace(played, site=name)
             last = judge.finish() if whole else ()
         last += tuple(f"L4 left behind: {what}" for what in wait_clean(root, timeout_s=5.0))
         if last:
             yield Played(row=SITE, number=0, injection=None, faults=last, site=name)
+        elif passed:
+            _tidy(root)
+
+
+def _tidy(root: Path) -> None:
+    """Keep logs and trace of a site at which nothing failed, and these small."""
+    trace = root / "trace.jsonl"
+    with trace.open("rb") as plain, gzip.open(f"{trace}.gz", "wb", compresslevel=3) as packed:
+        shutil.copyfileobj(plain, packed)
+    trace.unlink()
+    (root / "cluster" / "logs").rename(root / "logs")
+    for folder in ("cluster", "evidence", "outboxes", "stage"):
+        shutil.rmtree(root / folder, ignore_errors=True)
 
 
 def _inject(site: Site, judge: Judge, row: Row, number: int) -> tuple[Played, bool]:

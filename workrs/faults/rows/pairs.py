@@ -7,7 +7,6 @@ from typing import Final
 from workrs.faults.plan import SitePlan
 from workrs.faults.programs import family, kill_all
 from workrs.faults.row import NET, Injection, Row
-from workrs.faults.rows.process import drawn_s
 from workrs.faults.site import Site
 
 Undo = Callable[[], object]
@@ -111,13 +110,13 @@ def pair(site: Site) -> Injection:
             for fault, victim in ((first, one), (second, other)):
                 notes.mark(victim, "fault", fault.name)
                 undos.append((victim, fault.begin(site, victim)))
-                site.pause(drawn_s(site, 0.0, 4.0))
+                site.pause(site.rng.uniform(0.0, 5.0))
         finally:
             site.rng.shuffle(undos)
             for victim, undo in undos:
                 undo()
                 notes.mark(victim, "heal")
-                site.pause(drawn_s(site, 0.0, 1.5))
+                site.pause(site.rng.uniform(0.0, 2.0))
         notes.note(f"{len(site.trace.takeovers(notes.began_s))} takeovers")
     return notes.done()
 

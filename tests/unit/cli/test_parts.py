@@ -11,6 +11,7 @@ from workrs.cli import agent, cluster, demo, node, result, up
 from workrs.cli.connection import address
 from workrs.cli.error import NotFoundError
 from workrs.cli.job_name import find_job
+from workrs.cli.minority import warn_of_minorities
 from workrs.cli.options import Options
 from workrs.cli.spec import add_spec_options, read_spec
 from workrs.cli.stage import stage
@@ -19,6 +20,7 @@ from workrs.domain.errors import ConfigError
 from workrs.domain.ids import JobId
 from workrs.domain.record import Record
 from workrs.wire import codec, topics
+from workrs.wire.message import NodeState
 from workrs.wire.view import ClusterView
 
 
@@ -269,3 +271,21 @@ def test_a_file_that_cannot_be_written_is_wrong_use() -> None:
         result._write(b"", parsed(result.options(), "sum", "--output", "/nowhere/sum"))
     with pytest.raises(ConfigError, match="cannot write /nowhere/summary"):
         demo.run(parsed(demo.options(), "--json", "/nowhere/summary"))
+
+
+def test_a_node_without_a_majority_is_named_and_a_dead_one_is_not(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    view = ClusterView()
+    for name, live, quorum in (("n1", True, False), ("n2", True, True), ("n3", False, False)):
+        state = NodeState(
+            boot=1, nonce="x", nodes=("n1", "n2", "n3"), live=live, quorum=quorum, nodes_heard=1
+        )
+        view.apply(topics.node(name, "state"), codec.encode(state))
+    warn_of_minorities(view)
+    captured = capsys.readouterr()
+    assert captured.out == "", "a line among the data would break who reads it"
+    assert captured.err == (
+        "workrs: node n1 reaches 1 of 3 nodes: nothing is accepted or decided there, "
+        "and what it shows may be old\n"
+    )

@@ -20,6 +20,8 @@ from workrs.domain.job import (
     ENV_MAX,
     FILES_MAX,
     INLINE_MAX_BYTES,
+    RESULT_GONE,
+    SHORT_REASON_MAX,
     TEXT_MAX,
     Base64File,
     CheckpointPolicy,
@@ -29,6 +31,7 @@ from workrs.domain.job import (
     outcome_with_result,
     owner,
     run_request_digest,
+    shortened,
     submit_request_digest,
 )
 
@@ -207,3 +210,18 @@ def test_a_run_is_another_request_than_a_submit_and_than_another_run() -> None:
 
 def test_a_job_belongs_to_the_device_before_its_first_underscore() -> None:
     assert owner(JobId("pump-7_a_b")) == "pump-7"
+
+
+@pytest.mark.parametrize(
+    ("outcome", "reason"),
+    [
+        (Outcome(verdict=Verdict.SUCCEEDED, exit_code=0, result="42"), RESULT_GONE),
+        (Outcome(verdict=Verdict.FAILED, exit_code=3, reason="r" * 300), "r" * SHORT_REASON_MAX),
+        (Outcome(verdict=Verdict.CANCELLED), ""),
+    ],
+)
+def test_of_a_retired_jobs_outcome_no_result_is_kept(outcome: Outcome, reason: str) -> None:
+    short = shortened(outcome)
+    assert (short.verdict, short.exit_code) == (outcome.verdict, outcome.exit_code)
+    assert short == Outcome(verdict=outcome.verdict, exit_code=outcome.exit_code, reason=reason)
+    assert shortened(short) == short

@@ -9,7 +9,7 @@ import pytest
 
 from workrs.domain import quorum
 from workrs.domain.ids import ClientId, Digest, Epoch, JobId
-from workrs.domain.job import Outcome, Verdict, digest_of
+from workrs.domain.job import Outcome, Verdict, digest_of, shortened
 from workrs.domain.quorum import Tally
 from workrs.domain.record import Accepted, CheckpointRef, Holder, Incarnation, Record
 
@@ -217,6 +217,24 @@ def test_a_majority_at_one_epoch_decides() -> None:
 
 def test_a_decision_is_taken_from_any_one_record() -> None:
     assert decide(rec(decided=DONE, decided_digest=DONE.digest())) == DONE
+
+
+def test_a_decision_without_its_result_keeps_the_digest_that_was_voted_on() -> None:
+    whole = Outcome(verdict=Verdict.SUCCEEDED, exit_code=0, result="42")
+    short = rec(2, ME, decided=shortened(whole), decided_digest=whole.digest(), retired=True)
+    found = shown(rec(1), short)
+    decision = quorum.decided(found, tally(*found.items()), 3)
+    assert decision == (shortened(whole), whole.digest())
+    adopted = quorum.must_adopt(found, Epoch(5))
+    assert adopted is not None
+    assert adopted.digest == whole.digest()
+    both = shown(short, rec(2, ME, decided=whole, decided_digest=whole.digest()))
+    assert quorum.decided(both, tally(*both.items()), 3) == (whole, whole.digest())
+
+
+def test_a_decision_whose_digest_is_not_named_is_known_by_its_own() -> None:
+    found = shown(rec(decided=DONE))
+    assert quorum.decided(found, tally(*found.items()), 3) == (DONE, DONE.digest())
 
 
 def test_a_digest_alone_is_no_outcome_yet() -> None:

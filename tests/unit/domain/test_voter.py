@@ -13,7 +13,7 @@ import pytest
 
 from workrs.domain import voter
 from workrs.domain.ids import EPOCH_MAX, ClientId, Digest, Epoch, Instant, JobId
-from workrs.domain.job import REASON_MAX, Outcome, Verdict, digest_of
+from workrs.domain.job import REASON_MAX, Outcome, Verdict, digest_of, shortened
 from workrs.domain.record import Accepted, CheckpointRef, Holder, Incarnation, Record
 from workrs.domain.voter import ClaimRequest, Vote
 
@@ -369,6 +369,13 @@ def test_a_decision_drops_what_has_served() -> None:
     vote = vote and voter.decide(vote, DONE)
     assert vote is not None
     assert vote.record == replace(HELD.record, decided=DONE, decided_digest=DONE.digest())
+
+
+def test_a_decision_is_noted_under_the_digest_that_was_voted_on() -> None:
+    short = shortened(DONE)
+    vote = voter.decide(HELD, short, DONE.digest())
+    assert vote is not None
+    assert (vote.record.decided, vote.record.decided_digest) == (short, DONE.digest())
 
 
 def test_a_decided_vote_refuses_everything() -> None:

@@ -312,6 +312,7 @@ def test_progress_is_told_once_a_second_and_only_when_new() -> None:
     assert [p.progress for p in talk.said(Progress)] == [0.1]
     talk.wait(1.0)
     assert [p.progress for p in talk.said(Progress)] == [0.1, 0.3]
+    assert [p.seq for p in talk.said(Progress)] == [1, 2]
 
 
 def drain(talk: Talk) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Final
 
+from workrs.domain.lease import LeaseTiming
 from workrs.faults.plan import LoadPlan, SitePlan
 from workrs.faults.row import NET, Injection, Row, RowError
 from workrs.faults.site import Notes, Site
@@ -23,8 +24,13 @@ from workrs.faults.whereabouts import (
 )
 
 MOVING_PLAN: Final = SitePlan(
-    net=True, agents=4, slots=2, load=LoadPlan(echo_period_s=1.0, long_jobs=1)
+    net=True,
+    agents=4,
+    slots=2,
+    timing=LeaseTiming(),
+    load=LoadPlan(echo_period_s=1.0, long_jobs=1),
 )
+"""With the default ttl, since how soon an agent misses a silent node hangs on it."""
 DIES_S: Final = 2.0
 """Within so long a client is to be at another node when its node's process dies."""
 SILENT_S: Final = 4.0

@@ -78,6 +78,7 @@ def test_a_vote_of_a_broken_disk_reaches_the_disk_though_the_connection_is_lost(
         world.ledger.disk.broken = "disk full"
         bus.publish(Message(topics.up("pump-7", "submit", "j1"), SPEC))
         await until(lambda: "disk full" in world.shown(topics.node("n1", "state")))
+        assert '"serial"' not in world.shown(topics.node("n1", "state")), "ahead of the disk"
         world.broker.stop()
         world.broker.start()
         # A try to commit and to say why it failed comes within RETRY_S; it must survive.

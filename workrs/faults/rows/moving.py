@@ -137,7 +137,7 @@ def _stopped_node(site: Site) -> Injection:
         try:
             sent = site.load.send(_IDLE, device, spec, value.encode(), 0.0)
             accepted_s = site.until(f"{sent.bus_id} to be accepted", lambda: sent.accepted_s)
-            notes.figure("accepted", accepted_s - at_s)
+            notes.figure("new_job", accepted_s - at_s)
             site.pause(site.rng.uniform(0.0, 2.0))
         finally:
             site.resume(node)
@@ -176,6 +176,6 @@ ROWS = (
         plan=MOVING_PLAN,
         repeat=10,
         needs=frozenset({NET}),
-        bounds={"accepted": SILENT_S},
+        bounds={"new_job": SILENT_S},
     ),
 )

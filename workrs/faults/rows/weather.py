@@ -108,7 +108,7 @@ def _accepting(site: Site, notes: Notes) -> Iterator[None]:
     site.until("all jobs sent meanwhile to be accepted", lambda: all(s.accepted_s for s in sent))
     if not sent:
         raise RowError("no job was sent while the network was bad")
-    notes.figure("accepted", *site.load.accepted_between(since_s, until_s))
+    notes.figure("accepted_meanwhile", *site.load.accepted_between(since_s, until_s))
     moved = [s for s in sent if len({x.agent for x in site.trace.leases(s.bus_id)}) > 1]
     notes.note(f"{len(moved)} of {len(sent)} jobs sent meanwhile were taken over")
 

@@ -104,7 +104,7 @@ def _cancel(node: Node, text: str, now: Instant) -> OrderReply:
     intake.request_cancel(node, entry, now)
     reach = teller.reach(node)
     if reach:
-        what = f"the wish to cancel {text} is kept; {reach}, and nothing is decided without them"
+        what = f"the wish to cancel {text} is kept: {reach}, and fulfils it when it has a majority"
         return OrderReply(ok=True, text=what)
     return OrderReply(ok=True, text=f"{text} is being cancelled")
 

@@ -8,9 +8,11 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from broker import front
 from workrs.domain.ids import ClientId, Digest, Instant, JobId
 from workrs.domain.record import Record
 from workrs.ports.ledger import Change, RetireJob, SaveRecord, SaveSpec
+from workrs.testing.simulator import fairness
 from workrs.testing.simulator.broken import broken
 from workrs.testing.simulator.leaselog import LeaseLog
 from workrs.testing.simulator.votelog import VoteLog
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 
     from broker.effect import Publish
     from edge_agent.effect import StartContainer
+    from workrs.domain.record import Holder
     from workrs.testing.simulator import blob
     from workrs.testing.simulator.agent import AgentProcess
     from workrs.testing.simulator.container import Container
@@ -34,7 +37,7 @@ _OPEN = {State.ACCEPTED, State.QUEUED, State.RUNNING}
 
 
 class Oracle:
-    """The checkers S0 to S7 and S9, and the logs they need."""
+    """The checkers S0 to S7, S9 and R2, and the logs they need."""
 
     def __init__(self, world: World) -> None:
         """Begin with empty disks."""
@@ -51,6 +54,9 @@ class Oracle:
         self._told: dict[JobId, tuple[State, int | None]] = {}
         self._results: dict[JobId, str] = {}
         self._loose: dict[JobId, list[Container]] = {}
+        self._programs: dict[Digest, tuple[str, ...]] = {}
+        """Command by spec."""
+        self._started: dict[JobId, set[tuple[str, ...]]] = {}
 
     # Nodes
 
@@ -75,13 +81,25 @@ class Oracle:
         for change in changes:
             if isinstance(change, SaveRecord):
                 record = change.record
+                former = self.votes.last_winner.get(record.job)
                 self.votes.save(name, record)
+                if former is not None:
+                    self._check_takeover(record.job, former)
                 if record.holder is not None:
                     self.leases.grant(name, record.job, record.holder, record.epoch)
             elif isinstance(change, SaveSpec):
                 self.specs[name, change.job] = change.digest
+                program = front.read_stored(change.job, change.payload).spec.command
+                self._programs[change.digest] = program
             elif isinstance(change, RetireJob) and change.job not in self.votes.decided:
                 broken("S9", f"{change.job}: {name} retired an undecided job")
+
+    def _check_takeover(self, job: JobId, former: Holder) -> None:
+        winner = self.votes.last_winner[job]
+        if winner.client in self.world.agents and winner.client != former.client:
+            until = self.leases.safe_until(job, former) + self.world.timing.margin_s
+            loose = [c for c in self._loose.get(job, []) if c.is_loose]
+            fairness.check_takeover(self.world, job, former, loose, until)
 
     def on_say(self, daemon: Daemon, said: Publish) -> None:
         """Check what a node is about to say."""
@@ -130,6 +148,7 @@ class Oracle:
                 self.accepted_at_s.setdefault(job, self.world.timeline.now)
                 if self.accepted.setdefault(job, digest) != digest:
                     broken("S9", f"{job}: another spec was accepted under the same id")
+                self._check_program(job)
                 return
         broken(
             "S1",
@@ -158,9 +177,17 @@ class Oracle:
         """Check that a start has a lease, and its attempt on a majority's disks (S7)."""
         self.on_deadline(agent, effect.job, effect.deadline)
         saved = [self.votes.attempts.get((n, effect.job), 0) for n in self.world.names]
+        self._started.setdefault(effect.job, set()).add(effect.spec.command)
+        self._check_program(effect.job)
         known = sum(1 for attempt in saved if attempt >= effect.attempt)
         if known < self.votes.majority:
             broken("S7", f"{effect.job}: attempt {effect.attempt} starts, {known} nodes know of it")
+
+    def _check_program(self, job: JobId) -> None:
+        """Check that no program of a spec was started whose device was told of another (S9)."""
+        accepted = self._programs.get(self.accepted.get(job, Digest("")))
+        if accepted is not None and self._started.get(job, {accepted}) != {accepted}:
+            broken("S9", f"{job}: the program of a spec was started that was not accepted")
 
     def on_begin(self, agent: AgentProcess, container: Container, saved: blob.Saved | None) -> None:
         """Check what a container starts from (S5)."""

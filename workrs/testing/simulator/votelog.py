@@ -3,14 +3,15 @@
 It counts majorities over disks itself and uses none of the rules under test.
 
 S2 at most one outcome of a job is ever decided, and only one that a majority accepted at one
-epoch and generation. S3 epochs only grow; an epoch is granted once by a node; one holder has
+epoch and generation; once it is, nothing else is accepted at any higher epoch.
+S3 epochs only grow; an epoch is granted once by a node; one holder has
 a majority of it. S4 what is of a lower epoch than a node has granted changes nothing there.
 """
 
 from dataclasses import dataclass, field
 
 from workrs.domain.ids import ClientId, Digest, JobId
-from workrs.domain.record import CheckpointRef, Holder, Record
+from workrs.domain.record import Accepted, CheckpointRef, Holder, Record
 from workrs.testing.simulator.broken import broken
 
 Ballot = tuple[JobId, int, int]
@@ -37,6 +38,8 @@ class VoteLog:
     wins: dict[Ballot, Win] = field(default_factory=dict)
     accepted: dict[Ballot, dict[ClientId, Digest]] = field(default_factory=dict)
     decided: dict[JobId, Digest] = field(default_factory=dict)
+    chosen_at: dict[JobId, int] = field(default_factory=dict)
+    """Epoch at which a majority was first seen to have accepted the outcome."""
     checkpoints: dict[JobId, dict[CheckpointRef, set[ClientId]]] = field(default_factory=dict)
     last_winner: dict[JobId, Holder] = field(default_factory=dict)
     attempts: dict[tuple[ClientId, JobId], int] = field(default_factory=dict)
@@ -120,12 +123,17 @@ class VoteLog:
         others = {digest for digest in voters.values() if digest != vote.digest}
         if others:
             broken("S2", f"{new.job}: two values were accepted at epoch {vote.epoch}")
+        chosen = self.decided.get(new.job, vote.digest)
+        if vote.epoch > self.chosen_at.get(new.job, vote.epoch) and vote.digest != chosen:
+            broken("S2", f"{new.job}: {node} accepted another value after the outcome was chosen")
         voters[node] = vote.digest
         if len(voters) >= self.majority:
-            self._choose(new.job, vote.digest)
+            self._choose(new.job, vote)
 
-    def _choose(self, job: JobId, digest: Digest) -> None:
+    def _choose(self, job: JobId, vote: Accepted) -> None:
+        digest = vote.digest
         known = self.decided.setdefault(job, digest)
+        self.chosen_at.setdefault(job, int(vote.epoch))
         if known != digest:
             broken("S2", f"{job}: majorities accepted two outcomes, {known[:8]} and {digest[:8]}")
 

@@ -329,12 +329,12 @@ class BrainWorld(Cluster):
     # What must hold.
 
     def undecided(self) -> list[tuple[str, JobId]]:
-        """Return accepted jobs that some node does not know to be decided."""
+        """Return jobs that some disk has and that some node does not know to be decided."""
         return [
             (name, job)
             for name in self.names
             for job in sorted(self.submitted)
-            if any(job in node.entries for node in self.nodes.values())
+            if any(job in disk.jobs for disk in self.disks.values())
             and (
                 job not in self.nodes[name].entries
                 or self.nodes[name].entries[job].record.decided is None

@@ -207,7 +207,8 @@ class Cluster:
             assert not publish.retain
         elif isinstance(body, Record):
             saved = self.disks[name].jobs.get(body.job)
-            assert _vote(body) == _vote(saved.record if saved else Record(job=body.job))
+            nothing = Record(job=body.job, generation=self.disks[name].standing.generation)
+            assert _vote(body) == _vote(saved.record if saved else nothing)
         if isinstance(body, JobState) and body.state is State.ACCEPTED:
             device = publish.topic.split("/")[3]
             job = JobId(f"{device}_{body.job}")

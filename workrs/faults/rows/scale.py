@@ -32,10 +32,10 @@ MESSAGES_MAX: Final = 40.0
 CLAIM_P99_S: Final = 0.1
 FEW: Final = 3
 """Agents to compare with. One slot each, as in the crowd: a heartbeat for ten jobs is cheaper."""
-IDLE_S: Final = 5.0
+IDLE_S: Final = 4.0
 JOB_S: Final = 0.1
 """Allowed for each job of a load, on a busy machine."""
-RETENTION_S: Final = 5.0
+RETENTION_S: Final = 3.0
 RETIRED_S: Final = 120.0
 GROWTH_MB: Final = 10.0
 """Memory that a daemon may have more after the last round than after the second."""
@@ -73,8 +73,8 @@ def crowd(site: Site, *, name: str, size: Size) -> Injection:
             notes.figure("gone", site.trace.now_s - ended_s)
             _tell_memory(notes, before, full, census.take(cluster))
         notes.note(f"{cost:.1f} messages per job with {size.agents} agents, {few_cost:.1f} with 3")
-        notes.figure("messages of 1", cost)
-        notes.figure("messages of 1, 3 agents", few_cost)
+        notes.figure("messages per job", cost)
+        notes.figure("messages per job, 3 agents", few_cost)
         if cost > min(MESSAGES_MAX, few_cost + 1.0):
             raise RowError(f"{cost:.1f} messages per job, {few_cost:.1f} with {FEW} agents")
     return notes.done()
@@ -186,7 +186,7 @@ ROWS = (
     ),
     Row(
         name="soak-small",
-        title="2 rounds of 200 jobs, kept for 5 s",
+        title="2 rounds of 200 jobs, kept for 3 s",
         passes_when="as `soak`",
         inject=partial(soak, name="soak-small", rounds=2, jobs=200),
         plan=ALONE,
@@ -195,7 +195,7 @@ ROWS = (
     ),
     Row(
         name="soak",
-        title="10 rounds of 1,000 jobs, kept for 5 s",
+        title="10 rounds of 1,000 jobs, kept for 3 s",
         passes_when="rows and retained topics go back to what they were; memory stays",
         inject=partial(soak, name="soak", rounds=10, jobs=1000),
         plan=ALONE,

@@ -1,0 +1,109 @@
+"""Goal: harm done to a stored checkpoint is harm, and a forged checkpoint is a whole one.
+
+Method: two nodes' folders with one checkpoint of each of two jobs; every file's hash afterwards.
+"""
+
+from __future__ import annotations
+
+import random
+from typing import TYPE_CHECKING
+
+import pytest
+
+from edge_agent.checkpoint.manifest import Entry, Kind, Manifest, Part, encode_manifest
+from edge_agent.checkpoint.seal import digest, seal
+from workrs.domain.ids import Digest, Epoch, JobId
+from workrs.domain.record import CheckpointRef
+from workrs.faults.damage import Stored, flip, forge, swap, truncate
+from workrs.faults.row import RowError
+from workrs.ports.runtime import Rung
+from workrs.testing.runtime import HOST
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+RAW = b"what the program had printed"
+
+
+def stored(root: Path, job: str, *, seq: int = 1, raw: bytes = RAW) -> Stored:
+    """Put a checkpoint into the folders of two nodes."""
+    blob = seal(raw)
+    part = Part(raw=digest(raw), bytes=len(raw), blob=digest(blob), stored=len(blob))
+    manifest = Manifest(
+        v=1,
+        job=JobId(job),
+        epoch=Epoch(3),
+        seq=seq,
+        rung=Rung.FILES,
+        image="",
+        command=("run",),
+        host=HOST,
+        entries=(
+            Entry(path="job", kind=Kind.FOLDER),
+            Entry(path="stdout", kind=Kind.FILE, size=len(raw)),
+        ),
+        parts=(part,),
+    )
+    data = encode_manifest(manifest)
+    for node in ("n1", "n2"):
+        folder = root / node / "blobs" / "blobs" / job / "3"
+        folder.mkdir(parents=True, exist_ok=True)
+        for content in (data, blob):
+            (folder / digest(content)).write_bytes(content)
+    ref = CheckpointRef(
+        epoch=Epoch(3), seq=seq, manifest=digest(data), location=("a", "b"), rung="files", bytes=1
+    )
+    return Stored(root=root, job=job, ref=ref)
+
+
+def spoiled(one: Stored, name: Digest) -> list[bool]:
+    return [digest(path.read_bytes()) != name for path in one.copies(name)]
+
+
+@pytest.mark.parametrize("harm", [truncate, flip])
+def test_every_copy_of_every_blob_can_be_spoiled(
+    tmp_path: Path, harm: Callable[[Path, random.Random], None]
+) -> None:
+    one = stored(tmp_path, "pump_1")
+    names = one.own_blobs([])
+    assert len(names) == 2
+    for number, name in enumerate(names):
+        assert spoiled(one, name) == [False, False]
+        for path in one.copies(name):
+            harm(path, random.Random(number))
+        assert spoiled(one, name) == [True, True]
+
+
+def test_what_an_older_checkpoint_needs_is_no_blob_of_its_own(tmp_path: Path) -> None:
+    older, newer = stored(tmp_path, "pump_1"), stored(tmp_path, "pump_1", seq=2)
+    assert newer.own_blobs([older]) == [newer.ref.manifest]
+    other = stored(tmp_path, "pump_1", seq=3, raw=b"something else")
+    assert len(other.own_blobs([older])) == 2
+
+
+def test_swapped_manifests_are_those_of_the_other_job(tmp_path: Path) -> None:
+    one, other = stored(tmp_path, "pump_1"), stored(tmp_path, "pump_2")
+    swap(one, other)
+    assert spoiled(one, one.ref.manifest) == [True, True]
+    assert one.manifest().job == "pump_2"
+    assert other.manifest().job == "pump_1"
+
+
+def test_a_forged_checkpoint_is_whole_newer_and_of_another_machine(tmp_path: Path) -> None:
+    one = stored(tmp_path, "pump_1")
+    ref = forge(one, cpu="another")
+    forged = Stored(root=tmp_path, job="pump_1", ref=ref)
+    assert spoiled(forged, ref.manifest) == [False, False]
+    assert ref.order > one.ref.order
+    assert (forged.manifest().seq, forged.manifest().host.cpu) == (ref.seq, "another")
+    assert forged.manifest().blobs() == one.manifest().blobs()
+    assert one.manifest().host == HOST
+
+
+def test_a_checkpoint_that_no_node_has_is_told(tmp_path: Path) -> None:
+    one = stored(tmp_path, "pump_1")
+    for path in one.copies(one.ref.manifest):
+        path.unlink()
+    with pytest.raises(RowError, match="no node has the manifest"):
+        one.manifest()

@@ -10,7 +10,6 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
-from itertools import pairwise
 from pathlib import Path
 from typing import TypeVar
 
@@ -20,7 +19,6 @@ from workrs.cli.stage import Stage
 from workrs.domain.errors import WorkrsError
 from workrs.domain.lease import LeaseTiming
 from workrs.faults.diary import Diary
-from workrs.faults.disks import lost, read_disk
 from workrs.faults.evidence import ContainerEyes, read_testimony
 from workrs.faults.health import ailments
 from workrs.faults.load import Load, Sent, beads, beads_value, echo
@@ -285,37 +283,6 @@ class Site:
             return min(seen, default=None)
 
         return self.until(f"a program of {job} above epoch {above}", look, timeout_s)
-
-    def until_log(self, member: str, word: str, since_s: float, what: str) -> None:
-        """Wait until a warning or error in a member's log since then has *word* in it."""
-
-        def look() -> bool:
-            self.diary.refresh()
-            return any(
-                entry.member == member and entry.at_s >= since_s and word in entry.line
-                for entry in self.diary.entries
-                if entry.alarming
-            )
-
-        self.until(what, look, 20.0)
-
-    def longest_gaps(self, jobs: Sequence[Sent], since_s: float, until_s: float) -> list[float]:
-        """Return each job's longest time without a sign of its program, within a time."""
-        wanted = {sent.bus_id for sent in jobs}
-        gaps = []
-        for run in read_testimony(self.evidence, self.trace.zero_s):
-            if run.key.job in wanted:
-                inside = [at for at in run.seen_s if since_s <= at <= until_s]
-                edges = [since_s, *inside, until_s]
-                gaps.append(max(after - before for before, after in pairwise(edges)))
-        return gaps
-
-    def require_on_disks(self, jobs: Sequence[Sent]) -> None:
-        """Raise RowError unless a majority of disks holds each of the jobs, now."""
-        found = {n: read_disk(self.cluster.plan.root / n / "ledger.db") for n in self.nodes}
-        missing = list(lost((sent.bus_id for sent in jobs), found))
-        if missing:
-            raise RowError("; ".join(missing[:5]))
 
     def until_checkpointed(self, jobs: Sequence[Sent], timeout_s: float = 30.0) -> None:
         """Wait until a majority's records name a checkpoint of each job at its present epoch."""

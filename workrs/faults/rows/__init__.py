@@ -7,6 +7,7 @@ from workrs.faults.row import Row
 
 _MODULES = (
     "process",
+    "node",
     "agent",
     "network",
     "weather",

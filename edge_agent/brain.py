@@ -172,7 +172,7 @@ class Brain:
         for renewal in renewals:
             self.roster.on_renewal(renewal)
         for job, epoch in refused:
-            self.roster.on_refused(job, epoch)
+            self.roster.on_refused(event.node, job, epoch)
 
     def _on_order(self, order: Order) -> None:
         if order.order is OrderKind.DRAIN:

@@ -33,7 +33,7 @@ from edge_agent.heart import Renewal
 from edge_agent.holding import Standing
 from edge_agent.parking import Parking, UsedEpochs
 from edge_agent.work import NOT, GiveBack, Lease, Stage, Work
-from workrs.domain.ids import Epoch, Instant, JobId
+from workrs.domain.ids import ClientId, Epoch, Instant, JobId
 from workrs.wire.message import Held, Offer
 
 RELEASING_MAX = 1_000
@@ -134,10 +134,14 @@ class Roster:
             execution.on_renewed(work, self.agent, renewal.attempt)
             self._look_after(work)
 
-    def on_refused(self, job: JobId, epoch: Epoch) -> None:
+    def on_refused(self, node: ClientId, job: JobId, epoch: Epoch) -> None:
         """Take that a node did not extend a lease."""
         work = self.works.get(job)
-        if work is not None and work.epoch == epoch:
+        if work is None or work.epoch != epoch:
+            return
+        record = work.records.get(node)
+        # One that abstains will never grant, however often it is asked.
+        if record is None or not record.abstains:
             holding.on_refused(work, self.agent)
 
     def held(self) -> tuple[Held, ...]:

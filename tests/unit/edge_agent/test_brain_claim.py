@@ -345,3 +345,13 @@ def test_a_later_incarnation_of_this_agent_ends_it(number: int) -> None:
     view = AgentView(incarnation=Incarnation(number, "ff"), connection=1, counter=1)
     talk.tell(BeatAnswered(node=talk.nodes[0].name, view=view))
     assert talk.last(Exit).code == 1
+
+
+def test_a_node_that_abstains_is_not_asked_again_and_again() -> None:
+    talk = Talk()
+    talk.nodes[2].change(digest=None, abstains=True)
+    talk.run()
+    before = len(talk.said(Claim))
+    talk.wait(4 * TIMING.heartbeat_period_s)
+    assert len(talk.said(Claim)) == before
+    assert deadline(talk) > talk.now

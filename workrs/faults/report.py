@@ -31,6 +31,13 @@ much above its number of CPUs, times are those of a machine that is too busy.
 | healthy | the fault was mended | every node sees every node and agent |
 | dead | a stopped agent was resumed | its programs of lost leases are gone |
 | frozen | | how long programs stood still |
+| moved, agent_…, device_… | the fault | the client is connected to another node |
+| ran_on | an agent was cut off from all nodes | the last sign of life of its program |
+| back, killed | the cut was mended; the agent was back | its first heartbeat; its old program is gone |
+| told | a node was cut off | its device hears that the node reaches no majority |
+| new_job | a device of a stopped daemon has a new job | it hears *accepted* |
+| accepted_meanwhile | a device sends a job while the network is bad | it hears *accepted* |
+| accepted_after, whole_after | the split was mended | the minority's job is accepted; all is healthy |
 """
 
 

@@ -107,7 +107,7 @@ def _cut_from_all(site: Site, name: str, lost: str) -> Injection:
                 net.deafen(agent)
             lease = site.until_lease(job, above=walked.lease.epoch, timeout_s=6 * _TTL_S)
             _require_takeover(walked, lease.agent)
-            notes.figure("takeover", lease.at_s - at_s)
+            notes.figure("lease", lease.at_s - at_s)
             # The new program has to run before the old one is let back in, or nothing is shown.
             site.until(f"{job} at {lease.agent}", lambda: _seen(site, job, lease.agent))
             notes.figure("running", _seen(site, job, lease.agent)[0] - at_s)
@@ -184,7 +184,7 @@ def _split(site: Site, name: str, more_s: float) -> Injection:
                 walked.sent.bus_id, above=walked.lease.epoch, timeout_s=6 * _TTL_S
             )
             _require_takeover(walked, lease.agent)
-            notes.figure("takeover", lease.at_s - at_s)
+            notes.figure("lease", lease.at_s - at_s)
             notes.figure("told", _told_s(site, islander, sent) - at_s)
             site.pause(more_s)
             healed_s = site.trace.now_s
@@ -271,7 +271,7 @@ ROWS = (
         repeat=12,
         quick=1,
         needs=frozenset({NET}),
-        bounds={"takeover": 1.5 * _TTL_S, "ran_on": _DEADLINE_S + 0.3, "killed": 1.0},
+        bounds={"lease": 1.5 * _TTL_S, "ran_on": _DEADLINE_S + 0.3, "killed": 1.0},
     ),
     Row(
         name="agent-cut-from-all-one-way",
@@ -282,7 +282,7 @@ ROWS = (
         plan=NET_PLAN,
         repeat=12,
         needs=frozenset({NET}),
-        bounds={"takeover": 1.5 * _TTL_S, "ran_on": _DEADLINE_S + 0.3, "killed": 1.0},
+        bounds={"lease": 1.5 * _TTL_S, "ran_on": _DEADLINE_S + 0.3, "killed": 1.0},
     ),
     Row(
         name="agent-cut-from-all-memory",
@@ -292,7 +292,7 @@ ROWS = (
         plan=MEMORY_PLAN,
         repeat=6,
         needs=frozenset({NET, ENGINE, CRIU}),
-        bounds={"takeover": 1.5 * _TTL_S, "ran_on": _DEADLINE_S + 0.3, "killed": 1.0},
+        bounds={"lease": 1.5 * _TTL_S, "ran_on": _DEADLINE_S + 0.3, "killed": 1.0},
     ),
     Row(
         name="split",
@@ -304,7 +304,7 @@ ROWS = (
         repeat=12,
         quick=1,
         needs=frozenset({NET}),
-        bounds={"takeover": 1.5 * _TTL_S},
+        bounds={"lease": 1.5 * _TTL_S},
     ),
     Row(
         name="split-long",
@@ -314,6 +314,6 @@ ROWS = (
         plan=NET_PLAN,
         repeat=4,
         needs=frozenset({NET}),
-        bounds={"takeover": 1.5 * _TTL_S, "whole_after": 10.0},
+        bounds={"lease": 1.5 * _TTL_S, "whole_after": 10.0},
     ),
 )

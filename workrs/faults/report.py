@@ -33,11 +33,13 @@ much above its number of CPUs, times are those of a machine that is too busy.
 | frozen | | how long programs stood still |
 | moved, agent_…, device_… | the fault | the client is connected to another node |
 | ran_on | an agent was cut off from all nodes | the last sign of life of its program |
-| back, killed | the cut was mended; the agent was back | its first heartbeat; its old program is gone |
+| back | such a cut was mended | the agent is heard again |
+| killed | the agent was heard again | its old program is gone |
 | told | a node was cut off | its device hears that the node reaches no majority |
 | new_job | a device of a stopped daemon has a new job | it hears *accepted* |
 | accepted_meanwhile | a device sends a job while the network is bad | it hears *accepted* |
-| accepted_after, whole_after | the split was mended | the minority's job is accepted; all is healthy |
+| accepted_after | a split was mended | a job of the minority is accepted |
+| whole_after | a split was mended | every node sees every node and agent |
 """
 
 

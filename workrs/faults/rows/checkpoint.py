@@ -287,7 +287,6 @@ def _both_rungs(kind: str, title: str, inject: Callable[..., Injection]) -> tupl
             inject=partial(inject, name=files),
             plan=PROCESSES,
             repeat=5,
-            quick=1 if kind == "flipped" else 0,
         ),
         Row(
             name=memory,

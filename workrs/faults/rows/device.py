@@ -192,7 +192,7 @@ ROWS = (
         passes_when="one job: one spec, one start, one outcome",
         inject=repeat_submit,
         repeat=12,
-        quick=2,
+        quick=1,
     ),
     Row(
         name="device-elsewhere",
@@ -200,7 +200,7 @@ ROWS = (
         passes_when=f"it has the result within {BACK_S:g} s",
         inject=result_elsewhere,
         repeat=12,
-        quick=2,
+        quick=1,
         bounds={"back": BACK_S},
     ),
     Row(
@@ -209,6 +209,6 @@ ROWS = (
         passes_when="one job, and the device gets its result",
         inject=kill_device,
         repeat=12,
-        quick=2,
+        quick=1,
     ),
 )

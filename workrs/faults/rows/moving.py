@@ -146,7 +146,7 @@ def _stopped_node(site: Site) -> Injection:
     return notes.done()
 
 
-def _row(name: str, title: str, away: Away, *, within_s: float, quick: int = 0) -> Row:
+def _row(name: str, title: str, away: Away, *, within_s: float) -> Row:
     groups = ("device_idle", "device_busy", "agent_idle", "agent_busy")
     return Row(
         name=name,
@@ -155,7 +155,6 @@ def _row(name: str, title: str, away: Away, *, within_s: float, quick: int = 0) 
         inject=lambda site: _leave(site, name, title, away),
         plan=MOVING_PLAN,
         repeat=10,
-        quick=quick,
         needs=frozenset({NET}),
         bounds=dict.fromkeys(groups, within_s),
     )
@@ -164,7 +163,7 @@ def _row(name: str, title: str, away: Away, *, within_s: float, quick: int = 0) 
 ROWS = (
     _row("leave-killed-node", "a node is killed, its broker with it", _killed, within_s=DIES_S),
     _row("leave-killed-broker", "a node's broker is killed", _broker_killed, within_s=DIES_S),
-    _row("leave-lost-host", "a node's host vanishes", _cut_off, within_s=SILENT_S, quick=1),
+    _row("leave-lost-host", "a node's host vanishes", _cut_off, within_s=SILENT_S),
     _row(
         "leave-stopped-broker", "a node's broker stands still", _broker_stopped, within_s=SILENT_S
     ),

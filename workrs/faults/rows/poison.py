@@ -6,7 +6,7 @@ of that agent by its nature; there the load's own jobs, which are taken over, ar
 """
 
 import itertools
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Final
 
@@ -222,17 +222,15 @@ def _row(it: Poison, runtime: str) -> Row:
         inject=partial(poison, name=name, it=it),
         plan=CONTAINERS if in_container else PROCESSES,
         repeat=3,
-        quick=1 if it.name in ("exit", "agent") and not in_container else 0,
+        quick=1 if it.name == "exit" and not in_container else 0,
         needs=frozenset({ENGINE}) if in_container else frozenset(),
     )
 
 
 def _rows() -> tuple[Row, ...]:
-    rows = [
+    return tuple(
         _row(it, kind) for kind in ("docker", "process") for it in POISONS if kind in it.runtimes
-    ]
-    # One whole container in the suite: the one that the kernel ends.
-    return tuple(replace(row, quick=1) if row.name == "poison-memory" else row for row in rows)
+    )
 
 
 ROWS = _rows()

@@ -171,7 +171,6 @@ ROWS = (
         inject=partial(crowd, name="crowd-small", size=SMALL),
         plan=ALONE,
         repeat=1,
-        quick=1,
         bounds={"claim": 10 * CLAIM_P99_S},
     ),
     Row(
@@ -191,7 +190,6 @@ ROWS = (
         inject=partial(soak, name="soak-small", rounds=2, jobs=200),
         plan=ALONE,
         repeat=1,
-        quick=1,
     ),
     Row(
         name="soak",

@@ -171,6 +171,11 @@ class _Keeper:
 
     async def welcome(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Carry one client's bytes to and fro until either end is done."""
+        # The door ends with connections in it, and asyncio's streams cannot bear that in silence.
+        with suppress(asyncio.CancelledError):
+            await self._let_pass(reader, writer)
+
+    async def _let_pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         passage = _Passage(self.manners, [writer])
         self.passages.add(passage)
         try:

@@ -1,0 +1,42 @@
+"""Goal: what an agent keeps does not grow with what others send it.
+
+Method: scripted talks with a brain, limits made small.
+"""
+
+import pytest
+
+from edge_agent import cluster, roster
+from edge_agent.cluster import Cluster
+from tests.unit.edge_agent.agent_talk import TIMING, Talk
+from workrs.domain.ids import ClientId, JobId
+from workrs.wire.message import Claim, NodeState
+
+
+def test_states_of_too_many_nodes_are_not_kept() -> None:
+    found = Cluster(TIMING)
+    state = NodeState(boot=1, nonce="x", nodes=("n1", "n2", "n3"), timing=TIMING)
+    found.see(ClientId("n1"), state)
+    for number in range(100):
+        found.see(ClientId(f"stranger-{number}"), state)
+    assert len(found._states) == cluster.NODES_MAX
+    assert found.size == 3
+    assert not found.see(ClientId("n1"), state), "one that is known is still heard"
+
+
+def test_while_too_many_releases_are_being_said_nothing_more_is_taken(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(roster, "RELEASING_MAX", 2)
+    talk = Talk(slots=4)
+    talk.connect()
+    jobs = [JobId(f"pump_{number}") for number in range(3)]
+    kept = talk.brain.roster
+    for job in jobs[:2]:
+        talk.offer(job=job)
+    kept._freed.update(jobs[:2])
+    claims = len(talk.said(Claim))
+    talk.offer(job=jobs[2])
+    assert len(talk.said(Claim)) == claims
+    kept._freed.discard(jobs[0])
+    talk.offer(job=jobs[2])
+    assert len(talk.said(Claim)) == claims + 1

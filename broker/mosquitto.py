@@ -41,7 +41,8 @@ MEMORY_MAX_BYTES: Final = 1024**3
 _START_TIMEOUT_S: Final = 5.0
 _STOP_TIMEOUT_S: Final = 2.0
 _RESTART_PAUSE_MIN_S: Final = 0.1
-_RESTART_PAUSE_MAX_S: Final = 5.0
+_RESTART_PAUSE_MAX_S: Final = 1.0
+"""Brokers that were killed together again and again must still be back, and serve, within 5 s."""
 _SETTLED_S: Final = 10.0
 """A broker that ran for that long before it ended is restarted without a longer pause."""
 _LINES_KEPT: Final = 20

@@ -97,14 +97,12 @@ def broker_stopped(site: Site) -> Injection:
 def all_brokers_killed(site: Site) -> Injection:
     """Kill the brokers of all nodes at once."""
     with site.injecting("all brokers killed") as notes:
-        began_s = site.trace.now_s
         for node in site.nodes:
             notes.mark(f"broker {node}", "fault", "killed")
             site.kill_broker(node)
-        site.until("all brokers down", lambda: len(site.trace.linked) < len(site.nodes), 5.0)
-        _require_recovery(site, notes, site.trace.now_s)
-        site.until_healthy()
-        require_no_takeover(site, notes, began_s)
+        killed_s = site.trace.now_s
+        _await_silence(site, notes.began_s)
+        _require_recovery(site, notes, killed_s)
     return notes.done()
 
 
@@ -118,13 +116,13 @@ def everything_killed(site: Site) -> Injection:
         # Stopped first: so that none lives long enough to see another one's end.
         for member in site.members:
             site.kill(member)
+        _await_silence(site, notes.began_s)
         _require_on_disks(site, accepted)
         started_s = site.trace.now_s
         for member in site.members:
             site.start(member)
             notes.mark(member, "heal", "started")
         _require_recovery(site, notes, started_s)
-        site.until_healthy()
     return notes.done()
 
 
@@ -134,6 +132,16 @@ def _require_on_disks(site: Site, jobs: Sequence[Sent]) -> None:
     missing = list(lost((sent.bus_id for sent in jobs), found))
     if missing:
         raise RowError("; ".join(missing[:5]))
+
+
+def _await_silence(site: Site, since_s: float) -> None:
+    """Wait until the recorder has noticed that every broker was gone, be it back by now."""
+
+    def all_were_gone() -> bool:
+        gone = {e.lane for e in site.trace.events if e.kind == "down" and e.at_s >= since_s}
+        return gone >= {f"broker {node}" for node in site.nodes}
+
+    site.until("the end of all brokers", all_were_gone, 5.0)
 
 
 def _require_recovery(site: Site, notes: Notes, since_s: float) -> None:

@@ -61,7 +61,7 @@ class AgentProcess(Process):
         """Be installed; not started."""
         super().__init__(world, host)
         self.plan = plan
-        self.name = ClientId(plan.name)
+        self.name = ClientId(plan.twin_of or plan.name)
         self.number = 0
         """Of the last incarnation: what is on its disk."""
         self.brain: Brain
@@ -101,7 +101,7 @@ class AgentProcess(Process):
         self.alive = True
         self.stopped = 0
         self.life += 1
-        rng = self.world.schedule.rng(f"agent/{self.name}/{self.number}")
+        rng = self.world.schedule.rng(f"agent/{self.plan.name}/{self.number}")
         incarnation = Incarnation(self.number, f"{rng.getrandbits(64):016x}")
         self.holder = Holder(client=self.name, incarnation=incarnation)
         profile = AgentProfile(
@@ -272,6 +272,7 @@ class AgentProcess(Process):
         payload = body if isinstance(body, bytes) else codec.encode(body)
         self.world.count_message(effect.topic)
         self.connection.publish(Parcel(Message(effect.topic, payload, effect.qos), body))
+        self.world.on_said(self.name, self.connection.broker.name, effect.topic)
 
     def _connect(self, effect: Connect) -> None:
         if self.connection is not None:

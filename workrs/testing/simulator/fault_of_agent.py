@@ -25,6 +25,9 @@ def any_device(world: World) -> bool:
 
 def _pick(world: World, rng: Random) -> AgentProcess:
     living = [agent for agent in world.agents.values() if agent.alive]
+    near = [agent for agent in living if world.focus is not None and agent.name == world.focus[0]]
+    if near and rng.random() < 0.8:
+        return near[0]
     busy = [agent for agent in living if agent.hands.containers]
     return rng.choice(busy or living)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from workrs.domain.ids import ClientId
 from workrs.testing.simulator.fault_of_node import length_s
 
 if TYPE_CHECKING:
@@ -54,7 +55,9 @@ def majority_cut_off(world: World, rng: Random) -> str:
     return _cut_off(world, rng, rng.sample(world.names, number))
 
 
-def _cut_off(world: World, rng: Random, nodes: list[str]) -> str:
+def _cut_off(world: World, rng: Random, nodes: list[ClientId]) -> str:
+    if world.focus is not None and world.focus[1] not in nodes and rng.random() < 0.6:
+        nodes[0] = ClientId(world.focus[1])
     clients = [c for c in (*world.agents, *world.devices) if rng.random() < 0.35]
     lasts_s = length_s(world, rng)
     _split(world, {*nodes, *clients}, lasts_s)
@@ -83,7 +86,7 @@ def link_cut(world: World, rng: Random) -> str:
 
 def agent_cut_off(world: World, rng: Random) -> str:
     """Cut an agent off from all nodes, or from some."""
-    agent = rng.choice(list(world.agents))
+    agent = world.focus[0] if world.focus is not None else rng.choice(list(world.agents))
     nodes = rng.sample(world.names, rng.randint(1, len(world.names)))
     lasts_s = length_s(world, rng)
     _cut(world, [p for n in nodes for p in ((n, agent), (agent, n))], lasts_s)

@@ -31,7 +31,8 @@ def any_broker(world: World) -> bool:
 
 def _pick(world: World, rng: Random, *, broker: bool = False) -> SimNode:
     living = [n for n in world.nodes.values() if (n.broker.alive if broker else n.daemon.alive)]
-    return rng.choice(living)
+    near = [n for n in living if world.focus is not None and n.name == world.focus[1]]
+    return near[0] if near and rng.random() < 0.6 else rng.choice(living)
 
 
 def broker_killed(world: World, rng: Random) -> str:

@@ -146,7 +146,7 @@ class Hands:
         if not agent.alive or self.containers.get(container.run) is not container:
             return
         agent.warden.unwatch(container)
-        text = f"{agent.name} {agent.number} {container.epoch} {container.run}".encode()
+        text = f"{agent.plan.name} {agent.number} {container.epoch} {container.run}".encode()
         result = None if container.plan.is_large else text
         agent.post(
             ContainerExited(

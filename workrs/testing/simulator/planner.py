@@ -16,8 +16,9 @@ from workrs.testing.simulator.schedule import (
 )
 
 SIZES = (1, 3, 3, 3, 5)
-FAULTS_MIN, FAULTS_MAX = 10, 30
+FAULTS_MIN, FAULTS_MAX = 14, 38
 STORM_MIN_S, STORM_MAX_S = 8.0, 22.0
+VERBS = ("claim", "outcome", "outcome", "release", "checkpoint", "beat")
 EXITS = ((0,), (0,), (0,), (1, 0), (75, 0), (1,), (78,), (1, 1, 0))
 
 
@@ -53,16 +54,21 @@ def plan(seed: int, *, nodes: int | None = None, only: Sequence[str] = ()) -> Sc
     return Schedule(
         seed=seed,
         nodes=size,
+        ttl_s=rng.choice((3.0,) * 12 + (10.0, 20.0)),
         drift=rng.random() < 0.8,
         storm_s=storm_s,
         agents=agents,
         devices=devices,
         jobs=jobs,
         faults=tuple(
-            FaultPlan(at_s=at_s, name=rng.choice(kinds), salt=salt)
+            FaultPlan(at_s=at_s, name=rng.choice(kinds), salt=salt, on=_on(rng))
             for salt, at_s in enumerate(times)
         ),
     )
+
+
+def _on(rng: Random) -> str:
+    return rng.choice(VERBS) if rng.random() < 0.35 else ""
 
 
 def _job(rng: Random, number: int, device: str, nodes: int, storm_s: float) -> JobPlan:

@@ -19,6 +19,8 @@ class AgentPlan:
     """Place in the list of nodes of the one it tries first."""
     slots: int = 2
     rung: str = "files"
+    twin_of: str | None = None
+    """The agent on a copy of whose disk it runs: under that one's name, beside it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +65,9 @@ class FaultPlan:
     at_s: float
     name: str
     salt: int = 0
+    on: str = ""
+    """Wait for an agent that says this from then on: claim, outcome, release … The fault then
+    strikes while it is under way, and rather there."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +76,8 @@ class Schedule:
 
     seed: int
     nodes: int = 3
+    ttl_s: float = 3.0
+    """3, or longer: other waits then count for less."""
     drift: bool = True
     """Whether the machines' clocks run at different rates, within bounds."""
     storm_s: float = 15.0

@@ -5,6 +5,7 @@ Production code is called through its modules, so that a rule can be switched of
 
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 
 from edge_agent.effect import Log
 from workrs.domain.ids import ClientId, JobId
@@ -24,14 +25,20 @@ from workrs.testing.simulator.timeline import Clock, Timeline
 from workrs.testing.simulator.trace import Trace
 from workrs.wire import topics
 
-TIMING = LeaseTiming(
-    ttl_s=3.0,
-    heartbeat_period_s=0.8,
-    margin_s=0.5,
-    reconnect_grace_s=0.3,
-    clock_drift_max=0.01,
-    freeze_max_s=0.4,
-)
+TRIGGER_MAX_S = 0.004
+"""How soon after a message a fault strikes that waited for it: about as long as it travels."""
+
+
+def timing_of(schedule: Schedule) -> LeaseTiming:
+    """Return the cluster's timing: tight for the lease that the schedule has."""
+    return LeaseTiming(
+        ttl_s=schedule.ttl_s,
+        heartbeat_period_s=0.8 if schedule.ttl_s < 5.0 else 2.0,
+        margin_s=0.4 + 0.02 * schedule.ttl_s + 0.04,
+        reconnect_grace_s=0.1 * schedule.ttl_s,
+        clock_drift_max=0.01,
+        freeze_max_s=0.4,
+    )
 
 
 class World:
@@ -41,7 +48,7 @@ class World:
         """Install all machines; `start` switches them on."""
         self.schedule = schedule
         self.trace = trace
-        self.timing = TIMING
+        self.timing = timing_of(schedule)
         self.timeline = Timeline()
         self.rng = schedule.rng("world")
         self.network = Network(schedule.rng("network"))
@@ -54,6 +61,10 @@ class World:
         self._connections: dict[Connection, None] = {}
         self._undos: dict[int, Callable[[], None]] = {}
         self._undo_count = 0
+        self._waiting: list[FaultPlan] = []
+        """Faults that wait for an agent to say something."""
+        self.focus: tuple[str, str] | None = None
+        """Agent and node of what was just said, while a fault strikes that waited for it."""
         self.stormy = True
         self.oracle = Oracle(self)
         self.nodes: dict[str, SimNode] = {}
@@ -84,7 +95,7 @@ class World:
         for plan in self.schedule.jobs:
             self._plan_job(plan)
         for fault in self.schedule.faults:
-            self.timeline.at(fault.at_s, lambda fault=fault: self._strike(fault))  # type: ignore[misc]
+            self.timeline.at(fault.at_s, partial(self._begin, fault))
 
     def _plan_job(self, plan: JobPlan) -> None:
         device = self.devices[plan.device]
@@ -106,6 +117,27 @@ class World:
         self.timeline.at(at_s, publish)
 
     # Faults
+
+    def _begin(self, plan: FaultPlan) -> None:
+        if plan.on:
+            self._waiting.append(plan)
+        else:
+            self._strike(plan)
+
+    def on_said(self, agent: str, node: str, topic: str) -> None:
+        """Let faults strike that waited for an agent to say this."""
+        if not self._waiting or not self.stormy:
+            return
+        verb = topic.split("/", 5)[4]
+        for plan in [plan for plan in self._waiting if plan.on == verb]:
+            self._waiting.remove(plan)
+            delay_s = self.rng.uniform(0.0, TRIGGER_MAX_S)
+            self.timeline.after(delay_s, partial(self._strike_at, plan, (agent, node)))
+
+    def _strike_at(self, plan: FaultPlan, focus: tuple[str, str]) -> None:
+        self.focus = focus
+        self._strike(plan)
+        self.focus = None
 
     def _strike(self, plan: FaultPlan) -> None:
         fault = faults.FAULTS.get(plan.name)

@@ -19,7 +19,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from broker import admission, front, retirement
+from broker import admission, front, intake, retirement
 from broker.admission import Phase
 from broker.effect import Publish, ReadPeerLedger
 from workrs.domain.errors import WireError
@@ -195,6 +195,7 @@ def _take_job(node: Node, donor: ClientId, copied: CopiedJob, now: Instant) -> N
         _take_spec(node, entry, donor, copied.payload)
     abstaining = replace(entry.record, abstains=True, cancel=entry.record.cancel or theirs.cancel)
     if theirs.decided is None:
+        intake.show_spec(node, entry)
         node.change(entry, replace(entry.vote, record=abstaining))
         return
     decided = replace(
@@ -215,7 +216,8 @@ def _take_spec(node: Node, entry: JobEntry, donor: ClientId, payload: bytes) -> 
     except WireError as error:
         node.fact("peer_spec_dropped", job=entry.job, node=donor, reason=str(error))
         return
-    entry.origin = donor
+    # The others leave the showing to the node that took the job in, and that may be this one.
+    entry.origin = node.name
     entry.copied = digest_of(payload)
     node.note_spec(entry, payload)
     node.effects.changes.append(SaveSpec(job=entry.job, digest=entry.copied, payload=payload))

@@ -165,6 +165,20 @@ def test_its_new_records_are_above_all_its_former_ones() -> None:
     assert not cluster.halted
 
 
+def test_a_job_that_it_took_in_reaches_those_who_missed_it() -> None:
+    """The others leave the showing of a spec to the node that took it in, while that one lives."""
+    cluster = Cluster(3)
+    cluster.part("n3", "n1", "n2")
+    job = cluster.submit("n2")
+    assert cluster.down_states("pump-7", "j1")[0] == "accepted"
+    cluster.lose_disk("n2")
+    cluster.heal()
+    cluster.start("n2")
+    cluster.tick(WAY_BACK_S)
+    assert cluster.record("n3", job).digest is not None
+    assert cluster.nodes["n3"].entries[job].check_stored(3)
+
+
 def test_agents_incarnations_are_copied() -> None:
     cluster, _, agent = with_job()
     agent.number, agent.counter = 7, 0

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 Json = Mapping[str, Any]
 FINAL = frozenset({"succeeded", "failed", "cancelled", "expired"})
+RESULT = ("result", "result_b64", "result_url")
 
 
 class Version(NamedTuple):
@@ -77,7 +78,9 @@ class Story:
     digests: set[str] = field(default_factory=set)
     """Of specs that any record names."""
     told: set[str] = field(default_factory=set)
-    """Final states that any broker showed its device."""
+    """Final states with their results, as any broker showed them to its device."""
+    ends: set[str] = field(default_factory=set)
+    """The same without results."""
     starts: list[Start] = field(default_factory=list)
     damaged: bool = False
     """Its agent found a checkpoint that it could not use."""
@@ -95,8 +98,12 @@ class Story:
     def add_told(self, body: Json) -> None:
         """Take what a device was told; only a final state is kept."""
         if body.get("state") in FINAL:
-            parts = ("state", "exit_code", "result", "result_b64", "result_url")
-            self.told.add(" ".join(str(body.get(part)) for part in parts))
+            end = f"{body['state']} {body.get('exit_code')}"
+            self.ends.add(end)
+            result = [body[part] for part in RESULT if part in body]
+            # Once its retention has passed a job's end is told without the result.
+            if result or body["state"] != "succeeded":
+                self.told.add(" ".join((end, *map(str, result))))
 
     def decisions(self) -> set[str]:
         """Return the digests of all outcomes that any record shows as decided."""
@@ -113,8 +120,10 @@ def violations(story: Story, nodes: int) -> Iterator[str]:
     """Yield what a job's story breaks, a sentence each, beginning with the invariant's name."""
     if len(decided := story.decisions()) > 1:
         yield f"S2 {story.job} was decided {len(decided)} times: {sorted(decided)}"
-    if len(story.told) > 1:
-        yield f"S2 {story.job}'s device was told {len(story.told)} ends: {sorted(story.told)}"
+    for told in (story.told, story.ends):
+        if len(told) > 1:
+            yield f"S2 {story.job}'s device was told {len(told)} ends: {sorted(told)}"
+            break
     if len(story.digests) > 1:
         yield f"S9 {story.job} has {len(story.digests)} specs: {sorted(story.digests)}"
     for node, versions in story.ordered():

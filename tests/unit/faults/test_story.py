@@ -41,6 +41,15 @@ def test_two_ends_told_to_a_device_break_s2() -> None:
     assert [text.split()[0] for text in violations(told, 3)] == ["S2"]
 
 
+def test_an_end_whose_result_is_no_longer_kept_is_the_same_end() -> None:
+    told = story(record("n1", 1))
+    told.add_told({"state": "succeeded", "exit_code": 0, "result": "1"})
+    told.add_told({"state": "succeeded", "exit_code": 0, "reason": "no longer kept"})
+    assert list(violations(told, 3)) == []
+    told.add_told({"state": "failed", "exit_code": 1})
+    assert len(list(violations(told, 3))) == 1
+
+
 def test_two_outcomes_accepted_at_one_epoch_break_s2() -> None:
     shown = (
         record("n1", 1, epoch=2, accepted=(2, "x")),

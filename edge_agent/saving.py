@@ -1,8 +1,8 @@
 """Checkpoints of a running job: when to take one, how to make it count, when to delete one.
 
 1. A checkpoint exists when a majority's records name it; until then it is reported again.
-2. One is deleted only when two newer ones were seen in the records of a majority, or the job
-   is decided.
+2. One is deleted only when two newer ones were seen in the records of a majority, the job is
+   decided, or it is of an epoch at which no majority can take it any more.
 3. At most one is under way per job. It carries the epoch at which it was begun; one that
    arrives after the lease was claimed anew is deleted, because nodes would refuse it.
 """
@@ -160,11 +160,16 @@ def _prune(work: Work, agent: Agent) -> None:
 
 
 def discard(work: Work, agent: Agent, *, decided: bool) -> None:
-    """Delete what nobody will need: all when decided, else what was never reported through."""
+    """Delete what nobody will need: all when decided, when fenced what no record names."""
     named = {ref for r in work.records.values() for ref in r.checkpoints}
     if decided:
         for ref in sorted(named.union(work.kept), key=lambda r: (*r.order, r.manifest)):
             agent.do(DiscardCheckpoint(job=work.job, ref=ref, keep=()))
+        return
+    if not quorum.is_fenced(work.records, work.epoch, agent.cluster.size):
+        # A report that is still under way may be taken before the release that follows it, and
+        # a record that names what is gone has lost its place for what is there. It goes with
+        # the job.
         return
     for ref in work.kept:
         if ref.epoch == work.epoch and ref not in named:

@@ -17,6 +17,7 @@ from workrs.faults.row import CRIU, ENGINE, Row
 from workrs.faults.rows import all_rows
 
 QUICK = tuple(row for row in all_rows() if row.quick)
+pytestmark = pytest.mark.timeout(600)  # the first test plays for all
 TEST = "test_a_fault_costs_no_promise"
 
 
@@ -44,7 +45,6 @@ def played(
     return found
 
 
-@pytest.mark.timeout(300)
 @pytest.mark.parametrize("name", [_param(row) for row in QUICK])
 def test_a_fault_costs_no_promise(name: str, played: Mapping[str, Sequence[Played]]) -> None:
     row = next(row for row in QUICK if row.name == name)

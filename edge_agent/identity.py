@@ -105,8 +105,8 @@ async def incarnate(
 
 async def _shown_number(
     name: ClientId, nodes: Sequence[Address], connect: Connect
-) -> tuple[int, int]:
-    """Return the highest number in any node's view of this agent, and which node had them."""
+) -> int:
+    """Return the highest number in any node's view of this agent."""
     tries = 0
     while True:
         address = nodes[tries % len(nodes)]

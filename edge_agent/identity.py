@@ -103,9 +103,7 @@ async def incarnate(
     return Incarnation(known + 1, secrets.token_hex(8))
 
 
-async def _shown_number(
-    name: ClientId, nodes: Sequence[Address], connect: Connect
-) -> int:
+async def _shown_number(name: ClientId, nodes: Sequence[Address], connect: Connect) -> int:
     """Return the highest number in any node's view of this agent."""
     tries = 0
     while True:

@@ -130,8 +130,6 @@ def _start(work: Work, agent: Agent) -> None:
     work.frozen = False
     work.lapsed = False
     work.told_until = work.safe_until
-    work.started_at = min(work.started_at, agent.now)
-    work.timeout_at = Instant(work.started_at + work.spec.timeout_s)
     agent.do(
         StartContainer(
             job=work.job,
@@ -148,6 +146,9 @@ def _start(work: Work, agent: Agent) -> None:
 def on_started(work: Work, agent: Agent, event: ContainerStarted) -> None:
     """Note that the program runs, and plan its first checkpoint."""
     work.move(Stage.RUNNING)
+    # Not from the start that was asked for: fetching an image is not the program's time.
+    work.started_at = min(work.started_at, agent.now)
+    work.timeout_at = Instant(work.started_at + work.spec.timeout_s)
     facts: dict[str, object] = {
         "job": work.job,
         "epoch": work.epoch,

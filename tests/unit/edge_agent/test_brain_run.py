@@ -163,6 +163,19 @@ def test_a_timeout_kills_and_counts_as_a_failed_attempt() -> None:
     assert talk.said(Release)[0].reason == "timed out after 30 s"
 
 
+def test_a_program_that_was_slow_to_start_has_all_its_time_and_then_no_more() -> None:
+    talk = Talk()
+    talk.connect()
+    talk.offer(timeout_s=2.0, checkpoint=OFF)
+    talk.wait(5.0)
+    talk.started()
+    talk.wait(1.9)
+    assert talk.all(RemoveContainer) == []
+    talk.wait(0.2)
+    assert len(talk.all(RemoveContainer)) == 1
+    assert talk.said(Release)[0].reason == "timed out after 2 s"
+
+
 def test_an_exit_after_the_deadline_is_still_proposed_because_epochs_decide() -> None:
     talk = Talk()
     talk.run()

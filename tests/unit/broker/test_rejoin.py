@@ -91,12 +91,13 @@ def test_its_forgotten_vote_counts_with_nobodys_any_more() -> None:
     cluster.heal()
     come_back(cluster, "n1")
     cluster.submit("n2", command=["two"])
-    votes = {n: cluster.record(n, first) for n in ("n1", "n2", "n3")}
+    n1, n2, n3 = cluster.names
+    votes = {n: cluster.record(n, first) for n in (n1, n2, n3)}
     assert forgotten.digest is not None
-    assert quorum.is_stored(votes, votes["n2"].digest or forgotten.digest, 3)
-    mixed = {**votes, "n1": forgotten}
-    assert forgotten.generation < votes["n2"].generation
-    assert not quorum.is_stored({"n1": forgotten, "n2": votes["n2"]}, forgotten.digest, 3)
+    assert quorum.is_stored(votes, votes[n2].digest or forgotten.digest, 3)
+    mixed = {**votes, n1: forgotten}
+    assert forgotten.generation < votes[n2].generation
+    assert not quorum.is_stored({n1: forgotten, n2: votes[n2]}, forgotten.digest, 3)
     assert not quorum.is_stored(mixed, forgotten.digest, 3)
 
 

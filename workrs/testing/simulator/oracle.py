@@ -82,6 +82,8 @@ class Oracle:
             if isinstance(change, SaveRecord):
                 record = change.record
                 former = self.votes.last_winner.get(record.job)
+                if record.decided is not None and record.job not in self.votes.decided:
+                    self.world.count(f"ended {record.decided.verdict}")
                 self.votes.save(name, record)
                 if former is not None:
                     self._check_takeover(record.job, former)

@@ -1,0 +1,42 @@
+"""Schedules that broke a promise once, each under the name of what was wrong.
+
+Method: each is run as the simulator printed it after making it small, and must break nothing.
+What was wrong, and the commit that repaired it, stands in docs/track-record.md.
+"""
+
+import pytest
+
+from workrs.testing.simulator import Schedule, run_schedule
+from workrs.testing.simulator.schedule import AgentPlan, DevicePlan, FaultPlan, JobPlan
+
+SCENARIOS = {
+    "a checkpoint was deleted while its report waited at a node with a full disk": Schedule(
+        seed=5262,
+        nodes=1,
+        drift=False,
+        storm_s=12.1,
+        agents=(AgentPlan(name="a2"),),
+        devices=(DevicePlan(name="d1"),),
+        jobs=(
+            JobPlan(
+                name="j4",
+                device="d1",
+                at_s=0.07,
+                work_s=3.46,
+                exits=(1,),
+                checkpoint_s=0.8,
+                attempts_max=5,
+            ),
+        ),
+        faults=(
+            FaultPlan(at_s=1.94, name="everything killed", salt=2),
+            FaultPlan(at_s=3.9, name="disk full", salt=6),
+        ),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_a_schedule_that_broke_a_promise_once_breaks_none_now(name: str) -> None:
+    result = run_schedule(SCENARIOS[name], keep_trace=True)
+    assert result.violation is None, "\n".join(result.trace[-40:])

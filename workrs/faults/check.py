@@ -95,7 +95,7 @@ class Checker:
             found += self._changed(story)
         strict = frozenset(job for job, story in self.stories.items() if story.strict)
         found += running.overlaps(runs, strict)
-        found += running.survivors(runs, self._kills)
+        found += running.survivors(runs, self._kills, self._renewals)
         found += running.late_runs(runs, self._renewals, self.timing)
         found += disks.lost(accepted, ledgers)
         found += disks.torn(ledgers)

@@ -27,12 +27,20 @@ Renewals = Mapping[tuple[str, int, str], Sequence[float]]
 """Job, epoch and agent to when its lease was granted or listed by a heartbeat, in order."""
 
 
-def survivors(runs: Iterable[Run], kills: Mapping[str, Sequence[float]]) -> Iterator[str]:
-    """Yield the programs that ran on after their agent had been killed."""
+def survivors(
+    runs: Iterable[Run], kills: Mapping[str, Sequence[float]], renewals: Renewals
+) -> Iterator[str]:
+    """Yield the programs that ran on after their agent had been killed.
+
+    A program belongs to the incarnation that was granted its epoch, though its first sign of
+    life may come after that one's death.
+    """
     for run in runs:
+        granted = renewals.get((run.key.job, run.key.epoch, run.key.agent), ())
+        began_s = min((run.first_s, *granted[:1]))
         for killed_s in kills.get(run.key.agent, ()):
             late_s = run.last_s - killed_s
-            if run.first_s < killed_s and late_s > SURVIVAL_S + SLACK_S:
+            if began_s < killed_s and late_s > SURVIVAL_S + SLACK_S:
                 yield f"S7 {_name(run)} ran {late_s:.2f} s after its agent was killed"
 
 

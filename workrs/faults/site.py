@@ -284,14 +284,18 @@ class Site:
 
         return self.until(f"a program of {job} above epoch {above}", look, timeout_s)
 
-    def until_checkpointed(self, jobs: Sequence[Sent], timeout_s: float = 30.0) -> None:
-        """Wait until a majority's records name a checkpoint of each job at its present epoch."""
+    def until_checkpointed(
+        self, jobs: Sequence[Sent], *, count: int = 1, timeout_s: float = 30.0
+    ) -> None:
+        """Wait until a majority's records name the *count*-th checkpoint of each job's epoch."""
+
+        def kept(job: str) -> bool:
+            ref = self.trace.kept_checkpoint(job)
+            return ref is not None and ref.seq >= count
+
         for sent in jobs:
-            self.until(
-                f"a checkpoint of {sent.bus_id}",
-                lambda sent=sent: self.trace.kept_checkpoint(sent.bus_id),  # type: ignore[misc]
-                timeout_s,
-            )
+            job = sent.bus_id
+            self.until(f"checkpoint {count} of {job}", lambda it=job: kept(it), timeout_s)  # type: ignore[misc]
 
 
 def _broker_pid(cluster: LocalCluster, node: str) -> int:

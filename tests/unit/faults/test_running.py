@@ -13,12 +13,18 @@ def run(*seen_s: float, job: str = "d_j", epoch: int = 1, agent: str = "a1") -> 
 
 @pytest.mark.parametrize(("last_s", "seen"), [(5.0 + SURVIVAL_S + SLACK_S - 0.01, 0), (6.5, 1)])
 def test_a_program_may_outlive_its_agent_by_a_second(last_s: float, seen: int) -> None:
-    assert len(list(survivors([run(1.0, last_s)], {"a1": [5.0]}))) == seen
+    assert len(list(survivors([run(1.0, last_s)], {"a1": [5.0]}, {}))) == seen
 
 
 def test_what_began_after_the_kill_or_elsewhere_is_no_survivor() -> None:
     runs = [run(5.1, 9.0), run(1.0, 9.0, agent="a2")]
-    assert list(survivors(runs, {"a1": [5.0]})) == []
+    assert list(survivors(runs, {"a1": [5.0]}, {})) == []
+
+
+def test_a_program_that_starts_late_belongs_to_the_agent_that_was_granted_its_epoch() -> None:
+    renewals = {("d_j", 1, "a1"): [4.0]}
+    assert len(list(survivors([run(5.1, 9.0)], {"a1": [5.0]}, renewals))) == 1
+    assert list(survivors([run(5.1, 9.0)], {"a1": [3.0]}, renewals)) == []
 
 
 def test_a_program_past_its_lease_is_seen_also_if_it_was_renewed_later() -> None:

@@ -8,7 +8,6 @@ from workrs.faults.load import Sent
 from workrs.faults.plan import TEST_TIMING, LoadPlan, SitePlan
 from workrs.faults.programs import family, kill_all, programs
 from workrs.faults.row import CRIU, ENGINE, NET, Injection, Row, RowError
-from workrs.faults.rows.process import drawn_s
 from workrs.faults.site import Notes, Site
 from workrs.faults.trace import Lease
 
@@ -22,9 +21,12 @@ Leases = Mapping[str, Lease]
 
 
 def occupy(site: Site, *, jobs: int, run_s: float) -> tuple[str, Leases, list[Sent]]:
-    """Send jobs and wait for a checkpoint of each; return the busiest agent and its leases."""
+    """Send jobs, wait for two checkpoints of each; return the busiest agent and its leases.
+
+    Two, so that starting from another than the newest would show.
+    """
     sent = [site.send_beads(f"load-{1 + n % 2}", run_s=run_s) for n in range(jobs)]
-    site.until_checkpointed(sent)
+    site.until_checkpointed(sent, count=2)
     leases = {one.bus_id: site.until_lease(one.bus_id) for one in sent}
     held = Counter(lease.agent for lease in leases.values())
     most = max(held.values())
@@ -92,7 +94,7 @@ def agent_stopped(site: Site) -> Injection:
         victim, leases, sent = occupy(site, jobs=3, run_s=10.0)
         notes.mark(victim, "fault", "stopped")
         stopped_s = site.stop(victim)
-        away_s = drawn_s(site, 0.5 * ttl_s, 4 * ttl_s)
+        away_s = site.rng.uniform(0.5 * ttl_s, 4 * ttl_s)
         site.pause(away_s)
         taken = _taken(site, leases)
         resumed_s = site.resume(victim)

@@ -260,7 +260,10 @@ class DockerRuntime:
             await asyncio.to_thread(clear_restore, container_id, saved.path)
             if not isinstance(error, ContainerError | TimeoutError):
                 raise
-            why = errors[-1] if errors else str(error) or f"it took over {limit_s:.0f} s"
+            if isinstance(error, TimeoutError):
+                # CRIU's last complaint may be one that it lives with.
+                errors = [f"it took over {limit_s:.0f} s"]
+            why = errors[-1] if errors else str(error)
             raise RestoreError(f"{request.job} was not restored: {why}") from error
 
     def _cgroup(self, container_id: str) -> Cgroup:

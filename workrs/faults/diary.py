@@ -74,12 +74,19 @@ class Diary:
     entries: deque[Entry] = field(default_factory=lambda: deque(maxlen=KEPT))
     """The newest of what was read so far."""
     _read: dict[str, int] = field(default_factory=dict)
+    _untaken: list[Entry] = field(default_factory=list)
 
-    def refresh(self) -> list[Entry]:
-        """Read what is new, and return it."""
+    def refresh(self) -> None:
+        """Read what is new."""
         fresh = [entry for path in sorted(self.folder.glob("*.log")) for entry in self._tail(path)]
         self.entries += fresh
-        return fresh
+        self._untaken += fresh
+
+    def take(self) -> list[Entry]:
+        """Return what is new since this was last called, whoever had it read."""
+        self.refresh()
+        taken, self._untaken = self._untaken, []
+        return taken
 
     def _tail(self, path: Path) -> Iterator[Entry]:
         with path.open("rb") as log:

@@ -42,7 +42,7 @@ class Judge:
         runs = self.runs()
         site.trace.flush()
         self.checker.read()
-        self.checker.take_diary(site.diary.refresh())
+        self.checker.take_diary(site.diary.take())
         found = self.checker.judge(runs, self.read_disks(), accepted)
         fresh = site.load.violations[self._told :]
         self._told += len(fresh)

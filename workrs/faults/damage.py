@@ -5,8 +5,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from edge_agent.checkpoint.manifest import Manifest, decode_manifest, encode_manifest
-from edge_agent.checkpoint.seal import digest
+from edge_agent.checkpoint.manifest import (
+    Manifest,
+    Part,
+    decode_manifest,
+    encode_manifest,
+    pieces,
+)
+from edge_agent.checkpoint.seal import digest, seal, unseal
 from workrs.domain.ids import Digest
 from workrs.domain.record import CheckpointRef
 from workrs.faults.row import RowError
@@ -61,16 +67,51 @@ def swap(one: Stored, other: Stored) -> None:
             path.write_bytes(content)
 
 
-def forge(stored: Stored, **host: str) -> CheckpointRef:
+def forge(stored: Stored, *, spoil: str = "", **host: str) -> CheckpointRef:
     """Store the same checkpoint once more, whole, as if another machine had taken it.
 
     Returns what its agent would report. The number leaves room for real ones in between, so
     that it stays the newest.
+
+    Args:
+        stored: the real one.
+        spoil: path of a file in it that is to hold nothing but zeros, with hashes that fit.
+        host: facts of the other machine, by their names in the manifest.
     """
     real = stored.manifest()
-    seq = real.seq + 1000
-    manifest = replace(real, seq=seq, host=replace(real.host, **host))
+    parts = _spoilt(stored, real, spoil) if spoil else real.parts
+    facts = replace(real.host, **host)
+    manifest = replace(real, seq=real.seq + 1000, host=facts, parts=parts)
     data = encode_manifest(manifest)
+    _store(stored, data)
+    return replace(stored.ref, seq=manifest.seq, manifest=digest(data))
+
+
+def _store(stored: Stored, data: bytes) -> None:
     for path in stored.copies(stored.ref.manifest):
         path.with_name(digest(data)).write_bytes(data)
-    return replace(stored.ref, seq=seq, manifest=digest(data))
+
+
+def _spoilt(stored: Stored, manifest: Manifest, path: str) -> tuple[Part, ...]:
+    """Return the parts of a checkpoint in which one file holds zeros; store what is new."""
+    parts = list(manifest.parts)
+    for place, found in enumerate(pieces(manifest.entries, (part.bytes for part in parts))):
+        before = 0
+        for piece in found:
+            if piece.path == path:
+                parts[place] = _zeroed(stored, parts[place], before, piece.length)
+            before += piece.length
+    if tuple(parts) == manifest.parts:
+        raise RowError(f"{stored.job}'s checkpoint has no bytes of {path}")
+    return tuple(parts)
+
+
+def _zeroed(stored: Stored, part: Part, offset: int, length: int) -> Part:
+    if part.blob is None:
+        return part
+    blob = stored.copies(part.blob)[0].read_bytes()
+    raw = bytearray(unseal(blob, raw=part.raw, raw_bytes=part.bytes))
+    raw[offset : offset + length] = bytes(length)
+    sealed = seal(bytes(raw))
+    _store(stored, sealed)
+    return replace(part, raw=digest(bytes(raw)), blob=digest(sealed), stored=len(sealed))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from edge_agent.checkpoint.manifest import Entry, Kind, Manifest, Part, encode_manifest
-from edge_agent.checkpoint.seal import digest, seal
+from edge_agent.checkpoint.seal import digest, seal, unseal
 from workrs.domain.ids import Digest, Epoch, JobId
 from workrs.domain.record import CheckpointRef
 from workrs.faults.damage import Stored, flip, forge, swap, truncate
@@ -99,6 +99,18 @@ def test_a_forged_checkpoint_is_whole_newer_and_of_another_machine(tmp_path: Pat
     assert (forged.manifest().seq, forged.manifest().host.cpu) == (ref.seq, "another")
     assert forged.manifest().blobs() == one.manifest().blobs()
     assert one.manifest().host == HOST
+
+
+def test_a_forged_checkpoint_can_have_a_file_of_zeros_and_hashes_that_fit(tmp_path: Path) -> None:
+    one = stored(tmp_path, "pump_1")
+    forged = Stored(root=tmp_path, job="pump_1", ref=forge(one, spoil="stdout"))
+    [part] = forged.manifest().parts
+    assert part.blob is not None
+    assert spoiled(forged, part.blob) == [False, False]
+    blob = forged.copies(part.blob)[0].read_bytes()
+    assert unseal(blob, raw=part.raw, raw_bytes=part.bytes) == bytes(len(RAW))
+    with pytest.raises(RowError, match="no bytes of image/x"):
+        forge(one, spoil="image/x")
 
 
 def test_a_checkpoint_that_no_node_has_is_told(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ undisturbed run, which is a chain of hashes over all its steps.
 
 import asyncio
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Final
@@ -208,14 +208,25 @@ def swapped(site: Site, *, name: str) -> Injection:
     return harmed(site, name, harm, jobs=2)
 
 
+_CLAIMS: Final[tuple[Mapping[str, str], ...]] = (
+    {"cpu": "0" * 64},
+    {"arch": "riscv64"},
+    # Kernel and CRIU are not compared: CRIU knows best what it can read, and says so.
+    {"kernel": "99.0", "criu": "99.0", "spoil": "image/inventory.img"},
+)
+
+
 def foreign(site: Site, *, name: str) -> Injection:
-    """Report a checkpoint that is whole and claims to be another processor's."""
-    claim = {"cpu": "0" * 64} if next(_NUMBERS) % 2 else {"arch": "riscv64"}
+    """Report a checkpoint that is whole and claims to be another machine's.
+
+    It is another processor's or architecture's, or has images that this CRIU cannot read.
+    """
+    claim = _CLAIMS[next(_NUMBERS) % len(_CLAIMS)]
 
     def harm(site: Site, victims: Sequence[Victim]) -> tuple[str, list[Order | None]]:
         [victim] = victims
         _report(site, victim, forge(victim.newer, **claim))
-        return f"a newer checkpoint claims {claim}", [victim.newer.ref.order]
+        return f"a newer checkpoint claims {', '.join(claim)}", [victim.newer.ref.order]
 
     return harmed(site, name, harm)
 
@@ -306,11 +317,11 @@ ROWS = (
     *_both_rungs("swapped", "checkpoints of two jobs swapped", swapped),
     Row(
         name="checkpoint-foreign-memory",
-        title="a checkpoint that claims another processor",
-        passes_when="refused before CRIU is asked; the one before is used; the value is right",
+        title="a checkpoint that claims another processor, architecture, or kernel and CRIU",
+        passes_when="refused; the one before is used; the value is right",
         inject=partial(foreign, name="checkpoint-foreign-memory"),
         plan=CONTAINERS,
-        repeat=4,
+        repeat=6,
         needs=frozenset({ENGINE, CRIU}),
     ),
     Row(

@@ -35,6 +35,7 @@ STAND_BACK_S = 60.0
 KILL_S = 10.0
 KILL_TURN_S = 0.01
 REMOVE_S = 1.0
+NICE = -20
 OURS = "/workrs/"
 """Below this are the cgroups that agents make."""
 
@@ -239,8 +240,21 @@ def remove(target: str) -> bool:
     return not os.path.exists(name)
 
 
+def hurry() -> None:
+    """Go before everything else that wants a core, where that is allowed.
+
+    It needs one for a moment now and then. With a load of 38 on two cores it got that 1 to 3 s
+    too late, and programs ran on for as long.
+    """
+    try:
+        os.setpriority(os.PRIO_PROCESS, 0, NICE)
+    except OSError:
+        pass  # no root: then it takes its turn like all others
+
+
 def main() -> None:
     """Guard, then kill."""
+    hurry()
     for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM, signal.SIGPIPE):
         # A Ctrl-C or a service manager's stop reaches all of a group: the agent ends first.
         signal.signal(number, signal.SIG_IGN)

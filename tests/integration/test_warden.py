@@ -128,6 +128,15 @@ async def _sweep(state: Path, kind: str) -> None:
     await warden.close()
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may go before others")
+def test_the_warden_goes_before_whatever_keeps_the_cores_busy(
+    start: Callable[[float], Agent],
+) -> None:
+    agent = start(60.0)
+    assert os.getpriority(os.PRIO_PROCESS, agent.warden) == -20
+    assert os.getpriority(os.PRIO_PROCESS, agent.pid) == os.getpriority(os.PRIO_PROCESS, 0)
+
+
 def test_a_killed_agents_program_is_dead_within_a_second(start: Callable[[float], Agent]) -> None:
     agent = start(1000)
     assert agent.runs()

@@ -1,0 +1,109 @@
+"""Canaries of the agents: what makes a deadline, what a program starts from, who is who."""
+
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from unittest.mock import patch
+
+from edge_agent import execution, holding
+from edge_agent import work as work_of
+from edge_agent.agent import Agent
+from edge_agent.heart import Heart, Lease, Renewal
+from edge_agent.work import Work
+from workrs.domain.ids import ClientId, Instant
+from workrs.domain.lease import LeaseTiming
+from workrs.domain.record import CheckpointRef, Incarnation
+from workrs.testing.canaries.canary import Canary
+from workrs.testing.canaries.worlds import any_schedule, twins, world
+from workrs.testing.simulator import agent as simulated
+from workrs.testing.simulator import blob
+from workrs.wire.message import AgentView
+
+_say_claim = holding._say_claim  # noqa: SLF001 (a canary is what the rule is not)
+_hear = Heart.hear
+_LOSSES = ("link cut", "agent cut off", "slow network", "minority cut off", "connection broken")
+
+
+def without_margin(timing: LeaseTiming) -> float:
+    """Use a lease to its end."""
+    return timing.ttl_s
+
+
+def hear_counters_only(
+    heart: Heart, node: ClientId, view: AgentView, majority: int, now: Instant
+) -> tuple[list[Renewal], list[Lease]]:
+    """Take a receipt for all leases of the heartbeat, whichever it refuses."""
+    return _hear(heart, node, replace(view, refused=()), majority, now)
+
+
+def count_from_last_send(work: Work, agent: Agent) -> None:
+    """Count a lease from the last time its claim was said."""
+    work.claimed_at = agent.now
+    _say_claim(work, agent)
+
+
+def believe_any_checkpoint(data: bytes, ref: CheckpointRef) -> bool:
+    """Take what is stored for what was saved."""
+    assert ref
+    return bool(data)
+
+
+def start_at_once(work: Work, agent: Agent) -> None:
+    """Start without a record of the attempt."""
+    if work.lease is work_of.Lease.HELD and agent.now < work.safe_until:
+        execution._start(work, agent)  # noqa: SLF001
+
+
+def _use_leases_to_the_end() -> AbstractContextManager[object]:
+    return patch.object(LeaseTiming, "holding_s", property(without_margin))
+
+
+def numbered_only(number: int, nonce: str) -> Incarnation:
+    """Tell two starts apart by their number alone."""
+    assert nonce
+    return Incarnation(number, "0" * 16)
+
+
+OF_AGENTS = (
+    Canary(
+        rule="random part of the incarnation",
+        without="two starts that a copied disk gave the same number are one and the same",
+        breaks=("S2", "S6"),
+        leave_out=lambda: patch.object(simulated, "Incarnation", numbered_only),
+        plan=world("device moved", nodes=3, agents=twins),
+    ),
+    Canary(
+        rule="margin on the agent's side",
+        without="an agent uses its leases for a full ttl",
+        breaks=("S6", "S7"),
+        leave_out=_use_leases_to_the_end,
+        plan=any_schedule,
+    ),
+    Canary(
+        rule="acknowledgement lease by lease",
+        without="a receipt extends every lease of the heartbeat, refused or not",
+        breaks=("S6", "S7"),
+        leave_out=lambda: patch.object(Heart, "hear", hear_counters_only),
+        plan=world(*_LOSSES, nodes=3),
+    ),
+    Canary(
+        rule="first send time of a claim",
+        without="a lease counts from the last time its claim was repeated",
+        breaks=("S6", "S7"),
+        leave_out=lambda: patch.object(holding, "_say_claim", count_from_last_send),
+        plan=world(*_LOSSES, nodes=3),
+    ),
+    Canary(
+        rule="checkpoint verified before use",
+        without="a program is restored from whatever is stored",
+        breaks=("S5",),
+        leave_out=lambda: patch.object(blob, "is_whole", believe_any_checkpoint),
+        plan=world("checkpoint damaged", "agent killed", "agent host lost", nodes=3),
+    ),
+    Canary(
+        rule="attempt on disk before its start",
+        without="a program starts before its attempt is on a majority's disks",
+        breaks=("S7",),
+        leave_out=lambda: patch.object(execution, "_start_if_recorded", start_at_once),
+        plan=any_schedule,
+    ),
+)

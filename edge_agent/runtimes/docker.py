@@ -25,6 +25,7 @@ from edge_agent.runtimes.docker_options import (
     container_options,
 )
 from edge_agent.runtimes.docker_output import Output
+from edge_agent.runtimes.hold import until_allowed
 from edge_agent.runtimes.host import probe_host
 from edge_agent.runtimes.job_folder import JOB_DISK_BYTES, JobFolder, owner
 from edge_agent.runtimes.steps import Steps
@@ -157,6 +158,7 @@ class DockerRuntime:
             self._warden.watch(
                 request.job, request.epoch, (self._cgroup(container_id).target,), request.deadline
             )
+            await until_allowed(self._warden, request.job, request.epoch)
             await self._start(request, container_id)
             steps.end("start")
             state = await self._engine.state(container_id)

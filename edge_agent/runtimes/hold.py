@@ -18,6 +18,20 @@ from typing import Protocol
 from workrs.domain.ids import Epoch, JobId
 from workrs.ports.runtime import Warden
 
+LOOK_S = 0.05
+"""Between two looks for a renewal, in the rare case that a start took longer than its lease."""
+
+
+async def until_allowed(warden: Warden, job: JobId, epoch: Epoch) -> None:
+    """Return once a watched program may begin: at once, or when its lease was renewed.
+
+    A start may take longer than the lease, or the agent may have been stopped in the middle of
+    it. The warden would freeze the program then, but only after it has run for a moment, maybe
+    beside another agent's. One whose lease is not renewed is removed, which cancels this.
+    """
+    while not warden.may_run(job, epoch):  # noqa: ASYNC110 (the answer changes with time, too)
+        await asyncio.sleep(LOOK_S)
+
 
 class Freezer(Protocol):
     """What can stop a program: a cgroup, or a process group."""

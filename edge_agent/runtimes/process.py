@@ -30,7 +30,7 @@ from pathlib import Path
 from edge_agent import cgroup
 from edge_agent.cgroup import Cgroup
 from edge_agent.process_group import ProcessGroup
-from edge_agent.runtimes.hold import Hold
+from edge_agent.runtimes.hold import Hold, until_allowed
 from edge_agent.runtimes.host import probe_host
 from edge_agent.runtimes.job_folder import (
     JOB_DISK_BYTES,
@@ -259,6 +259,11 @@ class ProcessRuntime:
             request=request, folder=folder, process=process, group=group, runtime=self
         )
         self._attempts.add(attempt)
+        try:
+            await until_allowed(self.warden, request.job, request.epoch)
+        except BaseException:
+            await attempt.remove()
+            raise
         assert process.stdin is not None
         process.stdin.write(b"go\n")
         process.stdin.close()

@@ -9,7 +9,7 @@ import asyncio
 
 import pytest
 
-from edge_agent.runtimes.hold import Hold
+from edge_agent.runtimes.hold import Hold, until_allowed
 from workrs.domain.ids import Epoch, Instant, JobId
 from workrs.testing.runtime import FakeWarden
 
@@ -118,5 +118,22 @@ def test_a_checkpoint_that_cannot_freeze_leaves_no_trace() -> None:
         await hold.freeze()
         await hold.thaw()
         assert not cgroup.frozen
+
+    asyncio.run(story())
+
+
+def test_a_start_that_took_longer_than_its_lease_waits_for_a_renewal() -> None:
+    async def story() -> None:
+        warden = FakeWarden()
+        warden.watch(JOB, EPOCH, (), Instant(1.0))
+        await until_allowed(warden, JOB, EPOCH)
+        warden.due.add((JOB, EPOCH))
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(until_allowed(warden, JOB, EPOCH), 0.02)
+        waiting = asyncio.ensure_future(until_allowed(warden, JOB, EPOCH))
+        await asyncio.sleep(0)
+        assert not waiting.done()
+        warden.extend(JOB, EPOCH, Instant(2.0))
+        await asyncio.wait_for(waiting, 5.0)
 
     asyncio.run(story())

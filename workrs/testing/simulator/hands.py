@@ -32,6 +32,7 @@ from edge_agent.event import (
     StartFailed,
     StartPrepared,
 )
+from edge_agent.runtimes.hold import LOOK_S
 from workrs.domain.job import BLOB_URL_PREFIX, digest_of
 from workrs.domain.record import CheckpointRef
 from workrs.testing.simulator import blob
@@ -135,7 +136,18 @@ class Hands:
         self._world.oracle.on_begin(self._agent, container, saved if effect.restore else None)
         self.containers[effect.run] = container
         self._agent.warden.watch(container)
+        self._begin(effect, container)
+
+    def _begin(self, effect: StartContainer, container: Container) -> None:
+        """Begin once the lease allows it, as `edge_agent.runtimes.hold` does."""
+        if effect.run in self._given_up:
+            return
+        if not self._agent.warden.may_run(container):
+            self._agent.later(LOOK_S, lambda: self._begin(effect, container))
+            return
+        container.thaw()
         container.begin()
+        self._agent.warden.thawed(container)
         self._agent.post(ContainerStarted(job=effect.job, run=effect.run))
         half = min(1.0, container.done_s / container.plan.work_s)
         told = ProgressMade(job=effect.job, run=effect.run, fraction=half, note="")

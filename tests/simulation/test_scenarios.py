@@ -33,6 +33,26 @@ SCENARIOS = {
             FaultPlan(at_s=3.9, name="disk full", salt=6),
         ),
     ),
+    "a program began after its deadline because its agent was stopped during the start": Schedule(
+        seed=5830,
+        storm_s=11.4,
+        agents=(
+            AgentPlan(name="a1", home=1),
+            AgentPlan(name="a2", home=2, slots=4),
+            AgentPlan(name="a3", home=2),
+        ),
+        devices=(DevicePlan(name="d1"),),
+        jobs=(
+            JobPlan(name="j1", device="d1", at_s=4.77, work_s=1.34, strict=True, attempts_max=5),
+            JobPlan(name="j2", device="d1", at_s=5.73, work_s=2.02, attempts_max=1),
+            JobPlan(name="j3", device="d1", at_s=6.98, work_s=0.11),
+        ),
+        faults=(
+            FaultPlan(at_s=3.51, name="brokers killed", salt=5),
+            FaultPlan(at_s=5.13, name="brokers killed", salt=6),
+            FaultPlan(at_s=7.41, name="agent stopped", salt=8),
+        ),
+    ),
 }
 
 

@@ -256,8 +256,9 @@ class Brain:
     def _answered(self, entry: OpenJob, now: float) -> Iterator[Effect]:
         """Note a live answer: the node works, and the window has room again."""
         self._served = True
-        self._asked.pop(entry.name, None)
-        self._silent_since = now if self._asked else None
+        # News of another job is no answer: a node that hears nothing may go on telling.
+        if self._asked.pop(entry.name, None) is not None:
+            self._silent_since = now if self._asked else None
         while self._queued and len(self._asked) < WINDOW:
             waiting = self._jobs.get(self._queued.popleft())
             if waiting is not None:

@@ -85,6 +85,18 @@ def test_a_node_that_answers_others_is_asked_again_and_not_left(desk: Desk) -> N
     assert desk.tick(TICK_S) == [SendJob("a")]
 
 
+def test_a_node_that_tells_of_another_job_and_answers_nothing_is_left(desk: Desk) -> None:
+    desk.connect()
+    desk.keep("long")
+    desk.hear("long", "running", progress=0.1)
+    desk.keep("new")
+    timeout_s = TIMING.answer_timeout_s
+    desk.tick(timeout_s - 0.1)
+    desk.hear("long", "running", progress=0.2)
+    assert not any(isinstance(e, LeaveNode) for e in desk.tick())
+    assert any(isinstance(e, LeaveNode) for e in desk.tick(0.1))
+
+
 def test_silence_is_counted_from_the_last_answer(desk: Desk) -> None:
     desk.connect()
     desk.keep("a")

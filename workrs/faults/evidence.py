@@ -10,7 +10,6 @@ Neither asks an agent. Times are seconds on the trace's clock.
 
 import signal
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -23,7 +22,9 @@ from docker.errors import DockerException
 LOOK_S: Final = 0.05
 _FREEZER: Final = (Path("/sys/fs/cgroup/freezer/workrs"), Path("/sys/fs/cgroup/workrs"))
 _SIGKILL_BIT: Final = 1 << (signal.SIGKILL - 1)
-_LABELS_AGAIN_S: Final = 0.5
+ASK_S: Final = 0.3
+STRANGER_S: Final = 15.0
+"""A container that no engine of ours has named by then belongs to somebody else."""
 
 
 class RunKey(NamedTuple):
@@ -84,26 +85,40 @@ def read_testimony(folder: Path, zero_s: float, job: str = "*") -> list[Run]:
 
 
 class ContainerEyes:
-    """Looks at the containers of the stage's engines, in a thread while `running` lasts."""
+    """Looks at the containers of the stage's engines, in threads while `running` lasts.
+
+    Looking and asking whose container it is are apart: a busy engine takes seconds to
+    answer, and what was seen must keep the time at which it was seen.
+    """
 
     def __init__(self, engines: Sequence[str], clock: Callable[[], float]) -> None:
         """Look at *engines*; none: there is nothing to see."""
         self._engines = tuple(engines)
         self._clock = clock
         self._names: dict[str, RunKey] = {}
-        self._runs: dict[RunKey, Run] = {}
+        self._seen: dict[str, list[float]] = {}
+        """By the id of the container."""
         self._lock = threading.Lock()
         self._ended = threading.Event()
 
     def runs(self) -> list[Run]:
-        """Return copies of what was seen so far."""
+        """Return what was seen so far of containers that an engine has named."""
+        found: dict[RunKey, Run] = {}
         with self._lock:
-            return [Run(run.key, list(run.seen_s)) for run in self._runs.values()]
+            for container, seen_s in self._seen.items():
+                key = self._names.get(container)
+                if key is not None:
+                    found.setdefault(key, Run(key)).seen_s.extend(seen_s)
+        for run in found.values():
+            run.seen_s.sort()
+        return list(found.values())
 
     def forget(self, jobs: frozenset[str]) -> None:
         """Drop what was seen of *jobs*."""
         with self._lock:
-            self._runs = {key: run for key, run in self._runs.items() if key.job not in jobs}
+            for container, key in list(self._names.items()):
+                if key.job in jobs:
+                    self._seen.pop(container, None)
 
     @contextmanager
     def running(self) -> Iterator["ContainerEyes"]:
@@ -111,28 +126,45 @@ class ContainerEyes:
         if not self._engines:
             yield self
             return
-        thread = threading.Thread(target=self._look_all, name="container-eyes")
-        thread.start()
+        threads = [
+            threading.Thread(target=self._look, name="container-eyes"),
+            *(
+                threading.Thread(target=self._ask, args=(engine,), name="container-names")
+                for engine in self._engines
+            ),
+        ]
+        for thread in threads:
+            thread.start()
         try:
             yield self
         finally:
             self._ended.set()
-            thread.join()
+            for thread in threads:
+                thread.join()
 
-    def _look_all(self) -> None:
-        clients = [docker.DockerClient(base_url=url) for url in self._engines]
-        asked_s = -1.0
+    def _look(self) -> None:
+        while not self._ended.wait(LOOK_S):
+            at_s = self._clock()
+            found = list(_unfrozen())
+            with self._lock:
+                for container in found:
+                    self._seen.setdefault(container, []).append(at_s)
+
+    def _ask(self, engine: str) -> None:
+        client = docker.DockerClient(base_url=engine)
         try:
-            while not self._ended.wait(LOOK_S):
-                found = set(_unfrozen())
-                if found - self._names.keys() and time.monotonic() > asked_s:
-                    asked_s = time.monotonic() + _LABELS_AGAIN_S
-                    for client in clients:
-                        self._learn(client)
-                self._note(found)
+            while not self._ended.wait(ASK_S):
+                new_s = self._clock() - STRANGER_S
+                with self._lock:
+                    unnamed = any(
+                        seen_s[0] > new_s
+                        for container, seen_s in self._seen.items()
+                        if container not in self._names
+                    )
+                if unnamed:
+                    self._learn(client)
         finally:
-            for client in clients:
-                client.close()
+            client.close()
 
     def _learn(self, client: docker.DockerClient) -> None:
         with suppress(DockerException):
@@ -141,14 +173,8 @@ class ContainerEyes:
                 if container.id and "workrs.job" in labels:
                     epoch = int(labels.get("workrs.epoch", "0"))
                     key = RunKey(labels["workrs.job"], epoch, labels.get("workrs.agent", ""))
-                    self._names[container.id] = key
-
-    def _note(self, found: set[str]) -> None:
-        with self._lock:
-            for container in found:
-                key = self._names.get(container)
-                if key is not None:
-                    self._runs.setdefault(key, Run(key)).seen_s.append(self._clock())
+                    with self._lock:
+                        self._names[container.id] = key
 
 
 def _unfrozen() -> Iterator[str]:

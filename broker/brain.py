@@ -93,8 +93,6 @@ def start(node: Node, ledger: Ledger, now: Instant, wall_s: float) -> None:
     node.payload = ledger.payload
     node.sweep.load(ledger.unswept())
     admission.begin(node, ledger.standing, ledger.seen(), now)
-    node.payload = ledger.payload
-    node.sweep.load(ledger.unswept())
     # The oldest decisions first: they are the first to make room.
     for saved in sorted(ledger.load(), key=lambda saved: saved.decided_wall_s or 0.0):
         ago_s = max(0.0, wall_s - (saved.decided_wall_s or wall_s))

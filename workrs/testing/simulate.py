@@ -8,7 +8,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from functools import partial
 from time import perf_counter
 
@@ -83,7 +83,8 @@ def _sweep(options: argparse.Namespace, console: Console) -> int:
         TimeRemainingColumn(),
         console=console,
     )
-    with bar:
+    # Ctrl-C ends the run, not the report.
+    with bar, suppress(KeyboardInterrupt):
         line = bar.add_task("schedules", total=options.seeds, rate=0.0)
         for result in _results(options):
             done += 1

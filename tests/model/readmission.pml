@@ -20,8 +20,9 @@
  * abstain, which is no more than node 2 being slow. So jobs known to none, one or both of the others
  * are all covered.)
  *
- * Not checked: a second loss, a change of the cluster's size, five nodes, the cancelling node
- * (vote.pml has it; none of its rules speaks of generations), the wait of one ttl (leases only).
+ * Not checked: a third epoch (over 23 million states, not searched to the end), a second loss, a
+ * change of the cluster's size, five nodes, the cancelling node (vote.pml has it; none of its rules
+ * speaks of generations), the wait of one ttl (leases only).
  *
  * Each rule can be switched off by a name below; the search must then fail. `check.py` does that.
  */

@@ -82,15 +82,13 @@ def _gather(node: Node, now: Instant) -> None:
     it = node.admission
     own = node.settings.incarnation
     seen = [state.seen[node.name] for state in it.states.values() if node.name in state.seen]
-    boot = max((s.boot for s in seen if (s.boot, s.nonce) != own), default=0)
-    serial = max((s.serial for s in seen), default=0)
-    number = own.number if boot < own.number else boot + 1 + BOOT_SLACK
-    standing = replace(
-        it.standing,
-        boot=number,
-        serial=0 if serial <= it.serial else serial + 1 + SERIAL_SLACK,
-    )
+    # Though nobody here saw more: one that is away may have, and shows it when it is back.
+    number = 1 + BOOT_SLACK + max([own.number, *(s.boot for s in seen)])
+    serial = 1 + SERIAL_SLACK + max([it.serial, *(s.serial for s in seen)])
+    standing = replace(it.standing, boot=number, serial=serial)
     node.settings = replace(node.settings, incarnation=Incarnation(number, own.nonce))
+    # What was seen of the lost disk is nothing that this one should have had at its start.
+    it.serial_at_start = serial
     it.standing = standing
     admission.raise_generation(
         node, 1 + max(node.generation, *(state.generation for state in it.states.values()))

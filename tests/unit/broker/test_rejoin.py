@@ -12,7 +12,7 @@ import pytest
 from broker.admission import TELL_S, Phase
 from tests.unit.broker.cluster import TIMING, Agent, Cluster
 from workrs.domain import quorum
-from workrs.domain.ids import Epoch, JobId
+from workrs.domain.ids import ClientId, Epoch, JobId
 from workrs.domain.job import Outcome, Verdict
 from workrs.domain.record import Record
 from workrs.ports.ledger import Rejoin
@@ -262,6 +262,24 @@ def test_of_five_nodes_one_may_be_dead() -> None:
     assert {cluster.record(n, job).decided_digest for n in cluster.names} == {
         cluster.record("n1", job).decided_digest
     }
+
+
+def test_what_a_node_that_was_away_saw_of_the_lost_disk_does_not_stop_it() -> None:
+    cluster, _, _ = with_job(5)
+    for number in range(3):
+        cluster.submit("n1", f"more-{number}")
+        cluster.tick(1)
+    former = cluster.disks["n5"].seen[ClientId("n1")]
+    assert former.serial > 0
+    cluster.stop("n5")
+    cluster.lose_disk("n1")
+    cluster.start("n1")
+    cluster.tick(TTL_S + WAY_BACK_S)
+    assert phase(cluster, "n1") is Phase.VOTING
+    cluster.start("n5")
+    cluster.tick(2)
+    assert not cluster.halted
+    assert cluster.nodes["n5"].admission.seen[ClientId("n1")] > former
 
 
 def test_two_of_five_come_back_at_once() -> None:

@@ -108,11 +108,13 @@ def restore(
     entry = node.entry(record.job)
     held = record.holder is not None and record.decided is None
     until = Instant(now + node.settings.timing.ttl_s) if held else now
+    if payload is not None:
+        # Before the vote, while the entry is open: a decision takes off what was added here.
+        node.note_spec(entry, payload)
     entry.set_vote(node.name, Vote(record=record, lease_until=until))
     if held and record.holder is not None:
         node.hold(record.holder, record.job)
     if payload is not None:
-        node.note_spec(entry, payload)
         entry.stored = front.read_stored(record.job, payload)
         entry.origin = node.name
         entry.copied = digest_of(payload) if record.abstains else None

@@ -61,6 +61,9 @@ def test_specs_of_open_jobs_count_by_their_bytes(monkeypatch: pytest.MonkeyPatch
     agent.claim(large, 1)
     agent.outcome(large, 1)
     assert cluster.nodes["n1"].open_bytes == 0
+    cluster.stop("n1")
+    cluster.start("n1")
+    assert cluster.nodes["n1"].open_bytes == 0, "decided ones take off what they never added"
     cluster.submit("n1", "j2")
     assert cluster.down_states("pump-7", "j2")[-1] == "queued"
 

@@ -22,7 +22,7 @@ from broker.event import (
     SubmitHeard,
 )
 from workrs.domain.errors import IdError, WireError
-from workrs.domain.ids import ClientId, JobId, LocalJobId, client_id, local_job_id
+from workrs.domain.ids import NUMBER_MAX, ClientId, JobId, LocalJobId, client_id, local_job_id
 from workrs.domain.record import Record
 from workrs.ports.bus import Message, Subscription
 from workrs.wire import codec, message, topics
@@ -116,6 +116,7 @@ def _from_node(name: ClientId, shown: topics.Node, payload: bytes) -> Event | No
             record = codec.decode(Record, payload)
             if record.job != shown.name:
                 raise WireError(f"record of {record.job} shown as {shown.name}")
+            _check_numbers(record)
             return PeerRecordSeen(shown.node, record)
         case "spec":
             return PeerSpecSeen(shown.node, JobId(shown.name), payload)
@@ -123,6 +124,13 @@ def _from_node(name: ClientId, shown: topics.Node, payload: bytes) -> Event | No
             return PeerStateSeen(shown.node, codec.decode(message.NodeState, payload))
         case _:
             return None
+
+
+def _check_numbers(record: Record) -> None:
+    """Refuse what no ledger holds. Not in the record's constructor: it is made with every vote."""
+    counts = (record.epoch, record.generation, record.serial, record.attempt, *record.version)
+    if min(counts) < 0 or max(counts) > NUMBER_MAX:
+        raise WireError(f"record of {record.job}: its numbers are 0 to 2^53")
 
 
 def _refuse(topic: str, reason: str) -> Event | Dropped:

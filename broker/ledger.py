@@ -233,7 +233,7 @@ class SqliteLedger:
                 self._database.execute("BEGIN IMMEDIATE")
                 self._write(batch)
                 self._database.execute("COMMIT")
-            except sqlite3.Error as error:
+            except (sqlite3.Error, OverflowError) as error:
                 self._roll_back()
                 raise LedgerError(f"cannot write to the ledger {self._path}: {error}") from error
 

@@ -24,8 +24,10 @@ Epoch = NewType("Epoch", int)
 Instant = NewType("Instant", float)
 """Seconds on the clock of the one process that reads it. Never travels."""
 
-EPOCH_MAX = Epoch(2**53)
-"""Largest epoch that is granted: every JSON reader and every ledger holds it exactly."""
+NUMBER_MAX = 2**53
+"""Largest whole number that is taken: every JSON reader and every ledger holds it exactly."""
+EPOCH_MAX = Epoch(NUMBER_MAX)
+"""Largest epoch that is granted."""
 ID_LENGTH_MAX = 63
 _CLIENT = re.compile(r"[a-z0-9][a-z0-9.-]{0,62}")
 _LOCAL_JOB = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")

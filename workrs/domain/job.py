@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 
 from workrs.domain.errors import OutcomeError, SpecError
-from workrs.domain.ids import ClientId, Digest, JobId
+from workrs.domain.ids import NUMBER_MAX, ClientId, Digest, JobId
 
 INLINE_MAX_BYTES = 32 * 1024
 """Inputs and results above this travel as blobs, so that any MQTT broker will carry the rest."""
@@ -284,7 +284,9 @@ class Outcome:
     """One or two sentences for a human, and the end of the job's stderr when it failed."""
 
     def __post_init__(self) -> None:
-        """Refuse a result that every node would fail to show once it is decided."""
+        """Refuse what every node would fail to show, or to keep, once it is decided."""
+        if abs(self.exit_code or 0) > NUMBER_MAX or not 0 <= self.result_bytes <= NUMBER_MAX:
+            raise OutcomeError("exit_code is -2^53 to 2^53, result_bytes 0 to 2^53")
         if self.result_b64 is not None:
             try:
                 base64.b64decode(self.result_b64, validate=True)

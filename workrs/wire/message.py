@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from workrs.domain.dispatch import AgentProfile
 from workrs.domain.errors import OutcomeError, WireError
-from workrs.domain.ids import Digest, Epoch, JobId
+from workrs.domain.ids import NUMBER_MAX, Digest, Epoch, JobId
 from workrs.domain.job import INLINE_MAX_BYTES, REASON_MAX, Outcome, StoredSpec
 from workrs.domain.job_state import State as State  # noqa: PLC0414 (told by its message)
 from workrs.domain.lease import LeaseTiming
@@ -20,8 +20,6 @@ from workrs.domain.record import CheckpointRef, Incarnation
 from workrs.domain.rollback import Seen
 
 _CLOSED = {"extra": "forbid"}
-INCARNATION_MAX = 2**53
-"""Largest number of an incarnation: every JSON reader holds it exactly."""
 NONCE_MAX = 64
 LOCATIONS_MAX = 5
 """Stores that a checkpoint may name. A record shows two checkpoints and must stay a message."""
@@ -30,7 +28,7 @@ URL_MAX = 1000
 
 def _check_incarnation(incarnation: Incarnation) -> None:
     """Refuse what would end every later incarnation of that name, or bloat a record."""
-    if not 0 <= incarnation.number <= INCARNATION_MAX or len(incarnation.nonce) > NONCE_MAX:
+    if not 0 <= incarnation.number <= NUMBER_MAX or len(incarnation.nonce) > NONCE_MAX:
         raise WireError(
             f"incarnation: the number is 0 to 2^53, the nonce at most {NONCE_MAX} characters"
         )
@@ -153,8 +151,10 @@ class Beat:
     gone: bool = False
 
     def __post_init__(self) -> None:
-        """Refuse an incarnation that no agent has."""
+        """Refuse an incarnation that no agent has, and attempts that no ledger holds."""
         _check_incarnation(self.incarnation)
+        if any(not 0 <= held.attempt <= NUMBER_MAX for held in self.held):
+            raise WireError("held: an attempt is 0 to 2^53")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -205,6 +205,14 @@ class NodeState:
     """False while it hears no majority of nodes: nothing is accepted or decided there."""
     nodes_heard: int = 0
     """Nodes that give it signs of life, itself included; 0: it does not say."""
+
+    def __post_init__(self) -> None:
+        """Refuse numbers that no ledger holds."""
+        counts = [self.boot, self.serial, self.generation]
+        for seen in self.seen.values():
+            counts += [seen.boot, seen.serial]
+        if min(counts) < 0 or max(counts) > NUMBER_MAX:
+            raise WireError("boot, serial, generation and what was seen of others are 0 to 2^53")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,6 +5,7 @@ Method: junk topics and payloads through the inbox and on through a whole brain.
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import replace
 
@@ -189,6 +190,14 @@ def test_a_record_under_another_jobs_name_is_dropped() -> None:
     event = parse(ME, Message(topics.record("n2", "pump-7_j1"), record))
     assert isinstance(event, Dropped)
     assert "shown as pump-7_j1" in event.reason
+
+
+@pytest.mark.parametrize("change", [{"attempt": 2**53 + 1}, {"version": [2**64, 0]}, {"epoch": -1}])
+def test_a_record_with_numbers_that_no_ledger_holds_is_dropped(change: dict[str, object]) -> None:
+    record = json.dumps({"job": "pump-7_j1", **change}).encode()
+    event = parse(ME, Message(topics.record("n2", "pump-7_j1"), record))
+    assert isinstance(event, Dropped)
+    assert "0 to 2^53" in event.reason
 
 
 def test_every_message_a_node_acts_on_is_subscribed_to() -> None:

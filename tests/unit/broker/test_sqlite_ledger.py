@@ -18,7 +18,7 @@ import sqlite_utils
 from broker import ledger_file
 from broker.ledger import HISTORY_MAX, SqliteLedger, create_ledger, open_ledger
 from workrs.domain.errors import ConfigError, LedgerError
-from workrs.domain.ids import Epoch, JobId
+from workrs.domain.ids import EPOCH_MAX, NUMBER_MAX, Epoch, JobId
 from workrs.domain.job import Outcome, Verdict
 from workrs.domain.record import Record
 from workrs.ports.ledger import NoteHistory, RetireJob, SaveRecord
@@ -152,6 +152,32 @@ def tiny(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=512k", "tmpfs", place], check=True)
     yield place
     subprocess.run(["umount", "--lazy", place], check=True)
+
+
+def test_a_number_too_large_for_the_file_leaves_no_half_commit(path: Path) -> None:
+    ledger = open_ledger(path)
+    too_large = SaveRecord(record=Record(job=JobId("pump-7_j"), epoch=Epoch(2**64)))
+    with pytest.raises(LedgerError, match="too large"):
+        ledger.commit([record(1), too_large])
+    ledger.commit([record(2)])
+    assert [saved.record.job for saved in ledger.load()] == [JobId("pump-7_2")]
+    assert ledger.standing.serial == 1
+    ledger.close()
+
+
+def test_the_largest_numbers_that_are_taken_can_be_retired(path: Path) -> None:
+    job = JobId("pump-7_1")
+    end = Outcome(verdict=Verdict.FAILED, exit_code=-NUMBER_MAX)
+    done = Record(
+        job=job, epoch=EPOCH_MAX, attempt=NUMBER_MAX, decided=end, decided_digest=end.digest()
+    )
+    ledger = open_ledger(path)
+    ledger.commit([SaveRecord(record=done)])
+    ledger.commit([RetireJob(job=job)])
+    kept = ledger.retired(job)
+    assert kept is not None
+    assert (kept.short.exit_code, kept.attempt, kept.epoch) == (-NUMBER_MAX, NUMBER_MAX, EPOCH_MAX)
+    ledger.close()
 
 
 def tens(ledger: SqliteLedger, number: int) -> bool:

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from workrs.domain.errors import OutcomeError, SpecError
-from workrs.domain.ids import JobId
+from workrs.domain.ids import NUMBER_MAX, JobId
 from workrs.domain.job import (
     COMMAND_MAX,
     ENV_MAX,
@@ -169,6 +169,15 @@ def test_an_outcome_that_cannot_be_shown_cannot_exist() -> None:
     for broken in ("?", "A", "AA=", "ä"):
         with pytest.raises(OutcomeError, match="result_b64 is not valid base64"):
             Outcome(verdict=Verdict.SUCCEEDED, result_b64=broken)
+
+
+@pytest.mark.parametrize("number", [-NUMBER_MAX - 1, NUMBER_MAX + 1])
+def test_an_outcome_that_no_ledger_holds_cannot_exist(number: int) -> None:
+    Outcome(verdict=Verdict.FAILED, exit_code=NUMBER_MAX, result_bytes=NUMBER_MAX)
+    with pytest.raises(OutcomeError, match="exit_code is"):
+        Outcome(verdict=Verdict.FAILED, exit_code=number)
+    with pytest.raises(OutcomeError, match="result_bytes 0"):
+        Outcome(verdict=Verdict.FAILED, result_bytes=number)
 
 
 BASE = Outcome(verdict=Verdict.SUCCEEDED, exit_code=0, result="42", reason="r")

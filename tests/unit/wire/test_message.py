@@ -10,7 +10,7 @@ import json
 import pytest
 
 from workrs.domain.errors import WireError
-from workrs.domain.ids import ClientId, Digest, Epoch, JobId
+from workrs.domain.ids import NUMBER_MAX, ClientId, Digest, Epoch, JobId
 from workrs.domain.job import INLINE_MAX_BYTES, REASON_MAX, Outcome, Verdict
 from workrs.domain.record import Accepted, CheckpointRef, Holder, Incarnation, Record
 from workrs.ports.bus import PAYLOAD_MAX_BYTES
@@ -49,6 +49,29 @@ def test_an_incarnation_that_no_agent_has_is_refused(incarnation: str | None) ->
     body = f'{{"incarnation": {found}, "epoch": 1, "digest": "{DIGEST}"}}'
     with pytest.raises(WireError, match="incarnation"):
         codec.decode(message.Claim, body.encode())
+
+
+@pytest.mark.parametrize("attempt", [-1, NUMBER_MAX + 1])
+def test_an_attempt_that_no_ledger_holds_is_refused(attempt: int) -> None:
+    def beat(number: int) -> bytes:
+        held = f'[["pump-7_j1", 1, {number}]]'
+        return f'{{"incarnation": [1, "a"], "connection": 1, "held": {held}}}'.encode()
+
+    assert codec.decode(message.Beat, beat(NUMBER_MAX))
+    with pytest.raises(WireError, match="an attempt is 0 to"):
+        codec.decode(message.Beat, beat(attempt))
+
+
+@pytest.mark.parametrize("field", ["boot", "serial", "generation"])
+@pytest.mark.parametrize("number", [-1, NUMBER_MAX + 1])
+def test_a_state_with_numbers_that_no_ledger_holds_is_refused(field: str, number: int) -> None:
+    state = {"boot": 1, "nonce": "a", "nodes": ["n1"]}
+    assert codec.from_plain(message.NodeState, {**state, field: NUMBER_MAX})
+    with pytest.raises(WireError, match="0 to 2"):
+        codec.from_plain(message.NodeState, {**state, field: number})
+    seen = {"n2": [1, "b", number]}
+    with pytest.raises(WireError, match="0 to 2"):
+        codec.from_plain(message.NodeState, {**state, "seen": seen})
 
 
 def test_an_outcome_names_a_place_not_a_novel() -> None:

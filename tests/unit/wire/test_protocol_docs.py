@@ -286,7 +286,9 @@ def limit_rows() -> dict[str, str]:
         "what a job prints": size(STDOUT_BYTES_MAX),
         "what a log shows": size(message.LOG_MAX_BYTES),
         "a device's outbox": f"{JOBS_MAX:,} jobs",
-        "an epoch, an incarnation": f"2^{ids.EPOCH_MAX.bit_length() - 1}",
+        "an epoch, an incarnation, an attempt, an exit code": (
+            f"2^{ids.NUMBER_MAX.bit_length() - 1}"
+        ),
     }
 
 
@@ -294,7 +296,7 @@ def check_limits(page: Page) -> None:
     """Every limit of the table is a constant, and the other way round."""
     assert {what: limit for what, limit, _ in page.table("Limits", "what")} == limit_rows()
     assert f"sent again after {limits.RETRY_AFTER_S:g} s" in page.section("Limits")
-    assert message.INCARNATION_MAX == ids.EPOCH_MAX
+    assert ids.EPOCH_MAX == ids.NUMBER_MAX
 
 
 def check_exits(page: Page) -> None:
@@ -353,7 +355,7 @@ PLANTED: list[tuple[Check, str, str]] = [
     (check_timing, "| `margin_s` | 2 |", "| `margin_s` | 3 |"),
     (check_timing, "taken for silent | 3 |", "taken for silent | 4 |"),
     (check_limits, "| a job spec | 96 KiB |", "| a job spec | 64 KiB |"),
-    (check_limits, "| an epoch, an incarnation |", "| an epoch |"),
+    (check_limits, "| an epoch, an incarnation, an attempt, an exit code |", "| an epoch |"),
     (check_exits, "| 78 |", "| 77 |"),
 ]
 

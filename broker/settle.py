@@ -12,6 +12,9 @@ from broker.node import Node
 from workrs.domain import quorum, voter
 from workrs.domain.ids import Instant
 
+ASK_S = 10.0
+"""How often a vote is shown again on a job that no majority is known to have."""
+
 
 def settle(node: Node, entry: JobEntry, now: Instant) -> None:
     """Bring the job as far as its records allow."""
@@ -26,6 +29,21 @@ def settle(node: Node, entry: JobEntry, now: Instant) -> None:
     if not entry.is_open:
         _repeat(node, entry, now)
         retirement.consider(node, entry, now)
+    if entry.is_open and entry.record.digest is not None and not entry.check_stored(node.size):
+        _ask(node, entry, now)
+
+
+def _ask(node: Node, entry: JobEntry, now: Instant) -> None:
+    """Show the vote on a job again that no majority is known to have.
+
+    Peers that retired it meanwhile answer once, to whoever hears them then: an answer that was
+    said before their bridge was back is lost, and nothing else would bring another.
+    """
+    if now >= entry.published_at + ASK_S:
+        node.repeat(entry)
+        node.poke(entry.job, Instant(now + ASK_S))
+    else:
+        node.poke(entry.job, Instant(entry.published_at + ASK_S))
 
 
 def _decide(node: Node, entry: JobEntry, now: Instant) -> None:

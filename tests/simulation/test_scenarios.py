@@ -53,6 +53,23 @@ SCENARIOS = {
             FaultPlan(at_s=7.41, name="agent stopped", salt=8),
         ),
     ),
+    "a node that was away while its peers retired a job never learnt how it ended": Schedule(
+        seed=41157,
+        drift=False,
+        storm_s=12.2,
+        agents=(AgentPlan(name="a3"),),
+        devices=(DevicePlan(name="d1"),),
+        jobs=(
+            JobPlan(
+                name="j1", device="d1", at_s=0.84, work_s=1.15, attempts_max=2, retention_s=2.0
+            ),
+        ),
+        faults=(
+            FaultPlan(at_s=0.89, name="broker killed"),
+            FaultPlan(at_s=2.14, name="broker killed", salt=2),
+            FaultPlan(at_s=2.21, name="broker killed", salt=3),
+        ),
+    ),
 }
 
 

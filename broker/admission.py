@@ -79,6 +79,9 @@ class Admission:
     """The newest of each peer, of this start."""
     held_back: dict[object, Event] = field(default_factory=dict)
     held_back_requests: int = 0
+    held_back_bytes: int = 0
+    """Of submits among them."""
+    held_back_agents: int = 0
     donors: dict[ClientId, Instant | None] = field(default_factory=dict)
     """Whose ledgers are read, and when to ask again: None while reading or when read."""
     read: set[ClientId] = field(default_factory=set)

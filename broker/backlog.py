@@ -3,8 +3,9 @@
 1. Nothing that may lead to a vote is handled before; nothing that nobody repeats is lost.
 2. Of peers' records and specs and of heartbeats the newest each is kept. Messages of devices
    and operators are kept in order, up to HELD_BACK_MAX, because `mosquitto_pub` repeats
-   nothing; beyond that they are refused with a reason.
-3. Other requests of agents are dropped: agents repeat them.
+   nothing; beyond that, or HELD_BACK_MAX_BYTES, they are refused with a reason.
+3. Other requests of agents are dropped: agents repeat them. So are heartbeats of more than
+   AGENTS_MAX agents, and what stands under a name that is no node's of the cluster.
 """
 
 from collections.abc import Iterable
@@ -22,11 +23,14 @@ from broker.event import (
     PeerSpecSeen,
     SubmitHeard,
 )
+from broker.limits import AGENTS_MAX
 from broker.node import Node
 from workrs.wire import topics
 from workrs.wire.message import OrderReply
 
 HELD_BACK_MAX = 10_000
+HELD_BACK_MAX_BYTES = 64 << 20
+"""Of submits. Without it 10,000 of the largest messages would take 2.5 GiB."""
 
 
 def hold_back(node: Node, event: Event) -> bool:
@@ -52,8 +56,23 @@ def hold_back(node: Node, event: Event) -> bool:
             return True
         case _:
             return False
-    it.held_back.pop(key, None)
-    it.held_back[key] = event
+    if _has_room(node, event, key):
+        it.held_back.pop(key, None)
+        it.held_back[key] = event
+    else:
+        node.dropped += 1
+    return True
+
+
+def _has_room(node: Node, event: PeerRecordSeen | PeerSpecSeen | BeatHeard, key: object) -> bool:
+    """Return whether an event of which the newest is kept comes under a name that is."""
+    if not isinstance(event, BeatHeard):
+        return event.node in node.settings.nodes
+    it = node.admission
+    if key not in it.held_back:
+        if it.held_back_agents >= AGENTS_MAX:
+            return False
+        it.held_back_agents += 1
     return True
 
 
@@ -61,13 +80,18 @@ def _hold_back_request(node: Node, event: SubmitHeard | CancelHeard | OrderHeard
     it = node.admission
     if event in it.held_back:
         return
-    if it.held_back_requests < HELD_BACK_MAX:
-        it.held_back_requests += 1
+    count = it.held_back_requests + 1
+    size_bytes = it.held_back_bytes
+    if isinstance(event, SubmitHeard):
+        size_bytes += len(event.payload)
+    if count <= HELD_BACK_MAX and size_bytes <= HELD_BACK_MAX_BYTES:
+        it.held_back_requests, it.held_back_bytes = count, size_bytes
         it.held_back[event] = event
         return
     reason = (
-        f"this node does not vote yet ({admission.health(node)}) and keeps {HELD_BACK_MAX} "
-        "requests already: send it to another node, or again later"
+        f"this node does not vote yet ({admission.health(node)}) and keeps "
+        f"{it.held_back_requests} requests with {it.held_back_bytes >> 20} MiB already: send it "
+        "to another node, or again later"
     )
     match event:
         case OrderHeard(operator=operator, order_id=order_id, via=""):
@@ -88,6 +112,6 @@ def release(node: Node) -> Iterable[Event]:
         return []
     held = list(it.held_back.values())
     it.held_back.clear()
-    it.held_back_requests = 0
+    it.held_back_requests = it.held_back_bytes = it.held_back_agents = 0
     beats = [event for event in held if isinstance(event, BeatHeard)]
     return beats + [event for event in held if not isinstance(event, BeatHeard)]

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 
 from broker import backlog
 from broker.admission import LISTEN_S, TELL_S, Phase
-from broker.event import PeerStateSeen
+from broker.event import PeerRecordSeen, PeerSpecSeen, PeerStateSeen
 from tests.unit.broker.cluster import Agent, Cluster
 from workrs.domain.ids import ClientId
+from workrs.domain.record import Record
 from workrs.domain.rollback import Seen
 from workrs.testing.ledger import MemoryDisk
 from workrs.wire import topics
@@ -109,6 +110,28 @@ def test_of_too_many_requests_the_last_are_refused(monkeypatch: pytest.MonkeyPat
     assert not reply.ok
     assert "does not vote yet" in reply.text
     assert not cluster.down_states("pump-7", "j2")
+
+
+def test_what_is_held_back_is_bounded_by_bytes_and_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(backlog, "HELD_BACK_MAX_BYTES", 50_000)
+    monkeypatch.setattr(backlog, "AGENTS_MAX", 2)
+    cluster = Cluster(3)
+    cluster.stop("n1", "n2", "n3")
+    cluster.start("n1")
+    job = cluster.submit("n1", "j1", input="x" * 30_000)
+    cluster.submit("n1", "j2", input="x" * 30_000)
+    assert cluster.down_states("pump-7", "j1") == []
+    assert cluster.down_states("pump-7", "j2") == ["rejected"]
+    for name in ("a1", "a2", "a3", "a1"):
+        Agent(cluster, name=name).beat()
+    stranger = ClientId("elsewhere")
+    cluster.feed("n1", PeerRecordSeen(stranger, Record(job=job)), PeerSpecSeen(stranger, job, b""))
+    assert len(cluster.nodes["n1"].admission.held_back) == 3
+    assert cluster.nodes["n1"].dropped >= 4
+    cluster.start("n2", "n3")
+    assert set(cluster.nodes["n1"].agents.entries) == {"a1", "a2"}
+    assert cluster.record("n2", job).digest is not None
+    assert cluster.nodes["n1"].admission.held_back_bytes == 0
 
 
 def test_a_lease_is_kept_by_the_heartbeat_heard_while_waiting() -> None:

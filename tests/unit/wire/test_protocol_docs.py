@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from broker import inbox, limits
-from broker.backlog import HELD_BACK_MAX
+from broker.backlog import HELD_BACK_MAX, HELD_BACK_MAX_BYTES
 from broker.blob_directory import BlobLimits
 from broker.housekeeping import FORGET_AFTER_S
 from broker.mosquitto import MEMORY_MAX_BYTES
@@ -279,7 +279,9 @@ def limit_rows() -> dict[str, str]:
         "what waits in the broker": size(MEMORY_MAX_BYTES),
         "what waits for a slow reader on the bus": size(LAGGING_MAX_BYTES),
         "open jobs of a node; their specs": f"{limits.OPEN_MAX:,}; {size(limits.OPEN_MAX_BYTES)}",
-        "requests kept by a node that does not vote yet": f"{HELD_BACK_MAX:,}",
+        "requests kept by a node that does not vote yet": (
+            f"{HELD_BACK_MAX:,}; {size(HELD_BACK_MAX_BYTES)}"
+        ),
         "ids of retired jobs": f"{FORGET_AFTER_S / 86400:g} days",
         "a job's `/job`; its names there": f"{size(JOB_DISK_BYTES)}; {INODES_MAX:,}",
         "processes of a job": str(PIDS_MAX),

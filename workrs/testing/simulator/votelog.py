@@ -4,8 +4,9 @@ It counts majorities over disks itself and uses none of the rules under test.
 
 S2 at most one outcome of a job is ever decided, and only one that a majority accepted at one
 epoch and generation; once it is, nothing else is accepted at any higher epoch.
-S3 epochs only grow; an epoch is granted once by a node; one holder has
-a majority of it. S4 what is of a lower epoch than a node has granted changes nothing there.
+S3 epochs only grow; an epoch is granted once by a node; one holder has a majority of it; a node
+that lost its votes on a job that others know never votes on it again. S4 what is of a lower
+epoch than a node has granted changes nothing there.
 """
 
 from dataclasses import dataclass, field
@@ -42,6 +43,8 @@ class VoteLog:
     """Epoch at which a majority was first seen to have accepted the outcome."""
     checkpoints: dict[JobId, dict[CheckpointRef, set[ClientId]]] = field(default_factory=dict)
     last_winner: dict[JobId, Holder] = field(default_factory=dict)
+    forgotten: set[tuple[ClientId, JobId]] = field(default_factory=set)
+    """Votes that went with a disk, on jobs that other nodes know."""
     attempts: dict[tuple[ClientId, JobId], int] = field(default_factory=dict)
     """The highest that a node ever had on a disk, a lost one included."""
     takeovers: int = 0
@@ -53,7 +56,10 @@ class VoteLog:
 
     def lose_disk(self, node: ClientId) -> None:
         """Take that all of a node's votes are gone."""
+        known = {job for name, job in self.votes if name != node}
         for key in [key for key in self.votes if key[0] == node]:
+            if self.votes[key].epoch and key[1] in known:
+                self.forgotten.add(key)
             del self.votes[key]
 
     def save(self, node: ClientId, new: Record) -> None:
@@ -83,6 +89,8 @@ class VoteLog:
     def _grant(self, node: ClientId, new: Record) -> None:
         if new.holder is None or new.epoch == 0:
             return
+        if (node, new.job) in self.forgotten:
+            broken("S3", f"{new.job}: {node} votes again, though it forgot what it voted")
         ballot = (new.job, new.generation, int(new.epoch))
         granted = self.grants.setdefault(ballot, {})
         before = granted.setdefault(node, new.holder)
@@ -98,7 +106,10 @@ class VoteLog:
             if won.holder != holder:
                 broken("S3", f"{ballot}: {won.holder.client} and {holder.client} both hold it")
             return
+        is_late = any(b[0] == ballot[0] and b[2] > ballot[2] for b in self.wins)
         self.wins[ballot] = Win(holder, self._newest(ballot[0]))
+        if is_late:
+            return  # a grant that nobody waits for any more: a higher epoch was won before
         former = self.last_winner.get(ballot[0])
         self.last_winner[ballot[0]] = holder
         if former is not None and former != holder:

@@ -8,11 +8,9 @@ from random import Random
 from unittest.mock import patch
 
 from broker.effect import Effects
-from workrs.domain import rollback, voter
-from workrs.domain.ids import Instant
+from workrs.domain import rollback
 from workrs.domain.record import Incarnation
 from workrs.domain.rollback import Seen
-from workrs.domain.voter import ClaimRequest, Vote
 from workrs.testing.canaries.canary import Canary
 from workrs.testing.canaries.worlds import any_schedule, short, world
 from workrs.testing.ledger import MemoryDisk
@@ -23,7 +21,6 @@ from workrs.testing.simulator.oracle import Oracle
 from workrs.testing.simulator.world import World
 
 _commit = Daemon._commit  # noqa: SLF001 (a canary is what the rule is not, wherever it stands)
-_claim = voter.claim
 
 
 def publish_then_commit(daemon: Daemon, effects: Effects) -> None:
@@ -43,15 +40,6 @@ def never_older(own: Incarnation, start: int, serial: int, seen: Seen) -> bool:
     assert own
     assert seen is not None
     return start + serial < 0
-
-
-def claim_unabashed(
-    vote: Vote, request: ClaimRequest, *, now: Instant, ttl_s: float
-) -> Vote | None:
-    """Grant though one has forgotten what one granted before."""
-    return _claim(
-        replace(vote, record=replace(vote.record, abstains=False)), request, now=now, ttl_s=ttl_s
-    )
 
 
 def _come_back_plainly() -> AbstractContextManager[object]:
@@ -112,13 +100,6 @@ OF_DISKS = (
         without="a node whose disk was lost comes back on an empty one and votes",
         breaks=("S1", "S2", "S3"),
         leave_out=_come_back_plainly,
-        plan=world("disk lost", "minority cut off", nodes=3, jobs=short, on="outcome"),
-    ),
-    Canary(
-        rule="abstention of a re-admitted node",
-        without="it votes on the jobs that the others knew",
-        breaks=("S2", "S3"),
-        leave_out=lambda: patch.object(voter, "claim", claim_unabashed),
         plan=world("disk lost", "minority cut off", nodes=3, jobs=short, on="outcome"),
     ),
     Canary(

@@ -18,7 +18,7 @@ from workrs.domain.quorum import Tally
 from workrs.domain.record import Accepted, CheckpointRef, Holder, Record
 from workrs.domain.voter import ClaimRequest, Vote
 from workrs.testing.canaries.canary import Canary
-from workrs.testing.canaries.worlds import contested, short, world
+from workrs.testing.canaries.worlds import APART, contested, pair, short, world
 
 _RULES = {name: getattr(voter, name) for name in ("claim", "outcome", "checkpoint")}
 _LOSSES = ("link cut", "agent cut off", "agent stopped", "slow network", "minority cut off")
@@ -148,7 +148,9 @@ OF_VOTES = (
         without="the next holder proposes its own",
         breaks=("S2",),
         leave_out=lambda: patch.object(quorum, "must_adopt", adopt_nothing),
-        plan=world("minority cut off", "agent killed", nodes=3, jobs=short, on="outcome"),
+        plan=world(
+            "minority cut off", nodes=3, jobs=short, agents=pair, on="outcome", faults_at_s=APART
+        ),
     ),
     Canary(
         rule="one value per epoch",

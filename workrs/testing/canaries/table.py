@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from workrs.testing.canaries import CANARIES
 from workrs.testing.canaries.canary import Canary, Death
 
 DOCUMENT = Path(__file__).parents[3] / "docs" / "canaries.md"
@@ -33,18 +34,29 @@ class Finding:
 
 
 def write(text: str, found: Mapping[Canary, Finding]) -> str:
-    """Return the document with its table replaced."""
+    """Return the document with new rows for what was *found*, and the former ones for the rest."""
     head, rest = text.split(_BEGIN)
+    former, rest = rest.split(_END)
+    rows = {match["rule"]: match.string for match in map(_ROW.match, former.splitlines()) if match}
+    rows |= {canary.rule: _row(canary, finding) for canary, finding in found.items()}
     lines = [
         "| rule | without it | invariant that broke | first seed | schedules: median, most |",
         "|---|---|---|---|---|",
-        *(
-            f"| {canary.rule} | {canary.without} | {finding.first.violation.partition(':')[0]} "
-            f"| {finding.first.seed} | {finding.median:g}, {finding.most} |"
-            for canary, finding in found.items()
-        ),
+        *(rows[canary.rule] for canary in CANARIES if canary.rule in rows),
     ]
-    return head + _BEGIN + "\n".join(lines) + "\n" + _END + rest.split(_END)[1]
+    return head + _BEGIN + "\n".join(lines) + "\n" + _END + rest
+
+
+def _row(canary: Canary, finding: Finding) -> str:
+    invariant = finding.first.violation.partition(":")[0]
+    cells = (
+        canary.rule,
+        canary.without,
+        invariant,
+        str(finding.first.seed),
+        f"{finding.median:g}, {finding.most}",
+    )
+    return f"| {' | '.join(cells)} |"
 
 
 def read(text: str) -> dict[str, int]:

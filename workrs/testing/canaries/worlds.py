@@ -12,6 +12,9 @@ from workrs.testing.simulator.schedule import AgentPlan, FaultPlan, JobPlan
 
 Planner = Callable[[int], Schedule]
 
+APART = (1.0, 5.0, 9.0, 13.0)
+"""Times of faults that leave one another alone."""
+
 
 def any_schedule(seed: int) -> Schedule:
     """Return the simulator's own schedule of *seed*."""
@@ -41,8 +44,6 @@ def world(
 
     def make(seed: int) -> Schedule:
         made = replace(plan(seed, nodes=nodes, only=faults), ttl_s=ttl_s)
-        if on:
-            made = replace(made, faults=tuple(replace(fault, on=on) for fault in made.faults))
         if jobs is not None:
             made = replace(made, jobs=tuple(jobs(job) for job in made.jobs))
         if agents is not None:
@@ -57,6 +58,8 @@ def world(
                     for salt, (at_s, kind) in enumerate(zip(faults_at_s, kinds, strict=False))
                 ),
             )
+        if on:
+            made = replace(made, faults=tuple(replace(fault, on=on) for fault in made.faults))
         return made
 
     return make
@@ -77,6 +80,11 @@ def early_and_long(job: JobPlan) -> JobPlan:
 def short(job: JobPlan) -> JobPlan:
     """Make it one that ends at once: outcomes are proposed all the time."""
     return replace(job, work_s=0.2, exits=(0,), resumes=False, is_large=False)
+
+
+def short_and_fast(job: JobPlan) -> JobPlan:
+    """Make it one that ends at once, and of which two programs may run for a moment."""
+    return replace(short(job), strict=False)
 
 
 def failing(job: JobPlan) -> JobPlan:

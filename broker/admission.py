@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from broker.effect import Publish
 from workrs.domain import rollback
-from workrs.domain.ids import EPOCH_MAX, ClientId, Instant
+from workrs.domain.ids import NUMBER_MAX, ClientId, Instant
 from workrs.domain.quorum import majority
 from workrs.ports.ledger import Change, Rejoin, SaveSeen, SaveStanding, Standing
 from workrs.wire import topics
@@ -228,7 +228,7 @@ def raise_generation(node: Node, generation: int) -> None:
     In one commit, and shown only after it: a peer's record of the generation before is from
     before the raise, whoever still shows it.
     """
-    if not node.generation < generation <= EPOCH_MAX:
+    if not node.generation < generation <= NUMBER_MAX:
         return
     raise_standing(node, replace(node.admission.standing, generation=generation))
     for entry in node.entries.values():

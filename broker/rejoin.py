@@ -23,7 +23,7 @@ from broker import admission, front, intake, retirement
 from broker.admission import Phase
 from broker.effect import Publish, ReadPeerLedger
 from workrs.domain.errors import WireError
-from workrs.domain.ids import Instant
+from workrs.domain.ids import NUMBER_MAX, Instant
 from workrs.domain.job import digest_of
 from workrs.domain.quorum import majority
 from workrs.domain.record import Incarnation
@@ -80,6 +80,9 @@ def _gather(node: Node, now: Instant) -> None:
     if len(able) < majority(node.size) or not (waited or len(able) == node.size - 1):
         return
     it = node.admission
+    generation = 1 + max(node.generation, *(state.generation for state in it.states.values()))
+    if generation > NUMBER_MAX:
+        return  # Somebody lied. Without a raise nothing of the way back is safe.
     own = node.settings.incarnation
     seen = [state.seen[node.name] for state in it.states.values() if node.name in state.seen]
     # Though nobody here saw more: one that is away may have, and shows it when it is back.
@@ -90,9 +93,7 @@ def _gather(node: Node, now: Instant) -> None:
     # What was seen of the lost disk is nothing that this one should have had at its start.
     it.serial_at_start = serial
     it.standing = standing
-    admission.raise_generation(
-        node, 1 + max(node.generation, *(state.generation for state in it.states.values()))
-    )
+    admission.raise_generation(node, generation)
     it.donors = dict.fromkeys(sorted(able), now)
     it.read = set()
     node.note("rejoin_begun", None, generation=node.generation, boot=number, of=", ".join(able))

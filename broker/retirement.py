@@ -162,4 +162,5 @@ def _make_room(node: Node, now: Instant) -> None:
         entry = node.entries[job]
         entry.is_over = True
         consider(node, entry, now)
-    node.fact("retired_early", jobs=before - len(node.decided), left=len(node.decided))
+    if jobs := before - len(node.decided):
+        node.fact("retired_early", jobs=jobs, left=len(node.decided))

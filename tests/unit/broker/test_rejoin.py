@@ -7,12 +7,15 @@ before it is on disk and that no job has two outcomes.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from broker.admission import TELL_S, Phase
+from broker.event import PeerStateSeen
 from tests.unit.broker.cluster import TIMING, Agent, Cluster
 from workrs.domain import quorum
-from workrs.domain.ids import ClientId, Epoch, JobId
+from workrs.domain.ids import NUMBER_MAX, ClientId, Epoch, JobId
 from workrs.domain.job import Outcome, Verdict
 from workrs.domain.record import Record
 from workrs.ports.ledger import Rejoin
@@ -280,6 +283,17 @@ def test_what_a_node_that_was_away_saw_of_the_lost_disk_does_not_stop_it() -> No
     cluster.tick(2)
     assert not cluster.halted
     assert cluster.nodes["n5"].admission.seen[ClientId("n1")] > former
+
+
+def test_without_a_higher_generation_there_is_no_way_back() -> None:
+    cluster, _, _ = with_job()
+    cluster.lose_disk("n1")
+    forged = replace(cluster.nodes["n3"].state(), generation=NUMBER_MAX)
+    cluster.feed("n2", PeerStateSeen(ClientId("n3"), forged))
+    assert cluster.nodes["n3"].generation == NUMBER_MAX
+    cluster.start("n1")
+    cluster.tick(3 * TTL_S)
+    assert phase(cluster, "n1") is Phase.GATHERING
 
 
 def test_two_of_five_come_back_at_once() -> None:

@@ -1,6 +1,6 @@
 # Programs that come from the system's packages: Mosquitto and its command-line clients,
-# Docker Engine, runc, BusyBox; for the tests alone the model checker Spin, a C
-# compiler, and nftables, which cuts networks in the fault matrix.
+# Docker Engine, runc, BusyBox; for the fault matrix nftables, which cuts networks; for
+# the tests alone the model checker Spin and a C compiler.
 
 # The service programs are in sbin, which a plain user's PATH may leave out.
 PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
@@ -33,8 +33,13 @@ step_test_packages() {
     packages=
     if has spin; then ok "spin"; else packages="$packages spin"; fi
     if has gcc && [ -e /usr/include/stdio.h ]; then ok "gcc"; else packages="$packages gcc libc6-dev"; fi
+    install_packages "$packages" "" "tests: the model check (tests/model)"
+}
+
+step_fault_packages() {
+    packages=
     if has nft && has ip; then ok "nft, ip"; else packages="$packages nftables iproute2"; fi
-    install_packages "$packages" "nftables" "tests: the model check (tests/model) and network faults"
+    install_packages "$packages" "nftables" "network faults"
 }
 
 # install_packages PACKAGES SERVICES CONSEQUENCE: nothing if PACKAGES is empty.

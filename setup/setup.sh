@@ -7,7 +7,8 @@
 #    stopped, enabled or configured, no package of the system is replaced.
 # 3. Every step can be repeated, and takes up again where a killed one stopped.
 #
-# `setup.sh test` installs what only the tests need, too.
+# `setup.sh faults` installs what only the fault matrix needs, too; `setup.sh test` that
+# and what only the tests need.
 set -eu
 
 root=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd)
@@ -31,6 +32,7 @@ if command -v flock >/dev/null 2>&1; then
 fi
 
 step_packages
+case ${1-} in faults | test) step_fault_packages ;; esac
 [ "${1-}" != test ] || step_test_packages
 step_python
 step_criu

@@ -24,7 +24,7 @@ TEST = "test_a_fault_costs_no_promise"
 def _param(row: Row) -> object:
     marks = [getattr(pytest.mark, name) for name in (ENGINE, CRIU) if row.needs & {name}]
     if what := lacking(row):
-        marks.append(pytest.mark.skip(reason=f"this machine has no {what}"))
+        marks.append(pytest.mark.skip(reason=what))
     return pytest.param(row.name, marks=marks, id=row.name)
 
 

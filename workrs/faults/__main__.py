@@ -1,6 +1,7 @@
 """`./run faults`: the fault matrix, from the command line."""
 
 import argparse
+import os
 import random
 import sys
 import time
@@ -28,6 +29,8 @@ def main(words: Sequence[str] | None = None) -> int:
             for row in rows:
                 print(f"{row.name:24} {row.repeat:4}x  {row.title}: {row.passes_when}")
             return 0
+        if os.geteuid() != 0:
+            raise ConfigError("it needs root, for namespaces, mounts and control groups")
         return play(rows, asked)
     except WorkrsError as error:
         print(f"faults: {error}", file=sys.stderr)
@@ -91,7 +94,7 @@ def play(rows: Sequence[Row], asked: argparse.Namespace) -> int:
     lacks = {row.name: what for row in rows if (what := lacking(row))}
     wanted = turns([row for row in rows if row.name not in lacks], asked)
     for name, what in lacks.items():
-        print(f"skipped {name}: this machine has no {what}")
+        print(f"skipped {name}: {what}")
     counted = sum(turn.times for turn in wanted if not turn.minutes)
     for_minutes = "".join(f", {t.row.name} for {t.minutes:g} minutes" for t in wanted if t.minutes)
     print(f"seed {seed}, {counted} injections{for_minutes}")
@@ -103,7 +106,9 @@ def play(rows: Sequence[Row], asked: argparse.Namespace) -> int:
             played.append(one)
             _tell(one, time.monotonic() - began_s)
     finally:
-        place = write_report(asked.report, [turn.row for turn in wanted], played, seed=seed)
+        place = write_report(
+            asked.report, [turn.row for turn in wanted], played, seed=seed, skipped=lacks
+        )
         failed = sum(1 for one in played if not one.passed)
         broken = [
             f"{turn.row.name}: {text}"

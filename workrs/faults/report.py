@@ -4,7 +4,7 @@ import json
 import os
 import platform
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from math import ceil
 from pathlib import Path
@@ -73,17 +73,38 @@ def figures(played: Sequence[Played]) -> dict[str, Summary]:
 
 
 def beyond(row: Row, played: Sequence[Played]) -> list[str]:
-    """Return the bounds of a row that its figures break over all injections."""
+    """Return the bounds of a row that its figures break over all injections.
+
+    What a bound is for may not come about in each injection, but has to in a whole turn of
+    the row: a bound on nothing would always hold.
+    """
     found = figures(played)
-    return [
+    late = [
         f"{name}: p99 is {found[name].p99:.2f} s, allowed are {most:g} s"
         for name, most in row.bounds.items()
         if name in found and found[name].p99 > most
     ]
+    blind = [name for name in row.bounds if name not in found and len(played) >= row.repeat]
+    return [*late, *(f"{name}: was not measured in {len(played)} injections" for name in blind)]
 
 
-def write_report(folder: Path, rows: Sequence[Row], played: Sequence[Played], *, seed: int) -> Path:
-    """Write report.md, figures.json and a picture of each injection into *folder*."""
+def write_report(
+    folder: Path,
+    rows: Sequence[Row],
+    played: Sequence[Played],
+    *,
+    seed: int,
+    skipped: Mapping[str, str] | None = None,
+) -> Path:
+    """Write report.md, figures.json and a picture of each injection into *folder*.
+
+    Args:
+        folder: made if it is not there.
+        rows: in their order in the report.
+        played: what became of their injections.
+        seed: that repeats victims and times.
+        skipped: rows that this machine cannot play, and why.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     pictures = folder / "pictures"
     shutil.rmtree(pictures, ignore_errors=True)
@@ -92,7 +113,7 @@ def write_report(folder: Path, rows: Sequence[Row], played: Sequence[Played], *,
         if one.picture is not None:
             (pictures / _picture(one)).write_text(draw(one.picture))
     place = folder / "report.md"
-    place.write_text("\n".join(_page(rows, played, seed)) + "\n")
+    place.write_text("\n".join(_page(rows, played, seed, skipped or {})) + "\n")
     (folder / "figures.json").write_text(json.dumps(_figures_json(rows, played, seed), indent=1))
     return place
 
@@ -101,7 +122,9 @@ def _picture(one: Played) -> str:
     return f"{one.row}-{one.number}.svg"
 
 
-def _page(rows: Sequence[Row], played: Sequence[Played], seed: int) -> Iterator[str]:
+def _page(
+    rows: Sequence[Row], played: Sequence[Played], seed: int, skipped: Mapping[str, str]
+) -> Iterator[str]:
     injections = [one for one in played if one.row != SITE]
     failed = sum(1 for one in played if not one.passed)
     yield "# Fault matrix\n"
@@ -110,6 +133,10 @@ def _page(rows: Sequence[Row], played: Sequence[Played], seed: int) -> Iterator[
         f"Seed {seed}, Linux {platform.release()}, Python {platform.python_version()}, "
         f"{os.cpu_count()} CPUs.\n"
     )
+    if skipped:
+        yield "**Not played on this machine:**\n"
+        yield from (f"- `{name}`: {why}" for name, why in skipped.items())
+        yield ""
     yield _MEANING
     yield from table(rows, played)
     yield from _failures(played)

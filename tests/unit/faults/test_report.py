@@ -48,6 +48,17 @@ def test_a_bound_is_held_against_the_99th_percentile_of_all_injections() -> None
     assert len(beyond(row(lease=2.0), played)) == 1
 
 
+def test_a_bound_on_what_was_never_measured_does_not_hold() -> None:
+    whole_turn = [injected(number + 1, 1.0) for number in range(row().repeat)]
+    assert beyond(row(dead=1.0), whole_turn[1:]) == []
+    assert beyond(row(dead=1.0), whole_turn) == ["dead: was not measured in 10 injections"]
+
+
+def test_a_report_names_what_this_machine_could_not_play(tmp_path: Path) -> None:
+    place = write_report(tmp_path, [row()], [injected(1, 1.0)], seed=7, skipped={"split": "no ip"})
+    assert "- `split`: no ip" in place.read_text()
+
+
 def test_a_rate_is_claimed_only_without_failures() -> None:
     passed = [injected(n, 1.0) for n in range(10)]
     assert "| 10 | 0 | 0.3 |" in "\n".join(table([row()], passed))

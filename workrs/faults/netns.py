@@ -54,12 +54,20 @@ class Namespace:
         """Run a program in it with *given* as its input; return what it printed.
 
         Raises:
-            NetworkFaultError: It failed; the text is its own.
+            NetworkFaultError: It failed, or took too long; the text is its own.
         """
         command = [*self.prefix, _program(words[0]), *words[1:]]
-        done = subprocess.run(
-            command, input=given, capture_output=True, text=True, timeout=_COMMAND_S, check=False
-        )
+        try:
+            done = subprocess.run(
+                command,
+                input=given,
+                capture_output=True,
+                text=True,
+                timeout=_COMMAND_S,
+                check=False,
+            )
+        except subprocess.TimeoutExpired as error:
+            raise NetworkFaultError(f"{' '.join(words)}: took {error.timeout:g} s") from error
         if done.returncode != 0:
             raise NetworkFaultError(f"{' '.join(words)}: {done.stderr.strip()}")
         return done.stdout

@@ -10,6 +10,7 @@ from pathlib import Path
 from workrs.cli.cluster import AgentPlan, ClusterPlan, LocalCluster, local_cluster
 from workrs.cli.leftover import unmount_below
 from workrs.cli.stage import Stage, stage
+from workrs.domain.errors import ConfigError
 from workrs.faults import beads
 from workrs.faults.diary import Diary, local_day_s
 from workrs.faults.evidence import ContainerEyes
@@ -160,7 +161,10 @@ def _small_disk(folder: Path) -> Iterator[None]:
     """Mount a small file system of its own at *folder*; it needs root."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     size = f"size={SMALL_DISK_MB}m,mode=700"
-    subprocess.run(["mount", "-t", "tmpfs", "-o", size, "workrs", str(folder)], check=True)
+    mount = ["mount", "-t", "tmpfs", "-o", size, "workrs", str(folder)]
+    done = subprocess.run(mount, check=False, capture_output=True, text=True)
+    if done.returncode != 0:
+        raise ConfigError(f"no small disk for {folder.name}: {done.stderr.strip()}")
     try:
         yield
     finally:

@@ -4,6 +4,7 @@ import gzip
 import math
 import os
 import shutil
+import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, suppress
@@ -11,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-from workrs.cli.leftover import wait_clean
+from workrs.cli.leftover import unmount_below, wait_clean
 from workrs.domain.errors import WorkrsError
 from workrs.faults.judge import Judge
 from workrs.faults.opening import open_site
@@ -102,7 +103,9 @@ class Player:
         """Play from *left*, taking off what was played, until it is empty or the site broken."""
         self._sites += 1
         name = f"site-{self._sites}"
-        root = self.root / name
+        # Jobs write their testimony from folders of their own, and mounts have whole names.
+        root = (self.root / name).resolve()
+        unmount_below(root)  # what a run that was killed left there
         shutil.rmtree(root, ignore_errors=True)
         with ExitStack() as stack:
             opened = open_site(plan, root, seed=self.seed + self._sites, say=self.say)
@@ -148,7 +151,7 @@ def _inject(site: Site, judge: Judge, row: Row, number: int) -> tuple[Played, bo
     except RowError as error:
         faults.append(error.why)
         injection = error.injection
-    except (WorkrsError, OSError) as error:
+    except (WorkrsError, OSError, subprocess.SubprocessError) as error:
         faults.append(f"the injection broke off: {error}")
     if faults:
         mend(site)

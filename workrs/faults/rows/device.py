@@ -2,8 +2,6 @@
 
 import itertools
 import json
-import os
-import signal
 import subprocess
 import sys
 from typing import Final
@@ -72,7 +70,7 @@ def repeat_submit(site: Site) -> Injection:
         for turn in range(REPEATS):
             if kills and turn in (6, 12):
                 victim = site.nodes[(number + turn) % len(site.nodes)]
-                os.kill(site.broker_pid(victim), signal.SIGKILL)
+                site.kill_broker(victim)
                 notes.mark(f"broker {victim}", "fault", "SIGKILL")
             senders.append(_publish(site, site.nodes[turn % len(site.nodes)], name, job, spec))
             site.pause(site.rng.uniform(0.0, 0.05))

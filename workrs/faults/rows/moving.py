@@ -4,8 +4,6 @@ A node that dies closes its sockets, so its clients learn at once. One whose hos
 or that stands still, says nothing, and has to be found out by its silence.
 """
 
-import os
-import signal
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Final
@@ -104,7 +102,7 @@ def _killed(site: Site, node: str) -> Iterator[None]:
 
 @contextmanager
 def _broker_killed(site: Site, node: str) -> Iterator[None]:
-    os.kill(site.broker_pid(node), signal.SIGKILL)
+    site.kill_broker(node)
     yield
 
 
@@ -117,12 +115,11 @@ def _cut_off(site: Site, node: str) -> Iterator[None]:
 
 @contextmanager
 def _broker_stopped(site: Site, node: str) -> Iterator[None]:
-    broker = site.broker_pid(node)
-    os.kill(broker, signal.SIGSTOP)
+    site.stop_broker(node)
     try:
         yield
     finally:
-        os.kill(broker, signal.SIGCONT)
+        site.resume_broker(node)
 
 
 def _stopped_node(site: Site) -> Injection:

@@ -4,7 +4,6 @@
 2. The schema itself refuses what no vote may do: an epoch that goes back, a decision that
    changes, an undecided job that is dropped, a retired job that comes back. So neither a
    bug nor a hand at the database can do it unnoticed.
-
 3. A file of an older format is brought to the present one in place, in one transaction.
 
 Not promised: that the file itself knows it was replaced by an older copy. Its peers do, see
@@ -47,7 +46,7 @@ CREATE TABLE specs (
 
 CREATE TABLE records (
     job TEXT PRIMARY KEY,
-    state TEXT NOT NULL, -- queued, running, cancelling, or the verdict; for queries
+    state TEXT NOT NULL, -- queued, running, cancelling, abstaining, or the verdict; for queries
     epoch INTEGER NOT NULL,
     holder TEXT,
     decided TEXT, -- digest of the decided outcome

@@ -213,7 +213,7 @@ def _take_spec(node: Node, entry: JobEntry, donor: ClientId, payload: bytes) -> 
     try:
         entry.stored = front.read_stored(entry.job, payload)
     except WireError as error:
-        node.fact("peer_spec_dropped", job=entry.job, node=donor, reason=str(error))
+        node.fact_limited("peer_spec_dropped", job=entry.job, node=donor, reason=str(error))
         return
     # The others leave the showing to the node that took the job in, and that may be this one.
     entry.origin = node.name

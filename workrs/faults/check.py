@@ -3,7 +3,8 @@
 The checker reads the trace's lines as they are written; it shares no state with rows, load
 or recorder, so a finished trace gives the same verdict.
 
-Not checked here: S8 (tenants) has tests of its own, S10 is measured by soaks.
+Not checked here: S8 (tenants) needs users and ACLs, which are not built; S10 is measured by
+soaks, L3 by how soon rows see a lease held by another agent.
 """
 
 import json

@@ -128,7 +128,7 @@ def majority_away(site: Site) -> Injection:
             notes.mark(node, "fault", "killed")
             site.kill(node)
         gone_s = site.trace.now_s
-        away_s = drawn_s(site, 5.0, 30.0)
+        away_s = drawn_s(site, 5.0, 60.0)
         site.pause(away_s)
         back_s = site.trace.now_s
         for node in gone:
@@ -223,7 +223,7 @@ ROWS: Sequence[Row] = (
     ),
     Row(
         name="majority-away",
-        title="majority of nodes away 5-30 s",
+        title="majority of nodes away 5-60 s",
         passes_when="nothing decided meanwhile; programs frozen, then thawed, no work lost",
         inject=majority_away,
         plan=_PLAN,

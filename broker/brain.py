@@ -47,7 +47,7 @@ from broker.event import (
 )
 from broker.limits import TIDY_BEATS, VIEW_EXPIRY_S
 from broker.node import PEER_BEAT_S, Node
-from broker.settle import settle
+from broker.settle import ask, settle
 from workrs.domain import voter
 from workrs.domain.ids import Instant, JobId
 from workrs.domain.job import digest_of
@@ -259,6 +259,7 @@ def _tick(node: Node, now: Instant) -> None:
     if node.admission.votes:
         beats.check_silent(node, now)
         retirement.on_beat(node, now)
+        ask(node, now)
     if node.beat % TIDY_BEATS == 0:
         beats.forget_gone(node, now)
         dispatcher.tidy(node)

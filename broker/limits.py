@@ -39,6 +39,8 @@ TIDY_BEATS: Final = 60
 """Beats between two looks for agents to forget and for such jobs."""
 SWEEPS_PER_BEAT: Final = 100
 """Retired jobs whose topics are emptied once more in one beat."""
+ASKS_PER_BEAT: Final = 100
+"""Jobs without a known majority whose votes are looked at in one beat, to be shown again."""
 NOTICES_PER_BEAT: Final = 100
 """Devices told in one beat that their node hears no majority, or hears one again."""
 HISTORY_TEXT_MAX: Final = 200

@@ -88,6 +88,8 @@ class Node:
     decided_bytes: int = 0
     open_bytes: int = 0
     """What the specs of open jobs take at a broker."""
+    unsure: dict[JobId, None] = field(default_factory=dict)
+    """Open jobs that no majority is known to have, the one looked at longest ago first."""
     minority: Minority = field(default_factory=Minority)
     lines: LineLimit = field(default_factory=LineLimit)
     effects: Effects = field(default_factory=Effects)
@@ -169,6 +171,7 @@ class Node:
         self.effects.changes.append(RetireJob(job=entry.job))
         self.effects.dropped_blobs.append(entry.job)
         del self.entries[entry.job]
+        self.unsure.pop(entry.job, None)
         self.decided_bytes -= self.decided.pop(entry.job, 0)
         self._dropped[entry.job] = kept
 

@@ -5,15 +5,17 @@ Running it twice changes nothing more.
 """
 
 from dataclasses import replace
+from itertools import islice
 
 from broker import dispatcher, proposer, retirement, teller
 from broker.entry import JobEntry
+from broker.limits import ASKS_PER_BEAT
 from broker.node import Node
 from workrs.domain import quorum, voter
 from workrs.domain.ids import Instant
 
 ASK_S = 10.0
-"""How often a vote is shown again on a job that no majority is known to have."""
+"""How often a vote is shown again, at most, on a job that no majority is known to have."""
 
 
 def settle(node: Node, entry: JobEntry, now: Instant) -> None:
@@ -29,21 +31,34 @@ def settle(node: Node, entry: JobEntry, now: Instant) -> None:
     if not entry.is_open:
         _repeat(node, entry, now)
         retirement.consider(node, entry, now)
-    if entry.is_open and entry.record.digest is not None and not entry.check_stored(node.size):
-        _ask(node, entry, now)
-
-
-def _ask(node: Node, entry: JobEntry, now: Instant) -> None:
-    """Show the vote on a job again that no majority is known to have.
-
-    Peers that retired it meanwhile answer once, to whoever hears them then: an answer that was
-    said before their bridge was back is lost, and nothing else would bring another.
-    """
-    if now >= entry.published_at + ASK_S:
-        node.repeat(entry)
-        node.poke(entry.job, Instant(now + ASK_S))
+    if _is_unsure(node, entry):
+        node.unsure[entry.job] = None
     else:
-        node.poke(entry.job, Instant(entry.published_at + ASK_S))
+        node.unsure.pop(entry.job, None)
+
+
+def _is_unsure(node: Node, entry: JobEntry) -> bool:
+    """Return whether the node votes on an open job that no majority is known to have."""
+    return entry.is_open and entry.record.digest is not None and not entry.check_stored(node.size)
+
+
+def ask(node: Node, now: Instant) -> None:
+    """Show votes again on jobs that no majority is known to have, a few each beat.
+
+    Peers that retired a job meanwhile answer once, to whoever hears them then: an answer that was
+    said before their bridge was back is lost, and nothing else would bring another. Without a
+    majority nobody could answer for it.
+    """
+    if not node.minority.quorum:
+        return
+    for job in list(islice(node.unsure, ASKS_PER_BEAT)):
+        del node.unsure[job]
+        entry = node.entries.get(job)
+        if entry is None or not _is_unsure(node, entry):
+            continue
+        node.unsure[job] = None
+        if now >= entry.published_at + ASK_S:
+            node.repeat(entry)
 
 
 def _decide(node: Node, entry: JobEntry, now: Instant) -> None:

@@ -14,7 +14,7 @@ from workrs.faults.site import Site
 DRAIN_SLACK_S: Final = 10.0
 """What starting programs on a busy machine may add to L1's runtime + 3 ttl."""
 STUCK_S: Final = 90.0
-"""A job that has not ended so long after L1's time is stuck, faults or not: the longest takes 60 s."""
+"""A job that has not ended so long after L1's time is stuck; the longest fault takes 60 s."""
 AGREED_S: Final = 10.0
 
 

@@ -92,13 +92,20 @@ _RETIRED: Final = f"SELECT {_KEPT} FROM retired WHERE job = ?"  # noqa: S608 (co
 _SWEEP: Final = (
     "UPDATE retired SET swept = 1 WHERE job IN (SELECT value FROM json_each(?1)) AND swept = 0"
 )
-_LOAD: Final = """
+_PAGE: Final = 1_000
+"""Rows of many that are read at a time: 10 ms, for which commits wait. The look for specs without
+a record takes 1.5 us for each that has one."""
+_LOAD: Final = (
+    f"""
     SELECT r.job, r.body, s.digest, s.payload, r.decided_wall
-    FROM records r LEFT JOIN specs s USING (job)
-    UNION ALL
+    FROM records r LEFT JOIN specs s USING (job) WHERE r.job > ? ORDER BY r.job LIMIT {_PAGE}
+    """,  # noqa: S608 (constant)
+    f"""
     SELECT s.job, NULL, s.digest, s.payload, NULL FROM specs s
-    WHERE s.job NOT IN (SELECT job FROM records)
-"""
+    WHERE s.job > ? AND s.job NOT IN (SELECT job FROM records) ORDER BY s.job LIMIT {_PAGE}
+    """,  # noqa: S608 (constant)
+)
+_LOAD_RETIRED: Final = f"SELECT job, {_KEPT} FROM retired WHERE job > ? ORDER BY job LIMIT {_PAGE}"  # noqa: S608 (constant)
 
 
 def create_ledger(path: Path, rejoin: Rejoin = Rejoin.NEVER) -> None:
@@ -185,18 +192,22 @@ class SqliteLedger:
         except sqlite3.Error as error:
             raise LedgerError(f"cannot write to the ledger {self._path}: {error}") from error
 
-    def load(self) -> Iterable[SavedJob]:
-        """Return every job that is not retired. Reads all of them into memory.
+    def load(self) -> Iterator[SavedJob]:
+        """Return every job that is not retired, read a thousand at a time.
 
         Raises:
             LedgerError: a page or a row cannot be read.
         """
-        try:
-            with self._turn:
-                rows = self._database.execute(_LOAD).fetchall()
-        except sqlite3.Error as error:
-            raise ledger_file.damaged(self._path, error) from error
-        return [self._saved_job(*row) for row in rows]
+        for page in _LOAD:
+            for row in self._read_pages(page):
+                yield self._saved_job(*row)
+
+    def _read_pages(self, page: str) -> Iterator[tuple[Any, ...]]:
+        """Return the rows of a statement that begins behind a job. Commits go in between."""
+        after = ""
+        while rows := self._read(page, after):
+            yield from rows
+            after = rows[-1][0]
 
     def _saved_job(
         self,
@@ -312,12 +323,8 @@ class SqliteLedger:
         Raises:
             LedgerError: the file cannot be read.
         """
-        page = f"SELECT job, {_KEPT} FROM retired WHERE job > ? ORDER BY job LIMIT 1000"  # noqa: S608 (columns)
-        after = ""
-        while rows := self._read(page, after):
-            for job, *kept in rows:
-                yield SaveRetired(job=job, kept=retired_job(kept))
-            after = rows[-1][0]
+        for job, *kept in self._read_pages(_LOAD_RETIRED):
+            yield SaveRetired(job=job, kept=retired_job(kept))
 
     def forget(self, *, older_than_s: float) -> int:
         """Drop retired jobs and history older than that; such an id counts as new again.

@@ -162,7 +162,7 @@ class Ledger(Protocol):
         ...
 
     def load(self) -> Iterable[SavedJob]:
-        """Return every job that is not retired."""
+        """Return every job that is not retired, a few at a time."""
         ...
 
     def load_retired(self) -> Iterator[SaveRetired]:

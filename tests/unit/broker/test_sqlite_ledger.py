@@ -129,7 +129,7 @@ def test_a_row_that_is_no_record_is_reported(path: Path) -> None:
     database.close()
     ledger = open_ledger(path)
     with pytest.raises(LedgerError, match="pump-7_77"):
-        ledger.load()
+        list(ledger.load())
     ledger.close()
 
 
@@ -177,6 +177,20 @@ def test_the_largest_numbers_that_are_taken_can_be_retired(path: Path) -> None:
     kept = ledger.retired(job)
     assert kept is not None
     assert (kept.short.exit_code, kept.attempt, kept.epoch) == (-NUMBER_MAX, NUMBER_MAX, EPOCH_MAX)
+    ledger.close()
+
+
+def test_commits_go_on_while_many_jobs_are_read(path: Path) -> None:
+    """A peer that copies a large ledger holds up no vote, and misses no job that it had."""
+    ledger = open_ledger(path)
+    names = {f"pump-7_{number}" for number in range(2_500)}
+    ledger.commit([record(number) for number in range(2_500)])
+    reading = ledger.load()
+    found = [next(reading).record.job]
+    ledger.commit([record(9_999), SaveRecord(record=Record(job=JobId("pump-7_7"), epoch=Epoch(1)))])
+    found += [saved.record.job for saved in reading]
+    assert set(found) - {"pump-7_9999"} == names
+    assert len(found) == len(set(found))
     ledger.close()
 
 

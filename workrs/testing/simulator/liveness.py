@@ -2,7 +2,8 @@
 
 L1 every accepted job is decided. L2 what each broker retains of each node is what that node
 has on disk. L4 no container, lease or open job is left at an agent. A device knows the end of
-each job of its own (R1). L3 is part of L1: a job that nobody offers is not decided.
+each job of its own (R1). L3 has no check of its own: a job that nobody offers breaks L1, at
+L1's time. L1's time is generous, since what a storm left behind queues for few slots.
 """
 
 from __future__ import annotations
@@ -12,13 +13,14 @@ from typing import TYPE_CHECKING
 from workrs.domain.ids import JobId
 from workrs.domain.record import Record
 from workrs.testing.simulator.broken import broken
+from workrs.testing.simulator.oracle import vote_of
+from workrs.testing.simulator.waiting import LOOK_S, Waits
 from workrs.wire import topics
 
 if TYPE_CHECKING:
     from workrs.testing.simulator.node import SimNode
     from workrs.testing.simulator.world import World
 
-LOOK_S = 0.5
 REST_S = 10.0
 """After the last decision: for what is told of it, and for what is removed."""
 MESSAGES_PER_S = 400
@@ -28,6 +30,7 @@ MESSAGES_PER_S = 400
 def heal(world: World) -> None:
     """Let the world come to rest, and check what it looks like then."""
     bound_s = world.timeline.now + allowance_s(world)
+    waits = Waits(world)
     while (waiting := find_undecided(world)) or find_untold(world):
         if world.timeline.now > bound_s:
             after = f"{allowance_s(world):.0f} s after the storm"
@@ -35,6 +38,8 @@ def heal(world: World) -> None:
                 broken("L1", f"undecided {after}: {waiting}")
             broken("R1", f"not told how they ended {after}: {find_untold(world)}")
         world.timeline.run_until(world.timeline.now + LOOK_S)
+    if lost := find_lost(world):
+        broken("L1", f"accepted, and on no disk any more: {lost}")
     rest_s = world.timeline.now + REST_S
     while (left := find_unrest(world)) is not None:
         if world.timeline.now > rest_s:
@@ -71,6 +76,11 @@ def find_undecided(world: World) -> list[JobId]:
         if ended < world.oracle.votes.majority and job not in found:
             found.append(job)
     return found
+
+
+def find_lost(world: World) -> list[JobId]:
+    """Return the jobs that were told *accepted* and never decided: no disk asks for them."""
+    return [job for job in world.oracle.accepted if job not in world.oracle.votes.decided]
 
 
 def find_unrest(world: World) -> tuple[str, str] | None:
@@ -112,8 +122,7 @@ def _compare(job: JobId, node: SimNode, other: SimNode) -> str | None:
         return None  # what was retired elsewhere goes when this node retires it as well
     if not isinstance(shown, Record):
         return None if saved.record == Record(job=job) else "does not show"
-    is_same = shown.decided_digest == saved.record.decided_digest
-    return None if is_same else "shows in an older version"
+    return None if vote_of(shown) == vote_of(saved.record) else "shows in another version"
 
 
 def find_untold(world: World) -> list[JobId]:

@@ -16,7 +16,7 @@ from workrs.testing.simulator import fairness
 from workrs.testing.simulator.broken import broken
 from workrs.testing.simulator.leaselog import LeaseLog
 from workrs.testing.simulator.votelog import VoteLog
-from workrs.wire.message import AgentView, Beat, Claim, JobState, State
+from workrs.wire.message import AgentView, Beat, Claim, JobState, Offer, State
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -48,9 +48,10 @@ class Oracle:
         """Digest of the spec on each disk, on a lost one too: nobody can know of that yet."""
         self.accepted: dict[JobId, Digest] = {}
         """Jobs whose devices were told that they are accepted."""
-        self.accepted_at_s: dict[JobId, float] = {}
         self.damaged: set[tuple[JobId, Digest]] = set()
         """Checkpoints that a fault has damaged."""
+        self.offered_at_s: dict[str, float] = {}
+        """By job and by agent: when an offer was said last."""
         self._told: dict[JobId, tuple[State, int | None]] = {}
         self._results: dict[JobId, str] = {}
         self._loose: dict[JobId, list[Container]] = {}
@@ -113,6 +114,9 @@ class Oracle:
             self.leases.receipt(daemon.name, ClientId(said.topic.rpartition("/")[2]), body)
         elif isinstance(body, JobState):
             self._check_told(daemon, JobId(f"{said.topic.split('/')[3]}_{body.job}"), body)
+        elif isinstance(body, Offer):
+            agent = said.topic.rpartition("/")[2]
+            self.offered_at_s[body.job] = self.offered_at_s[agent] = self.world.timeline.now
 
     def _is_on_disk(self, daemon: Daemon, said: Record) -> bool:
         retired = daemon.home.disk.retired.get(said.job)
@@ -120,7 +124,7 @@ class Oracle:
             return said.decided_digest == retired.outcome
         empty = Record(job=said.job, generation=said.generation)
         saved = self.votes.votes.get((daemon.name, said.job), empty)
-        return _vote(said) == _vote(saved)
+        return vote_of(said) == vote_of(saved)
 
     def _check_told(self, daemon: Daemon, job: JobId, state: JobState) -> None:
         if state.state in _OPEN:
@@ -147,7 +151,6 @@ class Oracle:
                 counts[spec] = counts.get(spec, 0) + 1
         for digest, nodes in counts.items():
             if nodes >= self.votes.majority:
-                self.accepted_at_s.setdefault(job, self.world.timeline.now)
                 if self.accepted.setdefault(job, digest) != digest:
                     broken("S9", f"{job}: another spec was accepted under the same id")
                 self._check_program(job)
@@ -232,6 +235,6 @@ class Oracle:
         return [c for found in self._loose.values() for c in found if c.is_loose]
 
 
-def _vote(record: Record) -> Record:
-    """Return what of a record must be on disk before it is said."""
+def vote_of(record: Record) -> Record:
+    """Return what of a record must be on disk before it is said, and is to be seen in the end."""
     return replace(record, version=Record(job=record.job).version, serial=0, progress=None, note="")

@@ -98,6 +98,15 @@ def test_a_crash_of_a_brain_is_a_violation() -> None:
     assert str(run_schedule(planned).violation).startswith("X: KeyError")
 
 
+@pytest.mark.parametrize("words", ["--seeds 0", "--jobs 0", "--trace", "--only nothing"])
+def test_the_command_refuses_what_would_run_nothing(
+    words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(words.split())
+    assert "error:" in capsys.readouterr().err
+
+
 def test_the_command_says_what_it_ran(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--seeds", "2", "--nodes", "1"]) == 0
     assert "schedules a second" in capsys.readouterr().out

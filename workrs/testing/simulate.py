@@ -1,9 +1,11 @@
 """`python -m workrs.testing.simulate`: many schedules, and what was broken in them.
 
 Exit code 0: nothing was. 1: something was, and is printed as a small schedule that replays.
+130: nothing was, but Ctrl-C came before the end.
 """
 
 import argparse
+import signal
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -34,7 +36,12 @@ VIOLATIONS_MAX = 10
 
 def main(words: list[str] | None = None) -> int:
     """Run what the command line asks for; return the exit code."""
-    options = _options().parse_args(words)
+    parser = _options()
+    options = parser.parse_args(words)
+    if options.seeds < 1 or options.jobs < 1:
+        parser.error("--seeds and --jobs count from 1")
+    if options.trace and options.seed is None:
+        parser.error("--trace is of one schedule: --seed N")
     console = Console()
     if options.seed is not None:
         return _show(options, console)
@@ -104,7 +111,9 @@ def _sweep(options: argparse.Namespace, console: Console) -> int:
     _print_table(console, counts, done, events, virtual_s, took_s, broken)
     for result in _first_by_rule(broken):
         _tell(result, options, console)
-    return 1 if broken else 0
+    if broken:
+        return 1
+    return 0 if done == options.seeds else 130
 
 
 def _results(options: argparse.Namespace) -> Iterator[Result]:
@@ -113,7 +122,9 @@ def _results(options: argparse.Namespace) -> Iterator[Result]:
     if options.jobs <= 1:
         yield from map(one, seeds)
         return
-    with ProcessPoolExecutor(options.jobs) as pool:
+    # Ctrl-C reaches all of them; one says it.
+    ignore = (signal.SIGINT, signal.SIG_IGN)
+    with ProcessPoolExecutor(options.jobs, initializer=signal.signal, initargs=ignore) as pool:
         try:
             yield from pool.map(one, seeds, chunksize=10)
         finally:

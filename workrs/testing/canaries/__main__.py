@@ -43,6 +43,8 @@ def main() -> int:
     parser.add_argument("--update", action="store_true", help="into docs/canaries.md")
     asked = parser.parse_args()
     chosen = [n for n, c in enumerate(CANARIES) if all(word in c.rule for word in asked.rule)]
+    if not chosen:
+        parser.error(f"no rule has these words in its name: {' '.join(asked.rule)}")
     search = partial(find, ranges=asked.ranges, schedules=asked.schedules)
     found: dict[Canary, Finding] = {}
     with ProcessPoolExecutor(asked.processes) as pool:

@@ -1,6 +1,7 @@
 """One MQTT connection: two pipes of bytes, and the patience of both ends.
 
-1. Each pipe keeps its order. What stands in it when the connection ends is lost.
+1. Each pipe keeps its order. What stands in it when the connection ends is lost; what arrived
+   last may arrive once more.
 2. An end that hears nothing for about one and a half keepalives gives the other up. An end
    that is stopped cannot; it finds out when it goes on.
 """
@@ -58,7 +59,16 @@ class Endpoint(Protocol):
 class Pipe:
     """One direction of a connection."""
 
-    __slots__ = ("_armed", "_deliver", "_receiver", "_sender", "_world", "closed", "queue")
+    __slots__ = (
+        "_armed",
+        "_deliver",
+        "_receiver",
+        "_sender",
+        "_world",
+        "closed",
+        "last",
+        "queue",
+    )
 
     def __init__(
         self,
@@ -75,6 +85,8 @@ class Pipe:
         self._armed = False
         self.closed = False
         self.queue: list[Any] = []
+        self.last: list[Any] = []
+        """What was delivered together most recently."""
 
     @property
     def is_blocked(self) -> bool:
@@ -103,7 +115,12 @@ class Pipe:
         if self.closed or self.is_blocked:
             return
         batch, self.queue = self.queue, []
+        self.last = batch
+        again = self._world.repetition.soon(batch)
         self._deliver(batch)
+        if again and not self.closed:
+            self.queue[:0] = again
+            self.arm()
 
     def close(self) -> None:
         """Lose what is under way."""
@@ -184,6 +201,13 @@ class Connection:
         """Send a message."""
         if not self.left:
             self.up.push(parcel)
+
+    def hand_over(self, parcel: Parcel) -> None:
+        """Send a message that takes no time: on one machine, with nothing under way."""
+        self.up.last = [parcel]
+        self.broker.publish(parcel, self)
+        for again in self.world.repetition.soon(self.up.last):
+            self.broker.publish(again, self)
 
     def leave(self, *, goodbye: bool) -> None:
         """Close the client's side; nothing is heard any more."""

@@ -27,8 +27,8 @@ MESSAGES_PER_S = 400
 """That clients and daemons may publish on average: far above need, far below a loop."""
 
 
-def heal(world: World) -> None:
-    """Let the world come to rest, and check what it looks like then."""
+def heal(world: World) -> Waits:
+    """Let the world come to rest, and check what it looks like then; return what waited."""
     bound_s = world.timeline.now + allowance_s(world)
     waits = Waits(world)
     while (waiting := find_undecided(world)) or find_untold(world):
@@ -37,6 +37,7 @@ def heal(world: World) -> None:
             if waiting:
                 broken("L1", f"undecided {after}: {waiting}")
             broken("R1", f"not told how they ended {after}: {find_untold(world)}")
+        waits.look(waiting)
         world.timeline.run_until(world.timeline.now + LOOK_S)
     if lost := find_lost(world):
         broken("L1", f"accepted, and on no disk any more: {lost}")
@@ -47,6 +48,7 @@ def heal(world: World) -> None:
         world.timeline.run_until(world.timeline.now + LOOK_S)
     if world.messages > MESSAGES_PER_S * world.timeline.now:
         broken("S10", f"{world.messages} messages in {world.timeline.now:.0f} s")
+    return waits
 
 
 def allowance_s(world: World) -> float:

@@ -306,7 +306,7 @@ class Daemon(Process):
         parcel = Parcel(Message(item.topic, body, item.qos, item.retain, item.expiry_s), item.body)
         self.world.count_message(item.topic)
         if connection.broker.runs and not connection.up.queue:
-            connection.broker.publish(parcel, connection)
+            connection.hand_over(parcel)
         else:
             connection.publish(parcel)
 

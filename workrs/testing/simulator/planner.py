@@ -19,6 +19,7 @@ SIZES = (1, 3, 3, 3, 5)
 FAULTS_MIN, FAULTS_MAX = 14, 38
 STORM_MIN_S, STORM_MAX_S = 8.0, 22.0
 VERBS = ("claim", "outcome", "outcome", "release", "checkpoint", "beat")
+REPEATS = (0.0, 0.0, 0.02, 0.1, 0.3)
 EXITS = ((0,), (0,), (0,), (1, 0), (75, 0), (1,), (78,), (1, 1, 0))
 
 
@@ -56,6 +57,7 @@ def plan(seed: int, *, nodes: int | None = None, only: Sequence[str] = ()) -> Sc
         nodes=size,
         ttl_s=rng.choice((3.0,) * 12 + (10.0, 20.0)),
         drift=rng.random() < 0.8,
+        repeats=0.0 if only else _more(seed).choice(REPEATS),
         storm_s=storm_s,
         agents=agents,
         devices=devices,
@@ -65,6 +67,11 @@ def plan(seed: int, *, nodes: int | None = None, only: Sequence[str] = ()) -> Sc
             for salt, at_s in enumerate(times)
         ),
     )
+
+
+def _more(seed: int) -> Random:
+    """Return the generator for what is no fault of a kind, apart from the rest."""
+    return Random(f"{seed}/more")  # noqa: S311 (reproducible on purpose)
 
 
 def _on(rng: Random) -> str:

@@ -61,6 +61,7 @@ def run_schedule(schedule: Schedule, *, keep_trace: bool = False) -> Result:
     if violation is not None:
         world.note("BROKEN", "", violation)
     world.counts["takeovers"] = world.oracle.votes.takeovers
+    world.counts["repeated"] = world.repetition.count
     world.counts["messages"] = world.messages
     return Result(
         schedule=schedule,

@@ -80,6 +80,8 @@ class Schedule:
     """3, or longer: other waits then count for less."""
     drift: bool = True
     """Whether the machines' clocks run at different rates, within bounds."""
+    repeats: float = 0.0
+    """Chance that the end of what arrives together arrives once more."""
     storm_s: float = 15.0
     """From here on nothing breaks any more, and what was broken is mended."""
     agents: tuple[AgentPlan, ...] = ()

@@ -20,6 +20,7 @@ from workrs.testing.simulator.mosquitto import Broker
 from workrs.testing.simulator.node import NO_DOOM, SimNode
 from workrs.testing.simulator.oracle import Oracle
 from workrs.testing.simulator.parcel import Parcel
+from workrs.testing.simulator.repetition import Repetition
 from workrs.testing.simulator.schedule import FaultPlan, JobPlan, Schedule
 from workrs.testing.simulator.timeline import Clock, Timeline
 from workrs.testing.simulator.trace import Trace
@@ -52,6 +53,7 @@ class World:
         self.timeline = Timeline()
         self.rng = schedule.rng("world")
         self.network = Network(schedule.rng("network"))
+        self.repetition = Repetition(schedule.rng("repetition"), schedule.repeats)
         self.counts: Counter[str] = Counter()
         self.messages = 0
         self.names = tuple(ClientId(f"n{i + 1}") for i in range(schedule.nodes))
@@ -166,6 +168,7 @@ class World:
     def mend(self) -> None:
         """End the storm: what is still broken is mended now."""
         self.stormy = False
+        self.repetition.stop()
         self.note("MEND", "", "")
         for number in list(self._undos):
             self._undos.pop(number)()
@@ -202,6 +205,7 @@ class World:
             subscriptions=subscriptions,
         )
         self._connections[connection] = None
+        connection.up.queue += self.repetition.late(endpoint, connection)
         connection.look()
         self.timeline.after(timeout_s, connection.time_out)
         return connection

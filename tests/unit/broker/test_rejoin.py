@@ -11,13 +11,15 @@ from dataclasses import replace
 
 import pytest
 
-from broker.admission import TELL_S, Phase
+from broker.admission import LISTEN_S, TELL_S, Phase
 from broker.event import PeerStateSeen
+from broker.settle import ASK_S
 from tests.unit.broker.cluster import TIMING, Agent, Cluster
 from workrs.domain import quorum
 from workrs.domain.ids import NUMBER_MAX, ClientId, Epoch, JobId
 from workrs.domain.job import Outcome, Verdict
 from workrs.domain.record import Record
+from workrs.domain.rollback import Seen
 from workrs.ports.ledger import Rejoin
 from workrs.wire import topics
 
@@ -353,6 +355,23 @@ def test_it_offers_no_job_that_it_abstains_on() -> None:
     cluster.tick(3)
     assert {node for node, _, offered in cluster.offered() if offered == job} <= {"n2", "n3"}
     assert cluster.offered()
+
+
+def test_it_shows_a_job_again_that_it_abstains_on_until_it_learns_the_end() -> None:
+    """Peers that retired the job answer once, and the answer may be lost."""
+    cluster, job, _ = with_job()
+    come_back(cluster, "n1")
+    cluster.stop("n1", "n2", "n3")
+    cluster.start("n1")
+    own = cluster.nodes["n1"].settings.incarnation
+    state = replace(cluster.nodes["n2"].state(), seen={"n1": Seen(own.number, own.nonce, 0)})
+    cluster.heard.clear()
+    for _ in range(int(LISTEN_S + 2 * ASK_S)):
+        cluster.feed("n1", PeerStateSeen(ClientId("n2"), state))
+        cluster.tick(1)
+    assert phase(cluster, "n1") is Phase.VOTING
+    assert len(shown(cluster, "n1", job)) >= 2
+    assert list(cluster.nodes["n1"].unsure) == [job]
 
 
 def test_once_back_it_restarts_like_any_other() -> None:

@@ -62,7 +62,8 @@ class BlobStore:
         if how == "truncated":
             data = data[: len(data) // 2]
         elif how == "flipped":
-            data = data[:-2] + bytes([data[-2] ^ 1]) + data[-1:]
+            place = max(0, len(data) - 2)  # truncated before, it may have nothing left to flip
+            data = data[:place] + bytes(b ^ 1 for b in data[place : place + 1]) + data[place + 1 :]
         else:
             other = decode(data)
             data = replace(other, job=JobId(f"{other.job}x")).encode()

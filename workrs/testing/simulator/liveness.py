@@ -2,8 +2,8 @@
 
 L1 every accepted job is decided. L2 what each broker retains of each node is what that node
 has on disk. L4 no container, lease or open job is left at an agent. A device knows the end of
-each job of its own (R1). L3 has no check of its own: a job that nobody offers breaks L1, at
-L1's time. L1's time is generous, since what a storm left behind queues for few slots.
+each job of its own (R1). How long a job may wait, and for what (L1, L3), is in `waiting`; the
+allowance here is for all together, since what a storm left behind queues for few slots.
 """
 
 from __future__ import annotations

@@ -108,7 +108,7 @@ class Node:
     """True: in a new version; False: only repeated."""
     _dropped: dict[JobId, RetiredJob] = field(default_factory=dict)
     """Retired in this batch, so not yet on disk as such."""
-    _replied: set[JobId] = field(default_factory=set)
+    _replies: dict[JobId, Record] = field(default_factory=dict)
 
     @property
     def name(self) -> ClientId:
@@ -182,12 +182,7 @@ class Node:
 
     def reply(self, record: Record) -> None:
         """Say once what this node knows of a job that it has no entry of."""
-        if record.job not in self._replied:
-            self._replied.add(record.job)
-            self.step += 1
-            version = Version(self.settings.incarnation.number, self.step)
-            record = replace(record, version=version)
-            self.say(Publish(topics.record(self.name, record.job), record, retain=False))
+        self._replies.setdefault(record.job, record)
 
     def entry(self, job: JobId) -> JobEntry:
         """Return the job's entry, made empty when it is new."""
@@ -328,6 +323,13 @@ class Node:
                 entry.set_vote(self.name, replace(entry.vote, record=record))
             entry.published_at = now
             records.append(Publish(topics.record(self.name, job), entry.record))
+        for job, reply in self._replies.items():
+            # A job that came later in this batch is shown as it is.
+            if job not in self.entries:
+                self.step += 1
+                version = Version(self.settings.incarnation.number, self.step)
+                shown = replace(reply, version=version)
+                self.say(Publish(topics.record(self.name, job), shown, retain=False))
         effects, self.effects = self.effects, Effects()
         effects.changes.extend(
             SaveRecord(record=self.entries[job].record)
@@ -340,5 +342,5 @@ class Node:
         self._unsaved.clear()
         self._unpublished.clear()
         self._dropped.clear()
-        self._replied.clear()
+        self._replies.clear()
         return effects

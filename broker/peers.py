@@ -3,7 +3,7 @@
 1. A peer's record never changes this node's vote by itself: only a decision, a wish to
    cancel and a node's own claim are followed, by the voter's rules.
 2. A spec is taken from the peer that shows it; a different one under the same id replaces
-   the own only when a majority names it.
+   the own only when it is the one that counts (`quorum.is_settled`).
 3. Only the nodes of the cluster are heard: a forgotten one must not count for a majority.
 4. What a peer still shows of a retired job is emptied on this node's own broker, since an
    emptied topic is not told to a bridge that was down.
@@ -51,8 +51,8 @@ def on_record(node: Node, event: PeerRecordSeen, now: Instant) -> None:
     if record.cancel and (vote := voter.cancel(entry.vote)) is not None:
         node.change(entry, vote)
     proposer.follow(node, entry, peer, record, now)
-    if record.digest is not None and record.digest != entry.record.digest:
-        _adopt_majority(node, entry)
+    if record.abstains or record.digest not in (None, entry.record.digest):
+        _adopt_settled(node, entry)
     dispatcher.stand_back(node, entry, now)
     settle(node, entry, now)
 
@@ -109,7 +109,7 @@ def on_spec(node: Node, event: PeerSpecSeen, now: Instant) -> None:
     if entry.stored is not None:
         if len(entry.rivals) < RIVALS_MAX:
             entry.rivals[digest] = event.payload
-        _adopt_majority(node, entry)
+        _adopt_settled(node, entry)
     else:
         # The device spoke to that node, so that node answers it.
         node.local_devices.pop(owner(event.job), None)
@@ -117,10 +117,10 @@ def on_spec(node: Node, event: PeerSpecSeen, now: Instant) -> None:
     settle(node, entry, now)
 
 
-def _adopt_majority(node: Node, entry: JobEntry) -> None:
-    """Replace a losing spec by the one a majority names."""
+def _adopt_settled(node: Node, entry: JobEntry) -> None:
+    """Replace a losing spec by the one that counts."""
     for digest, payload in entry.rivals.items():
-        if not quorum.is_stored(entry.records, digest, node.size):
+        if not quorum.is_settled(entry.records, digest, node.size):
             continue
         lost = entry.stored
         stored = read_stored(entry.job, payload)

@@ -26,7 +26,10 @@ def is_unwinnable(entry: JobEntry, nodes: int) -> bool:
     if len(counts) < 2:
         return False
     silent = nodes - abstain - sum(counts.values())
-    return max(counts.values()) + silent < quorum.majority(nodes)
+    if max(counts.values()) + silent >= quorum.majority(nodes):
+        return False
+    # A spec that was accepted with a vote that is forgotten now has won already.
+    return not any(quorum.is_settled(entry.records, digest, nodes) for digest in counts)
 
 
 def propose(node: Node, entry: JobEntry, now: Instant) -> None:

@@ -43,6 +43,24 @@ def is_stored(records: Mapping[ClientId, Record], digest: Digest, nodes: int) ->
     return _has_majority((r.generation for r in records.values() if r.digest == digest), nodes)
 
 
+def is_settled(records: Mapping[ClientId, Record], digest: Digest, nodes: int) -> bool:
+    """Return whether the spec of this digest is the one that counts under its id.
+
+    A majority names it. Or a node abstains, so that a majority may have named it before that
+    node's disk was lost, and an agent has bid for it: only jobs that a majority has are offered.
+    """
+    if is_stored(records, digest, nodes):
+        return True
+    if not any(record.abstains for record in records.values()):
+        return False
+    return any(_was_offered(r, records) for r in records.values() if r.digest == digest)
+
+
+def _was_offered(record: Record, records: Mapping[ClientId, Record]) -> bool:
+    by_agent = record.holder is not None and record.holder.client not in records
+    return by_agent or record.attempt > 0 or bool(record.checkpoints)
+
+
 def holds(
     records: Mapping[ClientId, Record], holder: Holder, epoch: Epoch, digest: Digest, nodes: int
 ) -> bool:

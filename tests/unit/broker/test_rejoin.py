@@ -337,6 +337,30 @@ def test_specs_of_which_none_can_win_without_it_are_closed() -> None:
     assert decided.verdict is Verdict.EXPIRED
 
 
+def test_an_accepted_spec_wins_though_one_of_its_two_votes_is_forgotten() -> None:
+    """n1 and n2 had accepted it and an agent bid for it, while n3, cut off, took another in."""
+    cluster = Cluster(3)
+    agent = Agent(cluster, at="n2")
+    agent.beat()
+    cluster.part("n3", "n1", "n2")
+    job = cluster.submit("n2", command=["one"])
+    agent.claim(job, 1)
+    cluster.submit("n3", command=["two"])
+    cluster.stop("n1")
+    cluster.lose_disk("n1")
+    cluster.heal()
+    cluster.start("n1")
+    cluster.tick(WAY_BACK_S)
+    assert cluster.record("n3", job).digest == cluster.record("n2", job).digest
+    assert "rejected" in cluster.down_states("pump-7", "j1", at="n3")
+    agent.beat()
+    agent.claim(job, 2)
+    agent.outcome(job, 2)
+    assert {cluster.record(n, job).decided for n in cluster.names} == {
+        Outcome(verdict=Verdict.SUCCEEDED, exit_code=0, result="42\n")
+    }
+
+
 def test_a_job_it_abstains_on_can_be_cancelled_through_it() -> None:
     cluster, job, _ = with_job()
     come_back(cluster, "n1")

@@ -57,6 +57,30 @@ def test_a_spec_is_stored_once_a_majority_names_its_digest(nodes: int) -> None:
     assert not quorum.is_stored(shown(*[rec(digest=None)] * nodes), SPEC, nodes)
 
 
+def test_where_a_node_forgot_its_vote_the_spec_that_an_agent_bid_for_is_settled() -> None:
+    forgot = rec(digest=None, abstains=True)
+    rival = rec(digest=OTHER_SPEC)
+    saved = CheckpointRef(
+        epoch=Epoch(1), seq=1, manifest=SPEC, location=("http://n1",), rung="files", bytes=1
+    )
+    for worked_on in (rec(1, ME), rec(1, attempt=1), rec(1, checkpoints=(saved,))):
+        assert quorum.is_settled(shown(worked_on, rival, forgot), SPEC, 3)
+        assert not quorum.is_settled(shown(worked_on, rival, forgot), OTHER_SPEC, 3)
+        assert not quorum.is_settled(shown(worked_on, rival, rec(digest=None)), SPEC, 3)
+    assert not quorum.is_settled(shown(rec(), rival, forgot), SPEC, 3)
+    assert quorum.is_settled(shown(rec(), rec(), rival), SPEC, 3)
+
+
+def test_a_node_that_claims_in_order_to_end_a_job_settles_no_spec() -> None:
+    canceller = Holder(client=ClientId("n0"), incarnation=Incarnation(1, "n"))
+    records = {
+        ClientId("n0"): rec(1, canceller),
+        ClientId("n1"): rec(digest=OTHER_SPEC),
+        ClientId("n2"): rec(digest=None, abstains=True),
+    }
+    assert not quorum.is_settled(records, SPEC, 3)
+
+
 def test_votes_of_two_generations_are_never_counted_together() -> None:
     mixed = shown(rec(1, ME), rec(1, ME, generation=1))
     assert not quorum.is_stored(mixed, SPEC, 3)

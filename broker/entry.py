@@ -49,6 +49,8 @@ class JobEntry:
     """When this node may offer though others rank before it."""
     propose_at: Instant | None = None
     """When this node may claim in order to cancel or expire the job."""
+    turns: int = 1
+    """How many turns longer than its rank it waits after its next claim."""
     repeat_at: Instant | None = None
     """When to repeat the decision to a peer that asked too soon after it was last said."""
     alarmed: bool = False

@@ -3,17 +3,25 @@
 1. A node proposes under the agents' rules: a majority's grant first, adoption of what was
    accepted before, one value per epoch.
 2. Its record is its claim, and an outcome accepted there at its own epoch its proposal.
-3. The first live node in rendezvous order claims, the next ranks wait one ttl each, and so
-   again before every further claim: all at once would preempt each other for ever.
+3. The first live node in rendezvous order claims, the next ranks wait one turn each: all at
+   once would preempt each other for ever. After a claim, its own or one that it granted, a
+   node waits a turn more than its rank, so that nodes which claimed at the same moment, and
+   split the votes, do so no second time; after each further claim of its own twice as many.
 """
 
 from broker.entry import JobEntry
-from broker.node import Node
+from broker.node import PEER_SILENT_S, Node
 from workrs.domain import quorum, voter
 from workrs.domain.dispatch import rank_nodes
 from workrs.domain.ids import ClientId, Digest, Epoch, Instant
 from workrs.domain.job import Outcome, Verdict
 from workrs.domain.record import Record
+
+TURN_S = PEER_SILENT_S
+"""A turn, unless a ttl is shorter. Far above what a round takes, and by then all nodes agree on
+who lives. In turns of a ttl a split vote took four to ten of them: 40 s and more by default."""
+TURNS_MAX = 16
+"""Where no majority can be had, a claim is a commit and a message for nothing."""
 
 
 def is_unwinnable(entry: JobEntry, nodes: int) -> bool:
@@ -39,7 +47,7 @@ def propose(node: Node, entry: JobEntry, now: Instant) -> None:
     if not (entry.record.cancel or is_unwinnable(entry, node.size)):
         return
     if entry.propose_at is None:
-        entry.propose_at = Instant(now + _rank(node, entry) * node.settings.timing.ttl_s)
+        entry.propose_at = _turn_at(node, entry, now, after=0)
     if now >= entry.propose_at:
         # Though a majority may have granted the last claim: if they had also accepted, the
         # job would be decided, so some of them are lost to it.
@@ -51,6 +59,12 @@ def propose(node: Node, entry: JobEntry, now: Instant) -> None:
 
 def _rank(node: Node, entry: JobEntry) -> int:
     return rank_nodes(entry.job, node.voters(entry)).index(node.name)
+
+
+def _turn_at(node: Node, entry: JobEntry, now: Instant, *, after: int) -> Instant:
+    """Return when it is this node's turn to claim, *after* so many turns of nobody's."""
+    turn_s = min(TURN_S, node.settings.timing.ttl_s)
+    return Instant(now + turn_s * (after + _rank(node, entry)))
 
 
 def _granting(node: Node, entry: JobEntry, epoch: Epoch) -> dict[ClientId, Record]:
@@ -97,9 +111,8 @@ def _claim(node: Node, entry: JobEntry, now: Instant) -> None:
     if granted is not None:
         node.change(entry, granted)
         node.note("claimed_by_node", entry.job, epoch=request.epoch)
-    # Longer than any other node's wait, so that a preempted proposer leaves it the field; and
-    # by rank, or nodes that once claimed at the same moment would do so for ever.
-    entry.propose_at = Instant(now + timing.ttl_s * (1 + node.size + _rank(node, entry)))
+    entry.propose_at = _turn_at(node, entry, now, after=entry.turns)
+    entry.turns = min(2 * entry.turns, TURNS_MAX)
 
 
 def follow(node: Node, entry: JobEntry, peer: ClientId, record: Record, now: Instant) -> None:
@@ -112,6 +125,7 @@ def follow(node: Node, entry: JobEntry, peer: ClientId, record: Record, now: Ins
     granted = voter.claim(entry.vote, request, now=now, ttl_s=node.settings.timing.ttl_s)
     if granted is not None:
         node.change(entry, granted)
+        entry.propose_at = _turn_at(node, entry, now, after=entry.turns)
     if record.accepted is not None and record.accepted.epoch == record.epoch:
         accepted = voter.outcome(entry.vote, record.holder, record.epoch, record.accepted.outcome)
         if accepted is not None:

@@ -12,6 +12,7 @@ import pytest
 
 from broker.admission import LISTEN_S
 from broker.event import AgentHeard, CancelHeard, PeerRecordSeen, PeerStateSeen, SubmitHeard
+from broker.proposer import TURN_S, TURNS_MAX
 from tests.unit.broker.cluster import TIMING, Agent, Cluster
 from workrs.domain.dispatch import rank_nodes
 from workrs.domain.ids import ClientId, Epoch, JobId, LocalJobId
@@ -259,13 +260,13 @@ def test_a_decided_job_stays_as_it_is_and_says_so() -> None:
     assert [s.state for s in said] == ["succeeded"]  # type: ignore[attr-defined]
 
 
-def test_with_the_first_rank_dead_the_next_one_cancels_after_a_ttl() -> None:
+def test_with_the_first_rank_dead_the_next_one_cancels_after_a_turn() -> None:
     cluster = Cluster(3)
     job = cluster.submit("n1")
     first, second, _ = ranked(job, cluster)
     cluster.stop(first)
     cancel(cluster, second)
-    cluster.tick(TIMING.ttl_s - 0.5)
+    cluster.tick(TURN_S - 0.5)
     alive = [n for n in cluster.names if n != first]
     assert {cluster.record(n, job).decided for n in alive} == {None}
     cluster.tick(0.5)
@@ -314,8 +315,10 @@ def test_a_proposer_that_won_and_lost_its_voters_claims_anew_without_haste() -> 
     )
     cluster.feed(first, PeerRecordSeen(second, granted))
     assert node.entries[job].record.accepted is not None
-    cluster.tick(100)
-    assert 2 <= cluster.record(first, job).epoch <= 4
+    cluster.tick(31 * TURN_S + 1)
+    assert cluster.record(first, job).epoch == 6, "after 1, 2, 4, 8 and 16 turns"
+    cluster.tick(2 * TURNS_MAX * TURN_S)
+    assert cluster.record(first, job).epoch == 8, "and then every 16"
     cluster.start(third)
     cluster.tick(LISTEN_S)
     assert cluster.record(third, job).decided == cluster.record(first, job).decided

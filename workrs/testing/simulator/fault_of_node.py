@@ -133,6 +133,7 @@ def node_lost(world: World, rng: Random) -> str:
 
     def switch_on() -> None:
         node.host.on = True
+        world.reset_stale(node.host)
         node.start()
 
     world.undo_after(length_s(world, rng), switch_on)

@@ -13,7 +13,7 @@ from workrs.domain.lease import LeaseTiming
 from workrs.ports.bus import Message, Subscription
 from workrs.testing.simulator import faults
 from workrs.testing.simulator.agent import AgentProcess
-from workrs.testing.simulator.connection import Connection, Endpoint
+from workrs.testing.simulator.connection import Connection, Endpoint, Signal
 from workrs.testing.simulator.device import DeviceProcess, payload_of
 from workrs.testing.simulator.host import Host, Network
 from workrs.testing.simulator.mosquitto import Broker
@@ -26,6 +26,8 @@ from workrs.testing.simulator.timeline import Clock, Timeline
 from workrs.testing.simulator.trace import Trace
 from workrs.wire import topics
 
+TALK_S = 1.0
+"""Within this all who are connected say something: heartbeats, and states of nodes."""
 TRIGGER_MAX_S = 0.004
 """How soon after a message a fault strikes that waited for it: about as long as it travels."""
 
@@ -241,7 +243,14 @@ class World:
                 connection.vanish()
             if connection.broker.host is host:
                 connection.end(tell=False)
-                connection.down.close()
+                connection.down.queue.clear()
+
+    def reset_stale(self, host: Host) -> None:
+        """Let a machine that is back reset the connections of before, when it is sent anything."""
+        for connection in self._connections:
+            if connection.broker.host is host and connection.ended and not connection.left:
+                delay_s = self.rng.uniform(0.0, TALK_S)
+                self.timeline.after(delay_s, partial(connection.down.push, Signal.END))
 
     def settle_containers(self, host: Host) -> None:
         """Bring containers up to date around a change of their machine."""

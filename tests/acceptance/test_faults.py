@@ -1,4 +1,4 @@
-"""Goal: about a tenth of the fault matrix in every run of the tests; `./run faults` is all of it.
+"""Goal: a quarter of the rows of the fault matrix, once each; `./run faults` is all of it.
 
 Method: the rows that say so, each injected as often as it says, on real brokers, nodes and
 agents. Sites are shared between rows, so all are played when the first test asks.

@@ -64,6 +64,7 @@ class DeviceProcess(Process):
         """Be installed, with an empty outbox; not started."""
         super().__init__(world, host)
         self.name = ClientId(plan.name)
+        self.home = plan.home
         self.brain: Brain
         self.outbox: dict[str, bytes] = {}
         """Payload by job: what is on its disk until the end is known."""

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from workrs.ports.bus import Message
 from workrs.testing.simulator.fault_of_node import length_s, pause
+from workrs.testing.simulator.parcel import Parcel
+from workrs.wire import codec, topics
+from workrs.wire.message import Order, OrderKind
 
 if TYPE_CHECKING:
     from random import Random
@@ -77,6 +81,29 @@ def agent_asked_to_stop(world: World, rng: Random) -> str:
     return agent.name
 
 
+def agent_drained(world: World, rng: Random) -> str:
+    """Let an operator have an agent take nothing new for a while, jobs in hand or not."""
+    agent, node = _pick(world, rng), world.nodes[rng.choice(world.names)]
+    number = agent.number
+
+    def order(kind: OrderKind) -> None:
+        if node.broker.runs:
+            world.counts["orders"] += 1
+            topic = topics.up("operator", "order", f"o{world.counts['orders']}")
+            body = Order(order=kind, agent=agent.name)
+            node.broker.publish(Parcel(Message(topic, codec.encode(body)), body), None)
+
+    def undrain() -> None:
+        """Say it until it is seen to have been heard, as an operator would."""
+        if agent.alive and agent.number == number and not agent.brain.roster.open:
+            order(OrderKind.UNDRAIN)
+            world.timeline.after(1.0, undrain)
+
+    order(OrderKind.DRAIN)
+    world.undo_after(length_s(world, rng), undrain)
+    return f"{agent.name} through {node.name}"
+
+
 def device_killed(world: World, rng: Random) -> str:
     """Kill a device; it starts again with its outbox."""
     device = rng.choice([d for d in world.devices.values() if d.alive])
@@ -97,6 +124,7 @@ FAULTS = (
     (any_agent, agent_host_lost),
     (any_agent, agent_host_paused),
     (any_agent, agent_asked_to_stop),
+    (any_agent, agent_drained),
     (any_device, device_killed),
     (any_device, device_moved),
 )

@@ -175,8 +175,22 @@ def store_down(world: World, rng: Random) -> str:
 
 
 def may_lose_disk(world: World) -> bool:
-    """Return whether all others have their disks: a second loss may be one too many."""
-    return len(world.names) > 1 and not world.counts["fault disk lost"] and any_node(world)
+    """Return whether one more disk may go without a majority of votes going with it.
+
+    Every node must be back from an earlier loss, and no open job be left on which one abstains.
+    """
+    nodes = world.nodes.values()
+    if len(world.names) == 1 or not any_node(world):
+        return False
+    if not world.counts["fault disk lost"]:
+        return True
+    generations = {node.disk.standing.generation for node in nodes}
+    return len(generations) == 1 and all(
+        node.daemon.alive
+        and node.daemon.node.admission.votes
+        and not any(entry.is_open for entry in node.daemon.node.entries.values())
+        for node in nodes
+    )
 
 
 def disk_lost(world: World, rng: Random) -> str:

@@ -14,6 +14,7 @@ from workrs.domain.ids import JobId
 from workrs.domain.record import Record
 from workrs.testing.simulator.broken import broken
 from workrs.testing.simulator.oracle import vote_of
+from workrs.testing.simulator.sizes import find_excess
 from workrs.testing.simulator.waiting import LOOK_S, Waits
 from workrs.wire import topics
 
@@ -87,7 +88,7 @@ def find_lost(world: World) -> list[JobId]:
 
 def find_unrest(world: World) -> tuple[str, str] | None:
     """Return the first thing that is not as it has to be in the end, by rule and fact."""
-    return _find_stray(world) or _find_stale(world)
+    return _find_stray(world) or _find_stale(world) or find_excess(world)
 
 
 def _find_stray(world: World) -> tuple[str, str] | None:

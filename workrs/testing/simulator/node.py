@@ -34,12 +34,15 @@ from workrs.testing.simulator.host import Host, Process
 from workrs.testing.simulator.mosquitto import Broker
 from workrs.testing.simulator.parcel import Parcel
 from workrs.wire import codec, topics
+from workrs.wire.message import Function
 
 if TYPE_CHECKING:
     from workrs.domain.ids import ClientId
     from workrs.testing.simulator.connection import Connection
     from workrs.testing.simulator.world import World
 
+FUNCTION = "base"
+"""The one that devices without our client call."""
 BROKER_PAUSE_S = 0.1
 """Between the death of a broker and its return."""
 
@@ -153,6 +156,7 @@ class Daemon(Process):
             name=self.name,
             nodes=world.names,
             timing=world.timing,
+            functions={FUNCTION: Function(image="base", command=("run",))},
             blobs_url=f"{blob.URL}{self.name}",
             incarnation=Incarnation(self.ledger.boot, f"{rng.getrandbits(64):016x}"),
         )

@@ -5,6 +5,7 @@ nothing would ever get far enough for the rare combinations to matter.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from random import Random
 
 from workrs.testing.simulator.schedule import (
@@ -20,6 +21,7 @@ FAULTS_MIN, FAULTS_MAX = 14, 38
 STORM_MIN_S, STORM_MAX_S = 8.0, 22.0
 VERBS = ("claim", "outcome", "outcome", "release", "checkpoint", "beat")
 REPEATS = (0.0, 0.0, 0.02, 0.1, 0.3)
+RAW = 0.12
 EXITS = ((0,), (0,), (0,), (1, 0), (75, 0), (1,), (78,), (1, 1, 0))
 
 
@@ -47,6 +49,9 @@ def plan(seed: int, *, nodes: int | None = None, only: Sequence[str] = ()) -> Sc
         _job(rng, number, rng.choice(devices).name, size, storm_s)
         for number in range(rng.randint(1, 6))
     )
+    more = _more(seed)
+    if not only:
+        jobs = tuple(_maybe_raw(job, more) for job in jobs)
     kinds = list(only) or sorted(rng.sample(sorted(FAULTS), rng.randint(2, 6)))
     times = sorted(
         round(rng.uniform(0.3, storm_s - 0.5), 2)
@@ -57,7 +62,7 @@ def plan(seed: int, *, nodes: int | None = None, only: Sequence[str] = ()) -> Sc
         nodes=size,
         ttl_s=rng.choice((3.0,) * 12 + (10.0, 20.0)),
         drift=rng.random() < 0.8,
-        repeats=0.0 if only else _more(seed).choice(REPEATS),
+        repeats=0.0 if only else more.choice(REPEATS),
         storm_s=storm_s,
         agents=agents,
         devices=devices,
@@ -72,6 +77,11 @@ def plan(seed: int, *, nodes: int | None = None, only: Sequence[str] = ()) -> Sc
 def _more(seed: int) -> Random:
     """Return the generator for what is no fault of a kind, apart from the rest."""
     return Random(f"{seed}/more")  # noqa: S311 (reproducible on purpose)
+
+
+def _maybe_raw(job: JobPlan, rng: Random) -> JobPlan:
+    """Now and then let a job be a call of a function, whose limits are not the caller's."""
+    return replace(job, is_raw=True, strict=False) if rng.random() < RAW else job
 
 
 def _on(rng: Random) -> str:

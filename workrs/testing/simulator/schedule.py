@@ -46,6 +46,8 @@ class JobPlan:
     """Half way it exits with 85, to be started again from its own files."""
     is_large: bool = False
     """Its result goes into the stores."""
+    is_raw: bool = False
+    """Its device knows no JSON: it calls a function, and only once."""
     strict: bool = False
     checkpoint_s: float | None = None
     """Interval between checkpoints; None: none are taken."""

@@ -17,7 +17,7 @@ from workrs.testing.simulator.connection import Connection, Endpoint, Signal
 from workrs.testing.simulator.device import DeviceProcess, payload_of
 from workrs.testing.simulator.host import Host, Network
 from workrs.testing.simulator.mosquitto import Broker
-from workrs.testing.simulator.node import NO_DOOM, SimNode
+from workrs.testing.simulator.node import FUNCTION, NO_DOOM, SimNode
 from workrs.testing.simulator.oracle import Oracle
 from workrs.testing.simulator.parcel import Parcel
 from workrs.testing.simulator.repetition import Repetition
@@ -103,14 +103,26 @@ class World:
 
     def _plan_job(self, plan: JobPlan) -> None:
         device = self.devices[plan.device]
-        self.timeline.at(plan.at_s, lambda: device.submit(plan))
-        if plan.cancel_at_s is not None:
-            self.timeline.at(plan.cancel_at_s, lambda: device.cancel(plan.name))
+        topic = topics.up(plan.device, "submit", plan.name)
+        if plan.is_raw:
+            self._plan_raw(plan, device.home)
+            topic = topics.up(plan.device, "run", FUNCTION, plan.name)
+        else:
+            self.timeline.at(plan.at_s, lambda: device.submit(plan))
+            if plan.cancel_at_s is not None:
+                self.timeline.at(plan.cancel_at_s, lambda: device.cancel(plan.name))
         for places, rival in ((plan.copies, False), (plan.rivals, True)):
             payload = payload_of(plan, rival=rival)
-            topic = topics.up(plan.device, "submit", plan.name)
             for at_s, number in places:
                 self._plan_publish(at_s, number, topic, payload)
+
+    def _plan_raw(self, plan: JobPlan, home: int) -> None:
+        """Plan what a device without our client does: publish, and hope."""
+        call = topics.up(plan.device, "run", FUNCTION, plan.name)
+        self._plan_publish(plan.at_s, home, call, payload_of(plan))
+        if plan.cancel_at_s is not None:
+            cancel = topics.up(plan.device, "cancel", plan.name)
+            self._plan_publish(plan.cancel_at_s, home, cancel, b"")
 
     def _plan_publish(self, at_s: float, number: int, topic: str, payload: bytes) -> None:
         def publish() -> None:

@@ -93,6 +93,20 @@ SCENARIOS = {
             FaultPlan(at_s=14.48, name="disk full", salt=19, on="beat"),
         ),
     ),
+    "two nodes split the votes of a cancel and waited for five leases": Schedule(
+        seed=224,
+        repeats=0.3,
+        storm_s=17.0,
+        agents=(AgentPlan(name="a1", home=2, slots=4),),
+        devices=(DevicePlan(name="d1"),),
+        jobs=(JobPlan(name="j2", device="d1", at_s=3.05, work_s=3.24, cancel_at_s=13.8),),
+        faults=(
+            FaultPlan(at_s=4.94, name="node lost", salt=8, on="outcome"),
+            FaultPlan(at_s=5.22, name="disk lost", salt=9),
+            FaultPlan(at_s=5.27, name="node lost", salt=10, on="outcome"),
+            FaultPlan(at_s=8.86, name="node lost", salt=16),
+        ),
+    ),
     "a node that was away while its peers retired a job never learnt how it ended": Schedule(
         seed=41157,
         drift=False,

@@ -100,7 +100,7 @@ class DeviceProcess(Process):
         self.stopped = 0
         self.life += 1
         self._wake_s = float("inf")
-        self.brain = Brain(self.name, timing=TIMING)
+        self.brain = Brain(self.name, timing=TIMING, nodes=len(self.world.names))
         for job in self.outbox:
             self._keep(job)
         self._connect()
@@ -240,7 +240,8 @@ class DeviceProcess(Process):
                     self.accepted.add(job)
                 case ForgetJob(job):
                     self.outbox.pop(job, None)
-                case LeaveNode():
+                case LeaveNode(reason):
+                    self.world.count(f"left: {reason}")
                     self._lose()
                 case SendJob(job):
                     self._publish(topics.up(self.name, "submit", job), self.outbox.get(job, b""))

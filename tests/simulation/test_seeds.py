@@ -20,6 +20,7 @@ from workrs.testing.simulator.faults import FAULTS
 from workrs.testing.simulator.schedule import Schedule, to_source
 from workrs.testing.simulator.shrink import shrink
 
+pytestmark = pytest.mark.timeout(600)  # the first test of a size plays it for all: ten seconds
 SEEDS_OF_A_SIZE = {1: 40, 3: 100, 5: 40}
 REPLAYED = (3, 7, 11)
 PRINT_DIGESTS = f"""

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from workrs.testing.simulator.agent import AgentProcess
     from workrs.testing.simulator.world import World
 
+LOOKS = 12
+"""Seconds for which an agent has to take jobs until an operator believes it."""
+
 
 def any_agent(world: World) -> bool:
     """Return whether an agent lives."""
@@ -84,7 +87,6 @@ def agent_asked_to_stop(world: World, rng: Random) -> str:
 def agent_drained(world: World, rng: Random) -> str:
     """Let an operator have an agent take nothing new for a while, jobs in hand or not."""
     agent, node = _pick(world, rng), world.nodes[rng.choice(world.names)]
-    number = agent.number
 
     def order(kind: OrderKind) -> None:
         if node.broker.runs:
@@ -93,11 +95,12 @@ def agent_drained(world: World, rng: Random) -> str:
             body = Order(order=kind, agent=agent.name)
             node.broker.publish(Parcel(Message(topic, codec.encode(body)), body), None)
 
-    def undrain() -> None:
-        """Say it until it is seen to have been heard, as an operator would."""
-        if agent.alive and agent.number == number and not agent.brain.roster.open:
+    def undrain(left: int = LOOKS) -> None:
+        """Say it until it holds: the first order may arrive late, as any other message."""
+        if left:
             order(OrderKind.UNDRAIN)
-            world.timeline.after(1.0, undrain)
+            is_open = agent.alive and agent.brain.roster.open
+            world.timeline.after(1.0, lambda: undrain(left - 1 if is_open else LOOKS))
 
     order(OrderKind.DRAIN)
     world.undo_after(length_s(world, rng), undrain)

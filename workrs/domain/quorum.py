@@ -47,18 +47,19 @@ def is_settled(records: Mapping[ClientId, Record], digest: Digest, nodes: int) -
     """Return whether the spec of this digest is the one that counts under its id.
 
     A majority names it. Or a node abstains, so that a majority may have named it before that
-    node's disk was lost, and an agent has bid for it: only jobs that a majority has are offered.
+    node's disk was lost, and a node saw that, or an agent has bid for it: only jobs that a majority
+    has are offered.
     """
     if is_stored(records, digest, nodes):
         return True
     if not any(record.abstains for record in records.values()):
         return False
-    return any(_was_offered(r, records) for r in records.values() if r.digest == digest)
+    return any(_tells_settled(r, records) for r in records.values() if r.digest == digest)
 
 
-def _was_offered(record: Record, records: Mapping[ClientId, Record]) -> bool:
+def _tells_settled(record: Record, records: Mapping[ClientId, Record]) -> bool:
     by_agent = record.holder is not None and record.holder.client not in records
-    return by_agent or record.attempt > 0 or bool(record.checkpoints)
+    return record.settled or by_agent or record.attempt > 0 or bool(record.checkpoints)
 
 
 def holds(

@@ -103,6 +103,9 @@ class Record:
     """Why the last attempt ended, for humans."""
     serial: int = 0
     """Commits of the node's ledger with the one that holds this vote: see `rollback`."""
+    settled: bool = False
+    """This node saw a majority name `digest`. Shown since a node lost its disk: the votes that
+    are left may not tell it any more."""
     abstains: bool = False
     """The node lost its disk while this job was open: it never votes on it, having forgotten
     what it promised. It still learns and shows the decision."""

@@ -361,6 +361,25 @@ def test_an_accepted_spec_wins_though_one_of_its_two_votes_is_forgotten() -> Non
     }
 
 
+def test_a_node_that_saw_the_majority_says_so_when_one_of_its_votes_is_forgotten() -> None:
+    """No agent has bid: without the word of n1 or n2 two specs would stand against two."""
+    cluster = Cluster(5)
+    for name in ("n1", "n2", "n3"):
+        cluster.part(name, "n4", "n5")
+    job = cluster.submit("n1", command=["one"])
+    cluster.submit("n4", command=["two"])
+    assert cluster.down_states("pump-7", "j1", at="n1")[0] == "accepted"
+    cluster.stop("n3")
+    cluster.lose_disk("n3")
+    cluster.heal()
+    cluster.start("n3")
+    cluster.tick(WAY_BACK_S)
+    first = cluster.record("n1", job)
+    assert first.settled
+    assert first.decided is None
+    assert {cluster.record(n, job).digest for n in ("n1", "n2", "n4", "n5")} == {first.digest}
+
+
 def test_a_job_it_abstains_on_can_be_cancelled_through_it() -> None:
     cluster, job, _ = with_job()
     come_back(cluster, "n1")

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from workrs.testing.simulator.agent import AgentProcess
     from workrs.testing.simulator.world import World
 
-LOOK_S = 0.25
+LOOK_S = 0.5
 LOST_TTLS = 3.0
 UNOFFERED_TTLS = 1.5
 

@@ -48,7 +48,8 @@ def _of_node(daemon: Daemon) -> dict[str, tuple[int, int]]:
         "offers": (sum(len(entry.offered) for entry in agents) + len(node.pace.standing), 0),
         "queue": (sum(1 for e in node.entries.values() if e.queued and e.is_open), 0),
         "unsure": (len(node.unsure), 0),
-        "held back": (len(node.admission.held_back), 0),
+        # A node on its way back rests for a ttl, and keeps what it hears as it should.
+        "held back": (len(node.admission.held_back) * node.admission.votes, 0),
         "to be emptied": (len(node.sweep.todo), 0),
         "emptied": (len(node.sweep.said), len(disk.retired)),
         "devices": (len(node.local_devices), len(world.devices)),

@@ -172,6 +172,8 @@ class Node:
         self.effects.dropped_blobs.append(entry.job)
         del self.entries[entry.job]
         self.unsure.pop(entry.job, None)
+        # Else a job that is retired early is remembered until its retention would have ended.
+        self._due.pop(entry.job, None)
         self.decided_bytes -= self.decided.pop(entry.job, 0)
         self._dropped[entry.job] = kept
 

@@ -8,7 +8,6 @@ soaks, L3 by how soon rows see a lease held by another agent.
 """
 
 import json
-from bisect import insort
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +17,7 @@ from workrs.domain.lease import LeaseTiming
 from workrs.faults import disks, running
 from workrs.faults.diary import Entry
 from workrs.faults.evidence import Run
+from workrs.faults.receipts import Lease, Receipts, Renewal
 from workrs.faults.story import Start, Story, violations
 from workrs.wire import topics
 
@@ -38,8 +38,9 @@ class Checker:
     """Of the newest line."""
     outcomes: dict[str, str] = field(default_factory=dict)
     """Digest of every decided job that was settled: what comes later must say the same."""
-    _renewals: dict[tuple[str, int, str], list[float]] = field(default_factory=dict)
-    _beats: dict[str, tuple[int, int]] = field(default_factory=dict)
+    _renewals: dict[tuple[str, int, str], list[Renewal]] = field(default_factory=dict)
+    _receipts: dict[tuple[str, int, str], Receipts] = field(default_factory=dict)
+    """By agent and incarnation."""
     _kills: dict[str, list[float]] = field(default_factory=dict)
     _touched: dict[str, float] = field(default_factory=dict)
     _known: set[str] = field(default_factory=set)
@@ -97,7 +98,7 @@ class Checker:
         strict = frozenset(job for job, story in self.stories.items() if story.strict)
         found += running.overlaps(runs, strict)
         found += running.survivors(runs, self._kills, self._renewals)
-        found += running.late_runs(runs, self._renewals, self.timing)
+        found += running.late_runs(runs, self._renewals, self.timing, read_s=self.now_s)
         found += disks.lost(accepted, ledgers)
         found += disks.torn(ledgers)
         fresh = [text for text in dict.fromkeys(found) if text not in self._known]
@@ -135,10 +136,16 @@ class Checker:
             elif shown.kind == "spec":
                 spec = json.loads(text)["spec"]
                 self._story(shown.name).strict = spec.get("takeover") == "strict"
+            elif shown.kind == "agent":
+                view = json.loads(text)
+                receipts = self._receipts_of(shown.name, view)
+                self._renew(shown.name, receipts.take_view(shown.node, view, at_s))
             return
         said = topics.parse_up(topic)
         if said is not None and said.verb == "beat":
-            self._take_beat(said.client, json.loads(text), at_s)
+            beat = json.loads(text)
+            receipts = self._receipts_of(said.client, beat)
+            self._renew(said.client, receipts.take_beat(beat, at_s))
         told = topics.parse_down(topic)
         if told is not None and not told[2]:
             story = self.stories.get(f"{told[0]}_{told[1]}")
@@ -154,14 +161,15 @@ class Checker:
         holder = body.get("holder")
         if holder is not None:
             key = (job, int(body.get("epoch", 0)), str(holder["client"]))
-            self._renewals.setdefault(key, [at_s])
+            self._renewals.setdefault(key, [Renewal(at_s, at_s)])
 
-    def _take_beat(self, agent: str, body: Any, at_s: float) -> None:
-        order = (body["incarnation"][0], body.get("counter", 0))
-        if body.get("gone") or order <= self._beats.get(agent, (0, 0)):
-            return
-        self._beats[agent] = order
-        for job, epoch, _attempt in body.get("held", ()):
+    def _receipts_of(self, agent: str, body: Any) -> Receipts:
+        number, nonce = body["incarnation"]
+        majority = len(self.nodes) // 2 + 1
+        return self._receipts.setdefault((agent, number, nonce), Receipts(majority))
+
+    def _renew(self, agent: str, renewed: Iterable[tuple[Lease, Renewal]]) -> None:
+        for (job, epoch), renewal in renewed:
             known = self._renewals.get((job, epoch, agent))
             if known is not None:
-                insort(known, at_s)
+                known.append(renewal)

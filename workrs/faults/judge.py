@@ -1,9 +1,9 @@
 """Judges a site after each injection: the invariants, the load, and at the end the quiet."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
+from workrs.faults.agreement import Place, differences, read_shown, read_votes
 from workrs.faults.check import Checker
 from workrs.faults.disks import Disk, read_disk
 from workrs.faults.evidence import Run, forget_testimony, read_testimony
@@ -76,33 +76,30 @@ class Judge:
         return {node: read_disk(root / node / "ledger.db") for node in self.site.nodes}
 
     def _disagreement(self) -> list[str]:
-        """Return where the bus and the ledgers differ, once that does not go away (L2)."""
-        differing: list[str] = []
+        """Return where the brokers and the ledgers differ, once that does not go away (L2).
+
+        Jobs are retired all the time, so two readings may differ elsewhere each.
+        """
+        lasting = self._differences()
 
         def agree() -> bool:
-            differing[:] = self._differences()
-            return not differing
+            nonlocal lasting
+            now = self._differences() if lasting else {}
+            lasting = {place: text for place, text in now.items() if place in lasting}
+            return not lasting
 
         try:
             self.site.until("agreement", agree, AGREED_S)
         except RowError:
-            return differing
+            return list(lasting.values())
         return []
 
-    def _differences(self) -> Iterator[str] | list[str]:
-        found = []
-        for node, disk in self.read_disks().items():
-            if disk is None:
-                found.append(f"L2 the ledger of {node} cannot be read")
-                continue
-            for job in self.site.trace.jobs():
-                record = self.site.trace.records(job).get(node)
-                if record is not None and record.decided_digest != disk.outcomes.get(job):
-                    found.append(
-                        f"L2 {node} shows {job} as {record.decided_digest}, "
-                        f"its ledger has {disk.outcomes.get(job)}"
-                    )
-        return found
+    def _differences(self) -> dict[Place, str]:
+        cluster = self.site.cluster
+        shown = read_shown(cluster.addresses)
+        root = cluster.plan.root
+        ledgers = {node: read_votes(root / node / "ledger.db") for node in self.site.nodes}
+        return differences(shown, ledgers)
 
     def _stuck_jobs(self) -> list[str]:
         site = self.site

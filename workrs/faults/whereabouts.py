@@ -101,8 +101,8 @@ def require_end(site: Site, sent: Sent) -> None:
     site.until(f"the end of {sent.bus_id}", lambda: sent.ended_s, patience_s)
 
 
-def require_no_takeover(site: Site, walked: Walk) -> None:
-    """Raise RowError if another agent had a lease of the job."""
+def require_kept(site: Site, walked: Walk) -> None:
+    """Raise RowError unless the walk's agent kept the lease of its job."""
     others = [x for x in site.trace.leases(walked.sent.bus_id) if x.agent != walked.agent]
     if others:
         raise RowError(

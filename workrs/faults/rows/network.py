@@ -17,7 +17,7 @@ from workrs.faults.whereabouts import (
     healing,
     home,
     require_end,
-    require_no_takeover,
+    require_kept,
     until_home,
     until_moved,
     walk,
@@ -63,7 +63,7 @@ def _cut_from_node(site: Site, name: str, lost: str) -> Injection:
             site.pause(site.rng.uniform(0.0, _TTL_S))
         notes.mark(agent, "heal")
         require_end(site, walked.sent)
-        require_no_takeover(site, walked)
+        require_kept(site, walked)
     return notes.done()
 
 

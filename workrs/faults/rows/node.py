@@ -7,12 +7,20 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Final
 
+from workrs.domain.record import Version
 from workrs.faults.evidence import read_testimony
 from workrs.faults.load import Sent
 from workrs.faults.plan import SitePlan
 from workrs.faults.row import Injection, Row, RowError
-from workrs.faults.rows.process import drawn_s, require_no_takeover
+from workrs.faults.rows.process import drawn_s, require_no_takeovers
 from workrs.faults.site import Site
+from workrs.faults.trace import Shown
+from workrs.wire import codec, topics
+from workrs.wire.message import NodeState
+
+_LOG_SLACK_S: Final = 0.1
+"""How far a time in a log may be off the trace's."""
+_NO_VERSION: Final = Version(-1, -1)
 
 
 def daemon_killed(site: Site) -> Injection:
@@ -25,7 +33,7 @@ def daemon_killed(site: Site) -> Injection:
         site.start(node)
         notes.mark(node, "heal", "started")
         site.until_healthy()
-        require_no_takeover(site, notes, began_s)
+        require_no_takeovers(site, notes, began_s)
     return notes.done()
 
 
@@ -39,7 +47,7 @@ def daemon_stopped(site: Site) -> Injection:
         site.resume(node)
         notes.mark(node, "heal", "resumed")
         site.until_healthy()
-        require_no_takeover(site, notes, began_s)
+        require_no_takeovers(site, notes, began_s)
     return notes.done()
 
 
@@ -52,9 +60,13 @@ def disk_full(site: Site) -> Injection:
         _fill(filler)
         try:
             sent = [site.send_echo("load-1") for _ in range(5)]
+            unready_s, why = _await_unready(site, node, began_s)
+            notes.mark(node, "note", f"not ready: {why}", at_s=unready_s)
+            notes.figure("unready", unready_s - began_s)
             site.until_ended(sent, 20.0)
             _await_log(site, node, "ledger", began_s)
             site.pause(drawn_s(site, 0.0, 4.0))
+            _require_no_vote(site, node, unready_s)
         finally:
             filler.unlink(missing_ok=True)
         notes.mark(node, "heal", "room again")
@@ -62,8 +74,52 @@ def disk_full(site: Site) -> Injection:
             notes.note(f"{node} had ended")
             site.start(node)
         site.until_healthy()
-        require_no_takeover(site, notes, began_s)
+        require_no_takeovers(site, notes, began_s)
     return notes.done()
+
+
+def _await_unready(site: Site, node: str, since_s: float) -> tuple[float, str]:
+    """Wait until a node's own broker shows that it may not vote; return since when, and why."""
+
+    def look() -> tuple[float, str] | None:
+        heard = site.trace.heard(node, topics.node(node, "state"))
+        if heard is None or heard.at_s < since_s or not heard.payload:
+            return None
+        state = codec.decode(NodeState, heard.payload)
+        return None if state.ready else (heard.at_s, state.health)
+
+    at_s, why = site.until(f"{node} to say that it is not ready", look, 20.0)
+    if "ledger" not in why:
+        raise RowError(f"{node} is not ready and says why: {why!r}, without its ledger")
+    return at_s, why
+
+
+def _require_no_vote(site: Site, node: str, since_s: float) -> None:
+    """Raise RowError if a node that said that it may not vote has shown a vote since then.
+
+    Room that something else made, like an upload that broke off, ends the silence early.
+    """
+    site.diary.refresh()
+    recovered_s = [
+        entry.at_s - _LOG_SLACK_S
+        for entry in site.diary.entries
+        if entry.member == node and entry.key == "ledger_recovered" and entry.at_s > since_s
+    ]
+    until_s = min([site.trace.now_s, *recovered_s])
+    voted = [
+        f"{job} {shown.record.version} at {shown.at_s:.2f} s"
+        for job in site.trace.jobs()
+        for shown in new_votes(site.trace.history(job), node, since_s, until_s)
+    ]
+    if voted:
+        raise RowError(f"{node} was not ready from {since_s:.2f} s on and voted: {voted[0]}")
+
+
+def new_votes(history: Sequence[Shown], node: str, since_s: float, until_s: float) -> list[Shown]:
+    """Return the records of a node whose version came first between two times."""
+    own = [shown for shown in history if shown.node == node]
+    before = max((s.record.version for s in own if s.at_s <= since_s), default=_NO_VERSION)
+    return [s for s in own if since_s < s.at_s < until_s and s.record.version > before]
 
 
 def _fill(filler: Path) -> None:
@@ -104,7 +160,7 @@ def database_truncated(site: Site) -> Injection:
         site.start(node)
         notes.mark(node, "heal", "database put back, started")
         site.until_healthy()
-        require_no_takeover(site, notes, began_s)
+        require_no_takeovers(site, notes, began_s)
     return notes.done()
 
 

@@ -21,7 +21,7 @@ def drawn_s(site: Site, least_s: float, most_s: float) -> float:
     return least_s + (most_s - least_s) * site.rng.random() ** 3
 
 
-def require_no_takeover(site: Site, notes: Notes, since_s: float) -> None:
+def require_no_takeovers(site: Site, notes: Notes, since_s: float) -> None:
     """Raise RowError if a lease went to another agent since then, though all agents lived."""
     taken = site.trace.takeovers(since_s)
     for one in taken:
@@ -72,7 +72,7 @@ def broker_killed(site: Site) -> Injection:
         notes.mark(f"broker {node}", "heal", "may start again")
         notes.note(f"away {away_s:.1f} s")
         site.until_healthy()
-        require_no_takeover(site, notes, began_s)
+        require_no_takeovers(site, notes, began_s)
     return notes.done()
 
 
@@ -90,7 +90,7 @@ def broker_stopped(site: Site) -> Injection:
         site.until_healthy()
         # What a false will does shows after the grace, at the latest after a ttl.
         site.pause(site.timing.reconnect_grace_s + 0.5)
-        require_no_takeover(site, notes, began_s)
+        require_no_takeovers(site, notes, began_s)
     return notes.done()
 
 

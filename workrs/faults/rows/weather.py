@@ -12,7 +12,7 @@ from workrs.faults.proxy import Door
 from workrs.faults.row import NET, Injection, Row, RowError
 from workrs.faults.rows.network import NET_PLAN
 from workrs.faults.site import Notes, Site
-from workrs.faults.whereabouts import healing, network, require_end, require_no_takeover, walk
+from workrs.faults.whereabouts import healing, network, require_end, require_kept, walk
 
 _TTL_S: Final = NET_PLAN.timing.ttl_s
 _LOSS: Final = 0.1
@@ -66,7 +66,7 @@ def _half_open(site: Site) -> Injection:
             site.pause(site.rng.uniform(*_HALF_OPEN_S))
         notes.mark(walked.home, "heal")
         require_end(site, walked.sent)
-        require_no_takeover(site, walked)
+        require_kept(site, walked)
     return notes.done()
 
 
@@ -82,7 +82,7 @@ def _resets(site: Site) -> Injection:
                 site.pause(site.rng.uniform(0.0, 1.0))
         notes.mark("network", "heal")
         require_end(site, walked.sent)
-        require_no_takeover(site, walked)
+        require_kept(site, walked)
     return notes.done()
 
 

@@ -15,15 +15,13 @@ from pathlib import Path
 
 from workrs.adapters import log
 from workrs.domain.errors import BusError, ConfigError, WireError
-from workrs.domain.ids import ClientId
+from workrs.domain.ids import NUMBER_MAX, ClientId
 from workrs.domain.record import Incarnation
 from workrs.ports.bus import Address, Connect, Subscription, read_retained
 from workrs.wire import codec, topics
 from workrs.wire.message import AgentView
 
 _LOG = log.get("agent")
-_NUMBER_MAX = 2**53
-"""Beyond this, JSON readers in other languages lose digits."""
 _CONNECT_S = 2.0
 _RETRY_FIRST_S = 0.2
 _RETRY_MAX_S = 2.0
@@ -97,7 +95,7 @@ async def incarnate(
         ConfigError: the number on disk or at a node is not one that can be raised.
     """
     known = max(read_number(state), await _shown_number(name, nodes, connect))
-    if known >= _NUMBER_MAX:
+    if known >= NUMBER_MAX:
         raise ConfigError(f"the incarnation of {name} is {known}: choose another name")
     write_number(state, known + 1)
     return Incarnation(known + 1, secrets.token_hex(8))

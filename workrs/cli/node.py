@@ -27,6 +27,8 @@ def options() -> Options:
             "workrs node --name n1 --listen 127.0.0.1:1883 --init    # a cluster of one",
             "workrs node --name n1 --listen 10.0.0.1:1883 --peer n2=10.0.0.2:1883 \\",
             "    --peer n3=10.0.0.3:1883 --functions functions.toml",
+            "workrs node --name n2 --listen 10.0.0.2:1883 --peer n1=10.0.0.1:1883 \\",
+            "    --peer n3=10.0.0.3:1883 --rejoin    # its disk was lost; the others run",
         ),
     )
     it.value("--name", convert=client_id, required=True, metavar="NAME", help="this node's name")

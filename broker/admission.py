@@ -78,6 +78,8 @@ class Admission:
     states: dict[ClientId, NodeState] = field(default_factory=dict)
     """The newest of each peer, of this start."""
     held_back: dict[object, Event] = field(default_factory=dict)
+    untold: dict[Event, Instant] = field(default_factory=dict)
+    """Requests among them whose senders do not know that they wait, and since when."""
     held_back_requests: int = 0
     held_back_bytes: int = 0
     """Of submits among them."""

@@ -9,6 +9,7 @@
    this node's disk after a restart end with its will like any other.
 """
 
+from collections import deque
 from dataclasses import dataclass, field
 from math import inf
 
@@ -17,6 +18,10 @@ from workrs.domain.dispatch import AgentProfile, Candidate
 from workrs.domain.ids import ClientId, Epoch, Instant, JobId
 from workrs.domain.record import Incarnation
 from workrs.wire.message import AgentView, Beat
+
+LOOK_S = 1.0
+"""Least time between two looks through a full table for agents to forget. Beats of unknown names
+may come by the thousand a second, and each look takes 1 ms and more."""
 
 
 @dataclass(slots=True)
@@ -57,6 +62,10 @@ class AgentEntry:
             gone=self.gone,
         )
 
+    def is_forgettable(self, now: Instant, gone_s: float) -> bool:
+        """Return whether it holds nothing, and is gone for so long or was never heard."""
+        return not self.busy and (not self.heard or (self.gone and now - self.seen_at >= gone_s))
+
 
 def ability(profile: AgentProfile) -> tuple[object, ...]:
     """Return what of a profile decides which jobs fit."""
@@ -73,6 +82,9 @@ class AgentTable:
     """Agents with a free slot. Kept, because making 1,000 of them for an offer takes 0.7 ms."""
     _fresh: dict[ClientId, None] = field(default_factory=dict)
     """Agents whose slot, or its use, came since the dispatcher last looked."""
+    _leaving: deque[AgentEntry] = field(default_factory=deque)
+    """Those that were gone at the last look, longest first."""
+    _look_at: Instant = Instant(0.0)  # noqa: RUF009
 
     def get(self, client: ClientId) -> AgentEntry | None:
         """Return the agent's entry, if it was ever heard."""
@@ -96,9 +108,19 @@ class AgentTable:
 
         Those that never were heard of themselves come last.
         """
-        idle = (e for e in self.entries.values() if not e.busy)
-        found = [e for e in idle if not e.heard or (e.gone and now - e.seen_at >= gone_s)]
+        found = [e for e in self.entries.values() if e.is_forgettable(now, gone_s)]
         return sorted(found, key=lambda e: e.seen_at)
+
+    def gone_longest(self, now: Instant) -> AgentEntry | None:
+        """Return an agent to make room with, one that is gone; those of the last second not yet."""
+        if not self._leaving and now >= self._look_at:
+            self._look_at = Instant(now + LOOK_S)
+            self._leaving.extend(self.forgettable(now, gone_s=0.0))
+        while self._leaving:
+            entry = self._leaving.popleft()
+            if self.entries.get(entry.client) is entry and entry.is_forgettable(now, 0.0):
+                return entry
+        return None
 
     def forget(self, entry: AgentEntry) -> None:
         """Know the agent no more."""

@@ -6,6 +6,8 @@
    nothing; beyond that, or HELD_BACK_MAX_BYTES, they are refused with a reason.
 3. Other requests of agents are dropped: agents repeat them. So are heartbeats of more than
    AGENTS_MAX agents, and what stands under a name that is no node's of the cluster.
+4. Who waits is told, a few senders a beat, once for every time that they ask: devices when a
+   majority takes long, operators, who ask again by themselves, when none is heard.
 """
 
 from collections.abc import Iterable
@@ -19,12 +21,14 @@ from broker.event import (
     Event,
     LogHeard,
     OrderHeard,
+    PeerEmptied,
     PeerRecordSeen,
     PeerSpecSeen,
     SubmitHeard,
 )
-from broker.limits import AGENTS_MAX
+from broker.limits import AGENTS_MAX, NOTICES_PER_BEAT
 from broker.node import Node
+from workrs.domain.ids import Instant, job_id
 from workrs.wire import topics
 from workrs.wire.message import OrderReply
 
@@ -33,23 +37,27 @@ HELD_BACK_MAX_BYTES = 64 << 20
 """Of submits. Without it 10,000 of the largest messages would take 2.5 GiB."""
 
 
-def hold_back(node: Node, event: Event) -> bool:
+def hold_back(node: Node, event: Event, now: Instant) -> bool:
     """Keep an event that may lead to a vote until this node votes; False if it need not wait."""
     it = node.admission
     if it.votes:
         return False
     match event:
         case PeerRecordSeen(node=peer, record=record):
-            key: object = ("record", peer, record.job)
+            key: object = ("job", peer, record.job)
             known = it.held_back.get(key)
             if isinstance(known, PeerRecordSeen) and record.version < known.record.version:
                 return True
         case PeerSpecSeen(node=peer, job=job):
             key = ("spec", peer, job)
+        case PeerEmptied(node=peer, kind=kind, job=job):
+            # Its peers have retired the job. They answer for it once this node shows it.
+            it.held_back.pop((kind, peer, job), None)
+            return True
         case BeatHeard(agent=agent):
             key = ("beat", agent)
         case SubmitHeard() | CancelHeard() | OrderHeard():
-            _hold_back_request(node, event)
+            _hold_back_request(node, event, now)
             return True
         case AgentHeard() | LogHeard():
             node.dropped += 1
@@ -76,9 +84,12 @@ def _has_room(node: Node, event: PeerRecordSeen | PeerSpecSeen | BeatHeard, key:
     return True
 
 
-def _hold_back_request(node: Node, event: SubmitHeard | CancelHeard | OrderHeard) -> None:
+def _hold_back_request(
+    node: Node, event: SubmitHeard | CancelHeard | OrderHeard, now: Instant
+) -> None:
     it = node.admission
     if event in it.held_back:
+        it.untold.setdefault(event, now)
         return
     count = it.held_back_requests + 1
     size_bytes = it.held_back_bytes
@@ -87,6 +98,7 @@ def _hold_back_request(node: Node, event: SubmitHeard | CancelHeard | OrderHeard
     if count <= HELD_BACK_MAX and size_bytes <= HELD_BACK_MAX_BYTES:
         it.held_back_requests, it.held_back_bytes = count, size_bytes
         it.held_back[event] = event
+        it.untold[event] = now
         return
     reason = (
         f"this node does not vote yet ({admission.health(node)}) and keeps "
@@ -105,6 +117,37 @@ def _hold_back_request(node: Node, event: SubmitHeard | CancelHeard | OrderHeard
             node.dropped += 1
 
 
+def on_beat(node: Node, now: Instant) -> None:
+    """Tell some of those whose requests are kept that they wait."""
+    it = node.admission
+    is_alone = not node.minority.quorum
+    told = 0
+    for event, since in list(it.untold.items()):
+        if told == NOTICES_PER_BEAT or not (is_alone or now >= since + teller.WAITING_S):
+            break  # the rest came later
+        match event:
+            case OrderHeard(via=""):
+                if not is_alone:
+                    continue
+                _tell_operator(node, event)
+            case SubmitHeard(device=device, local=local, function=function):
+                teller.tell_kept(node, device, local, plain=bool(function))
+            case CancelHeard(device=device, local=local, via=""):
+                known = node.entries.get(job_id(device, local))
+                plain = known is not None and known.stored is not None and known.stored.plain
+                teller.tell_kept(node, device, local, plain=plain, cancel=True)
+            case _:
+                pass  # its own node answers
+        del it.untold[event]
+        told += 1
+
+
+def _tell_operator(node: Node, event: OrderHeard) -> None:
+    text = f"{teller.reach(node)}: the order is kept until this node votes, and not carried out yet"
+    reply = OrderReply(ok=False, text=text)
+    node.say(Publish(topics.down(event.operator, event.order_id), reply, retain=False))
+
+
 def release(node: Node) -> Iterable[Event]:
     """Return what was held back, once this node votes. Heartbeats first: they keep leases."""
     it = node.admission
@@ -112,6 +155,7 @@ def release(node: Node) -> Iterable[Event]:
         return []
     held = list(it.held_back.values())
     it.held_back.clear()
+    it.untold.clear()
     it.held_back_requests = it.held_back_bytes = it.held_back_agents = 0
     beats = [event for event in held if isinstance(event, BeatHeard)]
     return beats + [event for event in held if not isinstance(event, BeatHeard)]

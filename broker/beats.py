@@ -65,10 +65,10 @@ def on_beat(node: Node, event: BeatHeard, now: Instant) -> None:
 
 def _make_room(node: Node, now: Instant) -> bool:
     """Forget the agent that is gone longest for a new one; return whether there was any."""
-    found = node.agents.forgettable(now, gone_s=0.0)
-    for agent in found[:1]:
+    agent = node.agents.gone_longest(now)
+    if agent is not None:
         _forget(node, agent)
-    return bool(found)
+    return agent is not None
 
 
 def forget_gone(node: Node, now: Instant) -> None:
@@ -167,7 +167,7 @@ def _lose(node: Node, agent: AgentEntry, now: Instant, *, why: str) -> tuple[Sho
     agent.gone = True
     node.agents.refresh(agent)
     holder = Holder(client=agent.client, incarnation=agent.incarnation)
-    node.note("agent_lost", None, agent=agent.client, jobs=len(agent.holding), why=why)
+    node.note_limited("agent_lost", None, agent=agent.client, jobs=len(agent.holding), why=why)
     grace_s = node.settings.timing.reconnect_grace_s
     for job in sorted(agent.holding | agent.offered):
         entry = node.entries.get(job)

@@ -35,6 +35,7 @@ from broker.event import (
     Event,
     LogHeard,
     OrderHeard,
+    PeerEmptied,
     PeerLedgerFailed,
     PeerLedgerPart,
     PeerLedgerRead,
@@ -62,7 +63,7 @@ def handle(node: Node, events: Iterable[Event], now: Instant) -> Effects:
     if node.beat == 0:
         peers.expect(node, now)
     for event in events:
-        if not backlog.hold_back(node, event):
+        if not backlog.hold_back(node, event, now):
             _handle(node, event, now)
     if not node.admission.votes:
         admission.listen(node, now)
@@ -155,8 +156,8 @@ def _handle(node: Node, event: Event, now: Instant) -> None:  # noqa: C901, PLR0
             teller.reject(node, event.device, event.name, event.reason, plain=event.plain)
         case BrokerEmptied():
             _refill(node, now)
-        case Ticked():
-            pass
+        case PeerEmptied() | Ticked():
+            pass  # what a peer voted stays a fact, though it shows it no more
         case _:
             assert_never(event)
 
@@ -260,6 +261,8 @@ def _tick(node: Node, now: Instant) -> None:
         beats.check_silent(node, now)
         retirement.on_beat(node, now)
         ask(node, now)
+    else:
+        backlog.on_beat(node, now)
     if node.beat % TIDY_BEATS == 0:
         beats.forget_gone(node, now)
         dispatcher.tidy(node)

@@ -94,6 +94,16 @@ class PeerSpecSeen:
 
 
 @dataclass(frozen=True, slots=True)
+class PeerEmptied:
+    """Another node shows nothing of a job any more, under one of its topics."""
+
+    node: ClientId
+    kind: str
+    """`job` or `spec`."""
+    job: JobId
+
+
+@dataclass(frozen=True, slots=True)
 class PeerStateSeen:
     """Another node's sign of life."""
 
@@ -176,6 +186,7 @@ Event = (
     | LogHeard
     | PeerRecordSeen
     | PeerSpecSeen
+    | PeerEmptied
     | PeerStateSeen
     | PeerLedgerPart
     | PeerLedgerRead

@@ -15,6 +15,7 @@ from broker.event import (
     Event,
     LogHeard,
     OrderHeard,
+    PeerEmptied,
     PeerRecordSeen,
     PeerSpecSeen,
     PeerStateSeen,
@@ -109,8 +110,11 @@ def _from_client(up: topics.Up, bus_message: Message) -> Event | Dropped | None:
 
 
 def _from_node(name: ClientId, shown: topics.Node, payload: bytes) -> Event | None:
-    if shown.node == name or not payload:
+    if shown.node == name:
         return None
+    if not payload:
+        is_job = shown.kind in ("job", "spec")
+        return PeerEmptied(shown.node, shown.kind, JobId(shown.name)) if is_job else None
     match shown.kind:
         case "job":
             record = codec.decode(Record, payload)

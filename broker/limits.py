@@ -41,8 +41,11 @@ SWEEPS_PER_BEAT: Final = 100
 """Retired jobs whose topics are emptied once more in one beat."""
 ASKS_PER_BEAT: Final = 100
 """Jobs without a known majority whose votes are looked at in one beat, to be shown again."""
+REPEATS_PER_BEAT: Final = 100
+"""Overdue decisions said again in one beat, for a peer that is not known to know them."""
 NOTICES_PER_BEAT: Final = 100
-"""Devices told in one beat that their node hears no majority, or hears one again."""
+"""Devices told in one beat that their node hears no majority, or hears one again; and senders
+told that a node which does not vote yet keeps their requests."""
 HISTORY_TEXT_MAX: Final = 200
 """Characters of a text in a line of history."""
 BLOB_DROPS_MAX: Final = 100_000

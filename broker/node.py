@@ -86,6 +86,8 @@ class Node:
     decided: dict[JobId, int] = field(default_factory=dict)
     """Decided jobs, oldest first, and what each takes at a broker, in bytes."""
     decided_bytes: int = 0
+    repeats: int = 0
+    """Overdue decisions that were to be said again in this beat."""
     open_bytes: int = 0
     """What the specs of open jobs take at a broker."""
     unsure: dict[JobId, None] = field(default_factory=dict)
@@ -283,6 +285,11 @@ class Node:
         }
         self.effects.changes.append(NoteHistory(event=event, job=job, facts=cut))
         self.effects.facts.append(Fact(event, {"job": job, **facts} if job else facts))
+
+    def note_limited(self, event: str, job: JobId | None, **facts: str | float | None) -> None:
+        """Write into history and log what clients can cause at will: a few lines a beat."""
+        if self.lines.take(event):
+            self.note(event, job, **facts)
 
     def state(self) -> NodeState:
         """Return what this node says of itself."""

@@ -15,8 +15,14 @@ from itertools import islice
 
 from broker.effect import Publish
 from broker.entry import JobEntry
-from broker.limits import DECIDED_MAX, DECIDED_MAX_BYTES, EARLY_PER_BEAT, SWEEPS_PER_BEAT
-from broker.node import Node
+from broker.limits import (
+    DECIDED_MAX,
+    DECIDED_MAX_BYTES,
+    EARLY_PER_BEAT,
+    REPEATS_PER_BEAT,
+    SWEEPS_PER_BEAT,
+)
+from broker.node import PEER_BEAT_S, Node
 from workrs.domain import quorum
 from workrs.domain.ids import Digest, Instant, JobId, split_job_id
 from workrs.domain.job import StoredSpec, shortened
@@ -69,11 +75,24 @@ def consider(node: Node, entry: JobEntry, now: Instant) -> None:
         node.poke(entry.job, due)
         return
     if not may_leave(node, entry, now):
-        # A peer that has retired it shows nothing any more: it answers the repetition.
-        node.repeat(entry)
-        node.poke(entry.job, Instant(now + RETIRE_RETRY_S))
+        _ask_again(node, entry, now)
         return
     _retire(node, entry, now)
+
+
+def _ask_again(node: Node, entry: JobEntry, now: Instant) -> None:
+    """Say an overdue decision again: a peer that has retired it shows nothing, but answers.
+
+    Jobs that were decided together are due together. Those beyond what a beat may say are looked
+    at in one of the next, each in the beat that has room for it, not all in every one.
+    """
+    ahead_beats = node.repeats // REPEATS_PER_BEAT
+    node.repeats += 1
+    if ahead_beats:
+        node.poke(entry.job, Instant(now + ahead_beats * PEER_BEAT_S))
+        return
+    node.repeat(entry)
+    node.poke(entry.job, Instant(now + RETIRE_RETRY_S))
 
 
 def may_leave(node: Node, entry: JobEntry, now: Instant) -> bool:
@@ -138,6 +157,7 @@ def answer(node: Node, job: JobId, kept: RetiredJob) -> None:
 
 def on_beat(node: Node, now: Instant) -> None:
     """Make room, and go on emptying what may be left: a few each time."""
+    node.repeats = 0
     _make_room(node, now)
     sweep = node.sweep
     for _ in range(min(SWEEPS_PER_BEAT, len(sweep.todo))):

@@ -127,6 +127,22 @@ def tell_retired(node: Node, device: str, name: str, kept: RetiredJob, *, plain:
     _answer(node, device, front.final_state(name, record, kept.short), plain=plain)
 
 
+def tell_kept(
+    node: Node, device: ClientId, local: LocalJobId, *, plain: bool, cancel: bool = False
+) -> None:
+    """Tell that a request is kept by a node that does not vote yet, unless its job has ended.
+
+    Not retained: nothing would take it back if the request is refused later.
+    """
+    known = node.entries.get(job_id(device, local))
+    if known is not None and not known.is_open:
+        return
+    state = front.waiting_state(local, node.name, reach=reach(node))
+    if cancel:
+        state = replace(state, note=f"it is to be cancelled; {state.note}")
+    _answer(node, device, state, plain=plain)
+
+
 def _answer(node: Node, device: str, state: JobState, *, plain: bool) -> None:
     name = state.job
     if plain:

@@ -14,7 +14,7 @@ from broker import agents, beats, dispatcher, intake, limits, line_limit
 from broker.event import PeerRecordSeen
 from broker.limits import AGENT_FORGET_S, TIDY_BEATS
 from broker.node import STALE_TIMERS_MAX
-from tests.unit.broker.cluster import Agent, Cluster
+from tests.unit.broker.cluster import TIMING, Agent, Cluster
 from workrs.domain.ids import ClientId, Epoch, Instant, JobId
 from workrs.domain.record import Record, Version
 from workrs.wire import topics
@@ -24,6 +24,8 @@ ROOT = Path(__file__).parents[3]
 
 if TYPE_CHECKING:
     import pytest
+
+    from broker.agents import AgentEntry
 
 
 def test_a_submit_beyond_the_open_jobs_is_refused_with_how_long_to_wait(
@@ -126,8 +128,53 @@ def test_a_new_agent_takes_the_place_of_the_one_gone_longest(
     assert node.dropped == 1
     Agent(cluster, name="a1").will()
     Agent(cluster, name="a0").will()
+    cluster.now += agents.LOOK_S
     Agent(cluster, name="late").beat()
     assert sorted(node.agents.entries) == ["a1", "a2", "late"]
+
+
+def test_a_full_table_is_looked_through_once_a_second_whoever_knocks(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(agents, "AGENTS_MAX", 50)
+    looks: list[float] = []
+    look = agents.AgentTable.forgettable
+
+    def counted(table: agents.AgentTable, now: Instant, *, gone_s: float) -> list[AgentEntry]:
+        looks.append(now)
+        return look(table, now, gone_s=gone_s)
+
+    monkeypatch.setattr(agents.AgentTable, "forgettable", counted)
+    cluster = Cluster(1)
+    for number in range(50):
+        Agent(cluster, name=f"a{number}").beat()
+    cluster.tick(2 * TIMING.ttl_s)
+    for number in range(20):
+        Agent(cluster, name=f"a{number}", counter=1).beat()
+    assert not looks
+    for number in range(100):
+        Agent(cluster, name=f"new{number}").beat()
+    known = {f"new{number}" for number in range(30)} | {f"a{number}" for number in range(20)}
+    assert set(cluster.nodes["n1"].agents.entries) == known
+    assert len(looks) == 1, "one look serves all who find room, and all who do not"
+    cluster.now += agents.LOOK_S
+    for number in range(100):
+        Agent(cluster, name=f"other{number}").beat()
+    assert len(looks) == 2
+
+
+def test_agents_lost_by_the_hundred_are_a_few_lines_of_history_and_a_count() -> None:
+    cluster = Cluster(1)
+    for number in range(100):
+        Agent(cluster, name=f"a{number}").beat()
+    cluster.tick(2 * TIMING.ttl_s)
+    lost = [fact for _, fact in cluster.facts if fact.event == "agent_lost"]
+    assert len(lost) == limits.LINES_PER_BEAT
+    rows = [h for h in cluster.disks["n1"].history if h.event == "agent_lost"]
+    assert len(rows) == limits.LINES_PER_BEAT
+    assert all(entry.gone for entry in cluster.nodes["n1"].agents.entries.values())
+    left_out = [fact.fields for _, fact in cluster.facts if fact.event == "lines_left_out"]
+    assert {"of": "agent_lost", "count": 80} in left_out
 
 
 def test_a_will_through_no_nodes_bridge_is_not_heard() -> None:

@@ -5,6 +5,7 @@ Method: nodes away, links cut at the wrong moment, late submits, in a cluster in
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,7 @@ import pytest
 from broker import limits, retirement
 from broker.event import BrokerEmptied
 from tests.unit.broker.cluster import Agent, Cluster
-from workrs.domain.ids import ClientId, Epoch, JobId
+from workrs.domain.ids import ClientId, Epoch, Instant, JobId
 from workrs.domain.job import RESULT_GONE, Outcome, Verdict
 from workrs.domain.record import Record
 from workrs.ports.ledger import SweepJob
@@ -77,6 +78,30 @@ def test_a_job_is_kept_while_a_live_node_does_not_know_its_outcome() -> None:
     assert job in cluster.nodes["n1"].entries
     cluster.tick(retirement.RETIRE_RETRY_S)
     assert job not in cluster.nodes["n1"].entries, "asked, and answered by who has retired it"
+
+
+def test_overdue_decisions_are_said_again_a_few_each_beat(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retirement, "REPEATS_PER_BEAT", 3)
+    cluster = Cluster(3)
+    jobs = [decided(cluster, name=f"j{number}")[0] for number in range(20)]
+    for job in jobs:
+        cluster.nodes["n1"].entries[job].knows.discard(ClientId("n3"))
+    cluster.stop("n2")
+    cluster.cut.add(frozenset(("n1", "n3")))
+    peer = cluster.nodes["n1"].peers[ClientId("n3")]
+    said: Counter[JobId] = Counter()
+    for _ in range(int(RETENTION_S + 3 * retirement.RETIRE_RETRY_S)):
+        # It lives, and never confirms anything.
+        peer.seen_at = Instant(cluster.now)
+        before = len(cluster.heard)
+        cluster.tick(1.0, step=1.0)
+        bodies = [p.body for n, p in cluster.heard[before:] if n == "n1"]
+        shown = [body.job for body in bodies if isinstance(body, Record)]
+        assert len(shown) <= 3
+        said.update(shown)
+    assert set(said) == set(jobs)
+    assert set(said.values()) <= {3, 4}, "once a minute, and none is left behind"
+    assert set(cluster.nodes["n1"].entries) == set(jobs)
 
 
 def test_a_job_is_kept_while_only_a_minority_has_the_decision() -> None:

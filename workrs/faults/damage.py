@@ -1,7 +1,7 @@
 """What can happen to a checkpoint where it lies: on the nodes' disks, in files named by hash."""
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -57,6 +57,21 @@ def flip(path: Path, rng: random.Random) -> None:
     data = bytearray(path.read_bytes())
     data[rng.randrange(len(data))] ^= 1 << rng.randrange(8)
     path.write_bytes(data)
+
+
+def spoil(
+    pairs: Sequence[tuple[Stored, Stored]],
+    harm: Callable[[Path, random.Random], None],
+    rng: random.Random,
+) -> None:
+    """Harm one blob of the first checkpoint of each pair, at every node, that the second needs not.
+
+    All are chosen before any is harmed: a manifest that was hit tells nothing any more.
+    """
+    chosen = [(stored, rng.choice(stored.own_blobs([other]))) for stored, other in pairs]
+    for stored, name in chosen:
+        for path in stored.copies(name):
+            harm(path, rng)
 
 
 def swap(one: Stored, other: Stored) -> None:

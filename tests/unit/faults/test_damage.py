@@ -14,7 +14,7 @@ from edge_agent.checkpoint.manifest import Entry, Kind, Manifest, Part, encode_m
 from edge_agent.checkpoint.seal import digest, seal, unseal
 from workrs.domain.ids import Digest, Epoch, JobId
 from workrs.domain.record import CheckpointRef
-from workrs.faults.damage import Stored, flip, forge, swap, truncate
+from workrs.faults.damage import Stored, flip, forge, spoil, swap, truncate
 from workrs.faults.row import RowError
 from workrs.ports.runtime import Rung
 from workrs.testing.runtime import HOST
@@ -80,6 +80,15 @@ def test_what_an_older_checkpoint_needs_is_no_blob_of_its_own(tmp_path: Path) ->
     assert newer.own_blobs([older]) == [newer.ref.manifest]
     other = stored(tmp_path, "pump_1", seq=3, raw=b"something else")
     assert len(other.own_blobs([older])) == 2
+
+
+def test_two_checkpoints_can_be_spoiled_whichever_blobs_are_hit(tmp_path: Path) -> None:
+    for number in range(16):
+        root = tmp_path / str(number)
+        one, other = stored(root, "pump_1"), stored(root, "pump_1", seq=2, raw=b"more")
+        names = [*one.own_blobs([other]), *other.own_blobs([one])]
+        spoil([(one, other), (other, one)], truncate, random.Random(number))
+        assert [spoiled(one, name) for name in names].count([True, True]) == 2
 
 
 def test_swapped_manifests_are_those_of_the_other_job(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from workrs.domain import quorum
 from workrs.domain.ids import ClientId
 from workrs.domain.quorum import majority
 from workrs.domain.record import CheckpointRef, Holder
-from workrs.faults.damage import Stored, flip, forge, swap, truncate
+from workrs.faults.damage import Stored, flip, forge, spoil, swap, truncate
 from workrs.faults.diary import Entry
 from workrs.faults.load import Sent
 from workrs.faults.plan import SitePlan
@@ -176,12 +176,10 @@ def _spoil(
     site: Site, victims: Sequence[Victim], *, cut: bool, both: bool = False
 ) -> tuple[str, list[Order | None]]:
     """Cut off, or turn a bit of, one blob of the newer checkpoint; of both, if so asked."""
-    for victim in victims:
-        pairs = [(victim.newer, victim.older), (victim.older, victim.newer)]
-        for stored, other in pairs if both else pairs[:1]:
-            name = site.rng.choice(stored.own_blobs([other]))
-            for path in stored.copies(name):
-                (truncate if cut else flip)(path, site.rng)
+    pairs = [(victim.newer, victim.older) for victim in victims]
+    if both:
+        pairs += [(victim.older, victim.newer) for victim in victims]
+    spoil(pairs, truncate if cut else flip, site.rng)
     which = "both checkpoints" if both else "newest checkpoint"
     what = f"{which} {'cut off' if cut else 'with one bit turned'} at all nodes"
     return what, [None if both else victim.older.ref.order for victim in victims]

@@ -18,6 +18,8 @@ from workrs.faults.rows import all_rows
 
 QUICK = tuple(row for row in all_rows() if row.quick)
 pytestmark = pytest.mark.timeout(600)  # the first test plays for all
+PATIENCE = 2.0
+"""Factor on all time limits: one injection on a busy machine shows promises, not percentiles."""
 TEST = "test_a_fault_costs_no_promise"
 
 
@@ -38,7 +40,7 @@ def played(
     folder = tmp_path_factory.mktemp("faults")
     seed = int.from_bytes(os.urandom(3))
     found: dict[str, list[Played]] = {name: [] for name in (*(t.row.name for t in turns), SITE)}
-    for one in Player(root=folder / "sites", seed=seed).play(turns):
+    for one in Player(root=folder / "sites", seed=seed, patience=PATIENCE).play(turns):
         found[one.row].append(one)
     everything = [one for of_row in found.values() for one in of_row]
     write_report(folder, [turn.row for turn in turns], everything, seed=seed)
@@ -50,7 +52,7 @@ def test_a_fault_costs_no_promise(name: str, played: Mapping[str, Sequence[Playe
     row = next(row for row in QUICK if row.name == name)
     assert len(played[name]) == row.quick
     assert [fault for one in played[name] for fault in one.faults] == []
-    assert beyond(row, played[name]) == []
+    assert beyond(row, played[name], patience=PATIENCE) == []
 
 
 def test_the_sites_end_in_agreement_and_leave_nothing(

@@ -37,7 +37,12 @@ env = {{ EVIDENCE = {evidence} }}
 
 @contextmanager
 def open_site(
-    plan: SitePlan, root: Path, *, seed: int, say: Callable[[str], None] = lambda _text: None
+    plan: SitePlan,
+    root: Path,
+    *,
+    seed: int,
+    patience: float = 1.0,
+    say: Callable[[str], None] = lambda _text: None,
 ) -> Iterator[Site]:
     """Run a site below *root* while the context lasts; it is healthy when entered.
 
@@ -61,7 +66,10 @@ def open_site(
         stack.callback(unmount_below, root / "cluster")
         say(f"starting {plan.nodes} nodes and {plan.agents} agents")
         cluster = stack.enter_context(local_cluster(cluster_plan))
-        yield stack.enter_context(_site(cluster, plan, root=root, scene=scene, net=net, seed=seed))
+        site = stack.enter_context(
+            _site(cluster, plan, root=root, scene=scene, net=net, seed=seed, patience=patience)
+        )
+        yield site
 
 
 @contextmanager
@@ -73,6 +81,7 @@ def _site(
     scene: Stage,
     net: Network | None,
     seed: int,
+    patience: float,
 ) -> Iterator[Site]:
     trace = Recorder(cluster.addresses, root / "trace.jsonl")
     diary = Diary(root / "cluster" / "logs", local_day_s() - trace.now_s)
@@ -88,6 +97,7 @@ def _site(
         diary=diary,
         eyes=ContainerEyes(scene.engines, lambda: trace.now_s),
         net=net,
+        patience=patience,
     )
     with trace.running(), site.eyes.running():
         for name in cluster.members:

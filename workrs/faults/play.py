@@ -67,6 +67,8 @@ class Player:
     root: Path
     """Folder for the sites: traces and logs stay there."""
     seed: int
+    patience: float = 1.0
+    """Factor on the time limits, for machines with other things to do."""
     say: Say = lambda _text: None
     _sites: int = 0
 
@@ -108,7 +110,8 @@ class Player:
         unmount_below(root)  # what a run that was killed left there
         shutil.rmtree(root, ignore_errors=True)
         with ExitStack() as stack:
-            opened = open_site(plan, root, seed=self.seed + self._sites, say=self.say)
+            seed = self.seed + self._sites
+            opened = open_site(plan, root, seed=seed, patience=self.patience, say=self.say)
             try:
                 site = stack.enter_context(opened)
             except WorkrsError as error:

@@ -72,17 +72,17 @@ def figures(played: Sequence[Played]) -> dict[str, Summary]:
     return {name: summary(found) for name, found in sorted(values.items())}
 
 
-def beyond(row: Row, played: Sequence[Played]) -> list[str]:
+def beyond(row: Row, played: Sequence[Played], *, patience: float = 1.0) -> list[str]:
     """Return the bounds of a row that its figures break over all injections.
 
     What a bound is for may not come about in each injection, but has to in a whole turn of
-    the row: a bound on nothing would always hold.
+    the row: a bound on nothing would always hold. *patience* is a factor on the bounds.
     """
     found = figures(played)
     late = [
-        f"{name}: p99 is {found[name].p99:.2f} s, allowed are {most:g} s"
+        f"{name}: p99 is {found[name].p99:.2f} s, allowed are {patience * most:g} s"
         for name, most in row.bounds.items()
-        if name in found and found[name].p99 > most
+        if name in found and found[name].p99 > patience * most
     ]
     blind = [name for name in row.bounds if name not in found and len(played) >= row.repeat]
     return [*late, *(f"{name}: was not measured in {len(played)} injections" for name in blind)]

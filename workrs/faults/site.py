@@ -84,6 +84,8 @@ class Site:
     diary: Diary
     eyes: ContainerEyes
     net: Network | None = None
+    patience: float = 1.0
+    """Factor on every time limit of rows and waits; what must never happen is judged without."""
     _devices: dict[str, Device] = field(default_factory=dict)
 
     @property
@@ -197,6 +199,7 @@ class Site:
 
     def until(self, what: str, look: Callable[[], T | None], timeout_s: float = 30.0) -> T:
         """Return the first true value of *look*, polled; raise RowError with *what*."""
+        timeout_s = self.allowed_s(timeout_s)
         deadline_s = self.trace.now_s + timeout_s
         never = threading.Event()
         while not (found := look()):
@@ -204,6 +207,10 @@ class Site:
                 raise RowError(f"waited {timeout_s:g} s in vain for {what}")
             never.wait(_POLL_S)
         return found
+
+    def allowed_s(self, limit_s: float) -> float:
+        """Return what a time limit is at this site."""
+        return limit_s * self.patience
 
     def pause(self, seconds: float) -> None:
         """Let a fault last."""

@@ -48,6 +48,14 @@ def test_a_bound_is_held_against_the_99th_percentile_of_all_injections() -> None
     assert len(beyond(row(lease=2.0), played)) == 1
 
 
+def test_a_patient_player_stretches_bounds_and_nothing_else() -> None:
+    played = [injected(1, 2.01)]
+    assert len(beyond(row(lease=1.0), played, patience=2.0)) == 1
+    assert beyond(row(lease=1.01), played, patience=2.0) == []
+    blind = [injected(n + 1, 1.0) for n in range(10)]
+    assert len(beyond(row(dead=1.0), blind, patience=2.0)) == 1
+
+
 def test_a_bound_on_what_was_never_measured_does_not_hold() -> None:
     whole_turn = [injected(number + 1, 1.0) for number in range(row().repeat)]
     assert beyond(row(dead=1.0), whole_turn[1:]) == []

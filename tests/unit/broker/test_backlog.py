@@ -75,7 +75,7 @@ def test_many_are_told_a_few_each_beat() -> None:
     cluster.tick(ALONE_S)
     for number in range(250):
         run(cluster, f"j{number}")
-    counts = []
+    counts: list[int] = []
     while sum(counts) < 250:
         before = len(answers(cluster, "pump-7"))
         cluster.tick(1.0, step=1.0)

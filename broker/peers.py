@@ -53,6 +53,9 @@ def on_record(node: Node, event: PeerRecordSeen, now: Instant) -> None:
     proposer.follow(node, entry, peer, record, now)
     if record.abstains or record.digest not in (None, entry.record.digest):
         _adopt_settled(node, entry)
+        if record.digest is not None and record.digest != entry.record.digest:
+            # The peer needs the own spec to take it, and the node that showed it may have lost it.
+            intake.show_spec(node, entry)
     dispatcher.stand_back(node, entry, now)
     settle(node, entry, now)
 

@@ -61,7 +61,7 @@ def ask(node: Node, now: Instant) -> None:
         if entry is None or not _is_unsure(node, entry):
             continue
         node.unsure[job] = None
-        if now >= entry.published_at + ASK_S:
+        if now >= entry.published_at + min(ASK_S, node.settings.timing.ttl_s):
             node.repeat(entry)
 
 

@@ -337,22 +337,28 @@ def test_specs_of_which_none_can_win_without_it_are_closed() -> None:
     assert decided.verdict is Verdict.EXPIRED
 
 
-def test_an_accepted_spec_wins_though_one_of_its_two_votes_is_forgotten() -> None:
-    """n1 and n2 had accepted it and an agent bid for it, while n3, cut off, took another in."""
+@pytest.mark.parametrize(
+    ("lost", "kept", "origin", "rival"), [("n1", "n2", "n2", "n3"), ("n3", "n2", "n3", "n1")]
+)
+def test_an_accepted_spec_wins_though_one_of_its_two_votes_is_forgotten(
+    lost: str, kept: str, origin: str, rival: str
+) -> None:
+    """Two nodes had accepted it and an agent bid for it, while *rival*, cut off, took another."""
     cluster = Cluster(3)
-    agent = Agent(cluster, at="n2")
+    agent = Agent(cluster, at=kept)
     agent.beat()
-    cluster.part("n3", "n1", "n2")
-    job = cluster.submit("n2", command=["one"])
+    cluster.part(rival, lost, kept)
+    job = cluster.submit(origin, command=["one"])
     agent.claim(job, 1)
-    cluster.submit("n3", command=["two"])
-    cluster.stop("n1")
-    cluster.lose_disk("n1")
+    cluster.submit(rival, command=["two"])
+    first = cluster.record(kept, job).digest
+    cluster.stop(lost)
+    cluster.lose_disk(lost)
     cluster.heal()
-    cluster.start("n1")
+    cluster.start(lost)
     cluster.tick(WAY_BACK_S)
-    assert cluster.record("n3", job).digest == cluster.record("n2", job).digest
-    assert "rejected" in cluster.down_states("pump-7", "j1", at="n3")
+    assert cluster.record(rival, job).digest == cluster.record(kept, job).digest == first
+    assert "rejected" in cluster.down_states("pump-7", "j1", at=rival)
     agent.beat()
     agent.claim(job, 2)
     agent.outcome(job, 2)

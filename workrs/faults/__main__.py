@@ -28,7 +28,10 @@ def main(words: Sequence[str] | None = None) -> int:
         if asked.list:
             for row in rows:
                 print(f"{row.name:24} {row.repeat:4}x  {row.title}: {row.passes_when}")
+            sys.stdout.flush()  # here, where a reader that has left is dealt with
             return 0
+        if asked.minutes is not None and PAIRS not in [row.name for row in rows]:
+            raise ConfigError(f"--minutes says how long {PAIRS} goes on: add it to --only")
         if os.geteuid() != 0:
             raise ConfigError("it needs root, for namespaces, mounts and control groups")
         return play(rows, asked)
@@ -37,6 +40,10 @@ def main(words: Sequence[str] | None = None) -> int:
         return 2
     except KeyboardInterrupt:
         return 130
+    except BrokenPipeError:
+        # Else Python fails once more when it flushes at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -13,11 +13,14 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Final, NamedTuple
 
 import docker
 from docker.errors import DockerException
+
+from workrs.domain.errors import WorkrsError
 
 LOOK_S: Final = 0.05
 _FREEZER: Final = (Path("/sys/fs/cgroup/freezer/workrs"), Path("/sys/fs/cgroup/workrs"))
@@ -84,6 +87,10 @@ def read_testimony(folder: Path, zero_s: float, job: str = "*") -> list[Run]:
     return list(runs.values())
 
 
+class BlindError(WorkrsError):
+    """A witness has broken: what it did not see does not mean that nothing was there."""
+
+
 class ContainerEyes:
     """Looks at the containers of the stage's engines, in threads while `running` lasts.
 
@@ -100,9 +107,16 @@ class ContainerEyes:
         """By the id of the container."""
         self._lock = threading.Lock()
         self._ended = threading.Event()
+        self._broken: list[str] = []
 
     def runs(self) -> list[Run]:
-        """Return what was seen so far of containers that an engine has named."""
+        """Return what was seen so far of containers that an engine has named.
+
+        Raises:
+            BlindError: a thread that looks has died.
+        """
+        if self._broken:
+            raise BlindError(f"containers are no longer watched: {self._broken[0]}")
         found: dict[RunKey, Run] = {}
         with self._lock:
             for container, seen_s in self._seen.items():
@@ -126,12 +140,11 @@ class ContainerEyes:
         if not self._engines:
             yield self
             return
+        tasks = [("container-eyes", self._look)]
+        tasks += [("container-names", partial(self._ask, engine)) for engine in self._engines]
         threads = [
-            threading.Thread(target=self._look, name="container-eyes"),
-            *(
-                threading.Thread(target=self._ask, args=(engine,), name="container-names")
-                for engine in self._engines
-            ),
+            threading.Thread(target=self._keep, args=(name, task), name=name)
+            for name, task in tasks
         ]
         for thread in threads:
             thread.start()
@@ -141,6 +154,13 @@ class ContainerEyes:
             self._ended.set()
             for thread in threads:
                 thread.join()
+
+    def _keep(self, name: str, task: Callable[[], None]) -> None:
+        """Run a thread's task; should it break, have whoever asks next fail of it."""
+        try:
+            task()
+        except Exception as error:  # noqa: BLE001 (whatever it is, nothing is seen any more)
+            self._broken.append(f"{name}: {error!r}")
 
     def _look(self) -> None:
         while not self._ended.wait(LOOK_S):
@@ -167,7 +187,7 @@ class ContainerEyes:
             client.close()
 
     def _learn(self, client: docker.DockerClient) -> None:
-        with suppress(DockerException):
+        with suppress(DockerException, OSError):  # a busy engine's silence is an OSError
             for container in client.containers.list(all=True, ignore_removed=True):
                 labels: Mapping[str, str] = container.labels
                 if container.id and "workrs.job" in labels:
@@ -180,7 +200,10 @@ class ContainerEyes:
 def _unfrozen() -> Iterator[str]:
     """Yield ids of containers below our agents' cgroups that can run: not frozen, not dying."""
     for root in _FREEZER:
-        for folder in root.glob("*/*"):
+        folders: list[Path] = []
+        with suppress(FileNotFoundError):  # an agent's group vanished while it was listed
+            folders.extend(root.glob("*/*"))
+        for folder in folders:
             with suppress(OSError):
                 container = folder.name.removeprefix("docker-").removesuffix(".scope")
                 pids = (folder / "cgroup.procs").read_text().split()

@@ -140,11 +140,11 @@ class ContainerEyes:
         if not self._engines:
             yield self
             return
-        tasks = [("container-eyes", self._look)]
-        tasks += [("container-names", partial(self._ask, engine)) for engine in self._engines]
+        duties = [("container-eyes", self._look)]
+        duties += [("container-names", partial(self._ask, engine)) for engine in self._engines]
         threads = [
-            threading.Thread(target=self._keep, args=(name, task), name=name)
-            for name, task in tasks
+            threading.Thread(target=self._keep, args=(name, duty), name=name)
+            for name, duty in duties
         ]
         for thread in threads:
             thread.start()
@@ -155,10 +155,10 @@ class ContainerEyes:
             for thread in threads:
                 thread.join()
 
-    def _keep(self, name: str, task: Callable[[], None]) -> None:
-        """Run a thread's task; should it break, have whoever asks next fail of it."""
+    def _keep(self, name: str, duty: Callable[[], None]) -> None:
+        """Do what a thread is for; should it break, have whoever asks next fail of it."""
         try:
-            task()
+            duty()
         except Exception as error:  # noqa: BLE001 (whatever it is, nothing is seen any more)
             self._broken.append(f"{name}: {error!r}")
 

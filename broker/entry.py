@@ -50,7 +50,7 @@ class JobEntry:
     propose_at: Instant | None = None
     """When this node may claim in order to cancel or expire the job."""
     turns: int = 1
-    """How many turns longer than its rank it waits after its next claim."""
+    """How many turns, at least, it waits after its next claim. A power of two."""
     repeat_at: Instant | None = None
     """When to repeat the decision to a peer that asked too soon after it was last said."""
     alarmed: bool = False

@@ -5,8 +5,8 @@
 2. Its record is its claim, and an outcome accepted there at its own epoch its proposal.
 3. The first live node in rendezvous order claims, the next ranks wait one turn each: all at
    once would preempt each other for ever. After a claim, its own or one that it granted, a
-   node waits a turn more than its rank, so that nodes which claimed at the same moment, and
-   split the votes, do so no second time; after each further claim of its own twice as many.
+   node waits one to two turns, by rank, so that nodes which claimed at the same moment, and
+   split the votes, do so no second time; after each further claim of its own twice as long.
 """
 
 from broker.entry import JobEntry
@@ -62,9 +62,18 @@ def _rank(node: Node, entry: JobEntry) -> int:
 
 
 def _turn_at(node: Node, entry: JobEntry, now: Instant, *, after: int) -> Instant:
-    """Return when it is this node's turn to claim, *after* so many turns of nobody's."""
+    """Return when it is this node's turn to claim."""
     turn_s = min(TURN_S, node.settings.timing.ttl_s)
-    return Instant(now + turn_s * (after + _rank(node, entry)))
+    return Instant(now + turn_s * wait_turns(after, _rank(node, entry), node.size))
+
+
+def wait_turns(after: int, rank: int, nodes: int) -> float:
+    """Return how many turns a node of this rank waits.
+
+    *after* is 0 before the first claim, then a power of two: no two ranks ever wait equally long,
+    though one has claimed more often than the other.
+    """
+    return after * (1 + rank / nodes) if after else rank
 
 
 def _granting(node: Node, entry: JobEntry, epoch: Epoch) -> dict[ClientId, Record]:

@@ -12,7 +12,7 @@ import pytest
 
 from broker.admission import LISTEN_S
 from broker.event import AgentHeard, CancelHeard, PeerRecordSeen, PeerStateSeen, SubmitHeard
-from broker.proposer import TURN_S, TURNS_MAX
+from broker.proposer import TURN_S, TURNS_MAX, wait_turns
 from tests.unit.broker.cluster import TIMING, Agent, Cluster
 from workrs.domain.dispatch import rank_nodes
 from workrs.domain.ids import ClientId, Epoch, JobId, LocalJobId
@@ -487,3 +487,13 @@ def test_a_vote_for_a_forgotten_holder_is_no_obstacle() -> None:
     cluster.feed("n1", PeerRecordSeen(ClientId("n2"), record))
     cluster.feed("n3", PeerRecordSeen(ClientId("n2"), record))
     assert cluster.record("n1", job).epoch == 1, "an agent's grant at a peer binds only that peer"
+
+
+@pytest.mark.parametrize("nodes", [3, 5])
+def test_no_two_ranks_wait_equally_long_however_often_each_has_claimed(nodes: int) -> None:
+    """Found by the simulator, seed 1027: two claims of one node met one of the other's."""
+    first = [wait_turns(0, rank, nodes) for rank in range(nodes)]
+    assert first == list(range(nodes))
+    later = [wait_turns(2**n, rank, nodes) for n in range(5) for rank in range(nodes)]
+    assert len(set(later)) == len(later)
+    assert min(later) >= 1, "a round has time to end"

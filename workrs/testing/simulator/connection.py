@@ -239,7 +239,7 @@ class Connection:
                 parcels.append(item)
         if parcels and not self.left:
             self.endpoint.on_parcels(self, parcels)
-        if batch[-1] is Signal.END:
+        if batch and batch[-1] is Signal.END:
             self._lose("the broker closed the connection")
 
     def _lose(self, reason: str) -> None:

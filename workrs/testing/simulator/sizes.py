@@ -59,7 +59,8 @@ def _of_node(daemon: Daemon) -> dict[str, tuple[int, int]]:
 
 def _of_broker(node: SimNode) -> dict[str, tuple[int, int]]:
     world = node.world
-    kept = sum(len(other.disk.jobs) for other in world.nodes.values())
+    # What a peer emptied while the bridge was down goes when this node retires the job, too.
+    kept = len({job for other in world.nodes.values() for job in other.disk.jobs})
     own = len(node.disk.jobs)
     names = len({agent.name for agent in world.agents.values()})
     size = len(world.names)
@@ -67,7 +68,7 @@ def _of_broker(node: SimNode) -> dict[str, tuple[int, int]]:
     clients = names + len(world.devices) + size
     return {
         # A record and a spec of each job of each node, views of agents, states of nodes.
-        "topics of nodes": (shown, 2 * kept + size * (names + 1)),
+        "topics of nodes": (shown, size * (2 * kept + names + 1)),
         "topics of devices": (len(node.broker.retained) - shown, 3 * own),
         "sessions": (len(node.broker.sessions), clients),
     }

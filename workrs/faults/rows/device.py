@@ -181,6 +181,8 @@ def _sender(site: Site, name: str, job: str, hosts: list[str], spec: str) -> sub
 def _end(process: subprocess.Popen[str]) -> None:
     process.kill()
     process.wait()
+    if process.stdout is not None:
+        process.stdout.close()
 
 
 ROWS = (

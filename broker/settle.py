@@ -40,10 +40,12 @@ def settle(node: Node, entry: JobEntry, now: Instant) -> None:
 def _is_unsure(node: Node, entry: JobEntry) -> bool:
     """Return whether the node shows an open job that no majority is known to have.
 
-    One that it abstains on, too: of that, an answer would be lost in the same way.
+    One that it abstains on, and one that it claims in order to end it, too: of those, an answer
+    would be lost in the same way.
     """
     shows = entry.record.digest is not None or entry.record.abstains
-    return entry.is_open and shows and not entry.check_stored(node.size)
+    claims = entry.record.holder == node.holder
+    return entry.is_open and shows and (claims or not entry.check_stored(node.size))
 
 
 def ask(node: Node, now: Instant) -> None:

@@ -11,7 +11,8 @@ from broker import limits
 from broker.event import PeerStateSeen, Ticked
 from broker.settle import ASK_S
 from tests.unit.broker.cluster import Cluster
-from workrs.domain.ids import ClientId
+from workrs.domain import voter
+from workrs.domain.ids import ClientId, Instant
 from workrs.domain.record import Record
 from workrs.wire.message import NodeState
 
@@ -62,3 +63,21 @@ def test_nothing_is_kept_of_jobs_that_a_majority_has() -> None:
     cluster.start("n2", "n3", keep_memory=True)
     cluster.tick(3)
     assert [len(node.unsure) for node in cluster.nodes.values()] == [0, 0, 0]
+
+
+def test_a_job_that_a_node_claims_in_order_to_end_it_is_shown_again() -> None:
+    """Found by the simulator, seed 7047: its peers had retired it, and their answers were lost."""
+    cluster = Cluster(3)
+    job = cluster.submit("n1")
+    cluster.stop("n2", "n3")
+    vote = voter.cancel(cluster.nodes["n1"].entries[job].vote)
+    assert vote is not None
+    cluster.nodes["n1"].change(cluster.nodes["n1"].entries[job], vote)
+    cluster.nodes["n1"].entries[job].propose_at = Instant(cluster.now + 1)
+    cluster.nodes["n1"].poke(job, Instant(cluster.now + 1))
+    beat(cluster, hears=True)
+    record = cluster.record("n1", job)
+    assert record.holder == cluster.nodes["n1"].holder
+    cluster.nodes["n1"].entries[job].propose_at = Instant(cluster.now + 10 * ASK_S)
+    shown = [body for _ in range(int(ASK_S) + 2) for body in beat(cluster, hears=True)]
+    assert record in shown

@@ -7,9 +7,9 @@ agent that fits is.
 L1 without a reason a job is undecided for at most 3 ttl, all such times together.
 L3 a job that is free and an agent that is free and fits do not stand side by side for longer
 than 1.5 ttl, or 6 s where that is more (a node gives up a broker that stands still after 5 s,
-whatever the ttl), without an offer of that job to anybody, or of any job to that agent. Free is a job
-that a majority has, that is not to be cancelled, and that no majority keeps for a holder or back;
-an agent, while it is connected, takes offers and has a slot.
+whatever the ttl), without an offer of that job to anybody, or of any job to that agent. Free is a
+job that a majority has, that is not to be cancelled, and that no majority keeps for a holder or
+back; an agent, while it is connected, takes offers and has a slot.
 """
 
 from __future__ import annotations

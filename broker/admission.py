@@ -235,7 +235,7 @@ def raise_generation(node: Node, generation: int) -> None:
     raise_standing(node, replace(node.admission.standing, generation=generation))
     for entry in node.entries.values():
         if entry.is_open:
-            settled = entry.check_stored(node.size)
+            settled = entry.record.settled or entry.check_stored(node.size)
             record = replace(entry.record, generation=generation, settled=settled)
             is_vote = record.digest is not None or record.epoch or record.cancel or record.abstains
             node.change(

@@ -44,6 +44,8 @@ RETRY_S = 1.0
 SETTLED_S = 10.0
 """A connection that held this long was good: the next try comes soon, and its loss is logged."""
 KEEPALIVE_S = 5
+CONNECT_S = 2.0
+"""For the own broker to answer. One that stands still is asked again, as agents do."""
 PARTS_MAX = 4
 """Of peers' ledgers that wait for the brain; the reading of the next waits too."""
 READING_S = 0.05
@@ -101,6 +103,7 @@ class NodeSupervisor:
             client_id=self._node.name,
             will=will,
             keepalive_s=KEEPALIVE_S,
+            timeout_s=CONNECT_S,
         ) as bus:
             await bus.subscribe(*inbox.subscriptions())
             self._log.event("broker_joined", address=self._address)

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import pytest
 
-from broker.admission import LISTEN_S, TELL_S, Phase
+from broker.admission import LISTEN_S, TELL_S, Phase, raise_generation
 from broker.event import PeerStateSeen
 from broker.settle import ASK_S
 from tests.unit.broker.cluster import TIMING, Agent, Cluster
@@ -444,3 +444,14 @@ def test_peers_restamp_their_votes_before_they_show_the_generation() -> None:
     first = said[states[0]].body
     assert isinstance(first, Record)
     assert first.job == job
+
+
+def test_that_a_spec_is_settled_is_not_forgotten_by_a_restart_before_another_raise() -> None:
+    cluster = Cluster(3)
+    job = cluster.submit("n2")
+    come_back(cluster, "n1")
+    assert cluster.record("n2", job).settled
+    cluster.stop("n1", "n3")
+    cluster.start("n2")
+    raise_generation(cluster.nodes["n2"], 7)
+    assert cluster.record("n2", job).settled

@@ -23,7 +23,7 @@ from broker.event import (
     Ticked,
 )
 from broker.node import Node, NodeSettings
-from broker.supervisor import KEEPALIVE_S, RETRY_S
+from broker.supervisor import CONNECT_S, KEEPALIVE_S, RETRY_S
 from workrs.domain.errors import LedgerError
 from workrs.domain.record import Incarnation
 from workrs.ports.bus import Message
@@ -193,7 +193,7 @@ class Daemon(Process):
             will=Parcel(Message(topic, codec.encode(state), retain=True), state),
             keepalive_s=KEEPALIVE_S,
             subscriptions=node_inbox.subscriptions(),
-            timeout_s=5.0,
+            timeout_s=CONNECT_S,
         )
 
     def on_welcome(self, connection: Connection) -> None:

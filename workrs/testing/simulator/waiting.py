@@ -6,8 +6,7 @@ agent that fits is.
 
 L1 without a reason a job is undecided for at most 3 ttl, all such times together.
 L3 a job that is free and an agent that is free and fits do not stand side by side for longer
-than 1.5 ttl, or 6 s where that is more (a node gives up a broker that stands still after 5 s,
-whatever the ttl), without an offer of that job to anybody, or of any job to that agent. Free is a
+than 1.5 ttl without an offer of that job to anybody, or of any job to that agent. Free is a
 job that a majority has, that is not to be cancelled, and that no majority keeps for a holder or
 back; an agent, while it is connected, takes offers and has a slot.
 """
@@ -33,7 +32,6 @@ if TYPE_CHECKING:
 LOOK_S = 0.5
 LOST_TTLS = 3.0
 UNOFFERED_TTLS = 1.5
-UNOFFERED_MIN_S = 6.0
 
 
 class Standing(Enum):
@@ -96,7 +94,7 @@ class Waits:
             offered.get(agent, 0.0),
         )
         self.longest_s = max(self.longest_s, now - since)
-        if now - since > max(UNOFFERED_MIN_S, UNOFFERED_TTLS * self.world.timing.ttl_s):
+        if now - since > UNOFFERED_TTLS * self.world.timing.ttl_s:
             broken("L3", f"{job} and {agent} are free for {now - since:.2f} s without an offer")
 
 

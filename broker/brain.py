@@ -274,6 +274,7 @@ def _refill(node: Node, now: Instant) -> None:
     """Publish everything this node has to say, on a broker that may know nothing."""
     node.sweep.reconnect()
     node.say(Publish(topics.node(node.name, "state"), node.state()))
+    node.say(Publish(topics.node(node.name, "terms"), node.terms()))
     for agent in node.agents.entries.values():
         if agent.profile is None and not agent.gone:
             continue

@@ -28,7 +28,7 @@ from workrs.domain.record import Holder, Incarnation, Record, Version
 from workrs.domain.voter import Vote
 from workrs.ports.ledger import NoteHistory, RetiredJob, RetireJob, SaveRecord, SaveRetired
 from workrs.wire import topics
-from workrs.wire.message import Function, NodeState
+from workrs.wire.message import Function, NodeState, NodeTerms
 
 PEER_BEAT_S = 1.0
 """How often a node repeats its state."""
@@ -315,6 +315,11 @@ class Node:
             quorum=self.minority.quorum,
             nodes_heard=self.minority.heard,
         )
+
+    def terms(self) -> NodeTerms:
+        """Return what agents must know of this node."""
+        settings = self.settings
+        return NodeTerms(nodes=settings.nodes, timing=settings.timing, blobs_url=settings.blobs_url)
 
     def finish(self, now: Instant) -> Effects:
         """Return the batch's effects and begin a new batch."""

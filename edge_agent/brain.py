@@ -28,10 +28,10 @@ from edge_agent.event import (
     Event,
     ImagesListed,
     JobOffered,
-    NodeSeen,
     OrderReceived,
     RecordSeen,
     StopRequested,
+    TermsSeen,
     Woken,
 )
 from edge_agent.heart import COALESCE_S, Heart
@@ -126,7 +126,7 @@ class Brain:
                 connected = self.uplink.line is Line.UP
                 for key in self.agenda.due(self.agent.now):
                     self.roster.on_due(JobId(key), connected=connected)
-            case NodeSeen() | Connected() | ConnectionLost():
+            case TermsSeen() | Connected() | ConnectionLost():
                 self._on_network(event)
             case OrderReceived(order=order):
                 self._on_order(order)
@@ -137,10 +137,10 @@ class Brain:
             case _:
                 self.roster.on_job_event(event)
 
-    def _on_network(self, event: NodeSeen | Connected | ConnectionLost) -> None:
+    def _on_network(self, event: TermsSeen | Connected | ConnectionLost) -> None:
         match event:
-            case NodeSeen():
-                self._on_node_seen(event)
+            case TermsSeen():
+                self._on_terms(event)
             case Connected(connection=connection):
                 if self.uplink.on_connected(connection, self.agent.now):
                     self.agent.log("connected", node=self.uplink.node, connection=connection)
@@ -150,9 +150,9 @@ class Brain:
                 self.agent.log("connection_lost", connection=connection, why=reason)
                 self.uplink.on_lost(connection, self.agent)
 
-    def _on_node_seen(self, event: NodeSeen) -> None:
+    def _on_terms(self, event: TermsSeen) -> None:
         known = self.cluster.known
-        if self.cluster.see(event.node, event.state):
+        if self.cluster.see(event.node, event.terms):
             self.agent.log("timing_learnt", ttl_s=self.cluster.timing.ttl_s, node=event.node)
             if self.cluster.timings() > 1:
                 self.agent.log("timing_differs", node=event.node)
@@ -168,6 +168,7 @@ class Brain:
         if event.node not in self.cluster.names:
             return
         now, needed = self.agent.now, self.cluster.majority
+        self.cluster.hear(event.node, now)
         renewals, refused = self.heart.hear(event.node, event.view, needed, now)
         for renewal in renewals:
             self.roster.on_renewal(renewal)

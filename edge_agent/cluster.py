@@ -3,19 +3,22 @@
 1. Nothing is claimed before a node has said how many nodes there are.
 2. When nodes disagree, the larger cluster and the shorter lease are believed: both only
    make this agent more careful than it needs to be.
+3. The stores of nodes that answered lately come first; those of silent ones are last resorts.
 """
 
-from workrs.domain.ids import ClientId
+from collections.abc import Iterator
+
+from workrs.domain.ids import ClientId, Instant
 from workrs.domain.lease import LeaseTiming
 from workrs.domain.quorum import majority
-from workrs.wire.message import NodeState
+from workrs.wire.message import NodeTerms
 
 NODES_MAX = 16
-"""Nodes whose states are kept: a cluster has 5, and one may have been another's before."""
+"""Nodes whose terms are kept: a cluster has 5, and one may have been another's before."""
 
 
 class Cluster:
-    """What the nodes' states add up to."""
+    """What the nodes' terms add up to."""
 
     def __init__(self, fallback: LeaseTiming) -> None:
         """Know nothing yet but the timing that the configuration assumes."""
@@ -23,44 +26,52 @@ class Cluster:
         self.names: frozenset[ClientId] = frozenset()
         self.size = 0
         self.majority = 1
-        self.stores: tuple[str, ...] = ()
-        self._states: dict[ClientId, NodeState] = {}
+        self._terms: dict[ClientId, NodeTerms] = {}
+        self._heard: dict[ClientId, Instant] = {}
 
     @property
     def known(self) -> bool:
         """Return whether any node has said who belongs to the cluster."""
         return self.size > 0
 
-    def see(self, node: ClientId, state: NodeState) -> bool:
-        """Take a node's state; return whether it brought a new timing."""
-        last = self._states.get(node)
-        if last is None and len(self._states) >= NODES_MAX:
-            return False
-        self._states[node] = state
-        if last is not None and (last.nodes, last.timing, last.live, last.blobs_url) == (
-            state.nodes,
-            state.timing,
-            state.live,
-            state.blobs_url,
-        ):
-            return False
-        before = self.timing
-        self._add_up()
-        return before != self.timing
+    @property
+    def stores(self) -> tuple[str, ...]:
+        """Return the URLs of the members' blob stores, in the order of preference."""
+        silent = set(self._silent())
+        ranked = sorted((node in silent, node) for node in self._members())
+        urls = (self._terms[node].blobs_url for _, node in ranked)
+        return tuple(url for url in urls if url)
 
-    def _add_up(self) -> None:
-        states = self._states.values()
-        largest = max((s.nodes for s in states), key=len)
+    def hear(self, node: ClientId, now: Instant) -> None:
+        """Note that a member answered."""
+        self._heard[node] = now
+
+    def see(self, node: ClientId, terms: NodeTerms) -> bool:
+        """Take a node's terms; return whether they brought a new timing."""
+        if node not in self._terms and len(self._terms) >= NODES_MAX:
+            return False
+        self._terms[node] = terms
+        before = self.timing
+        largest = max((t.nodes for t in self._terms.values()), key=len)
         self.names = frozenset(ClientId(name) for name in largest)
         self.size = len(self.names)
         self.majority = majority(self.size)
-        members = {n: s for n, s in self._states.items() if n in self.names}
-        if members:
-            self.timing = min((s.timing for s in members.values()), key=lambda t: t.holding_s)
-        self.stores = tuple(
-            s.blobs_url for _, s in sorted(members.items()) if s.live and s.blobs_url
-        )
+        timings = {self._terms[node].timing for node in self._members()}
+        if timings:
+            self.timing = min(timings, key=lambda timing: timing.holding_s)
+        return before != self.timing
 
     def timings(self) -> int:
         """Return how many different timings the nodes state; more than 1 is a mistake."""
-        return len({s.timing for n, s in self._states.items() if n in self.names})
+        return len({self._terms[node].timing for node in self._members()})
+
+    def _members(self) -> Iterator[ClientId]:
+        return (node for node in self._terms if node in self.names)
+
+    def _silent(self) -> Iterator[ClientId]:
+        """Yield those who did not answer while another did. Nobody knows of any at the start."""
+        newest = max(self._heard.values(), default=Instant(0.0))
+        for node in self._members():
+            heard = self._heard.get(node, newest)
+            if newest - heard >= self.timing.silence_s:
+                yield node

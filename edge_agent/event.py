@@ -9,7 +9,7 @@ from enum import Enum
 
 from workrs.domain.ids import ClientId, JobId
 from workrs.domain.record import CheckpointRef, Record
-from workrs.wire.message import AgentView, NodeState, Offer, Order
+from workrs.wire.message import AgentView, NodeTerms, Offer, Order
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,11 +28,11 @@ class ConnectionLost:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class NodeSeen:
-    """A node published its state."""
+class TermsSeen:
+    """A node published its terms."""
 
     node: ClientId
-    state: NodeState
+    terms: NodeTerms
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -221,7 +221,7 @@ JobEvent = (
 Event = (
     Connected
     | ConnectionLost
-    | NodeSeen
+    | TermsSeen
     | BeatAnswered
     | JobOffered
     | RecordSeen

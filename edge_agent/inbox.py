@@ -7,9 +7,9 @@ from edge_agent.event import (
     BeatAnswered,
     Event,
     JobOffered,
-    NodeSeen,
     OrderReceived,
     RecordSeen,
+    TermsSeen,
 )
 from workrs.domain.errors import WireError
 from workrs.domain.ids import EPOCH_MAX, ClientId, JobId, split_job_id
@@ -29,7 +29,7 @@ class Dropped:
 def subscriptions(name: ClientId) -> list[Subscription]:
     """Return what an agent always listens to. Records come job by job."""
     return [
-        Subscription(pattern=topics.node("+", "state")),
+        Subscription(pattern=topics.node("+", "terms")),
         Subscription(pattern=topics.node("+", "agent", name)),
         Subscription(pattern=topics.node("+", "offer", name)),
         Subscription(pattern=topics.node("+", "order", name)),
@@ -67,8 +67,8 @@ def _from_node(name: ClientId, shown: topics.Node, payload: bytes) -> Event | Dr
             if record.job != shown.name:
                 raise WireError(f"a record of {record.job[:80]} under another job's name")
             return RecordSeen(node=shown.node, record=record)
-        case "state":
-            return NodeSeen(node=shown.node, state=codec.decode(message.NodeState, payload))
+        case "terms":
+            return TermsSeen(node=shown.node, terms=codec.decode(message.NodeTerms, payload))
         case "agent" | "offer" | "order" if shown.name != name:
             return None
         case "agent":

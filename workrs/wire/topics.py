@@ -34,7 +34,7 @@ class Node(NamedTuple):
 
     node: ClientId
     kind: str
-    """job, spec, order, log, state, agent or offer."""
+    """job, spec, order, log, state, terms, agent or offer."""
     name: str
 
 
@@ -114,7 +114,7 @@ def parse_node(topic: str) -> Node | None:
                 split_job_id(name)
             case "agent" | "offer" | "order":
                 client_id(name)
-            case "state" if not name:
+            case "state" | "terms" if not name:
                 pass
             case _:
                 return None

@@ -28,8 +28,8 @@ from edge_agent.event import (
     ContainerStarted,
     Event,
     JobOffered,
-    NodeSeen,
     RecordSeen,
+    TermsSeen,
     Woken,
 )
 from workrs.domain import voter
@@ -45,7 +45,7 @@ from workrs.wire.message import (
     Beat,
     CheckpointReport,
     Claim,
-    NodeState,
+    NodeTerms,
     Offer,
     OutcomeProposal,
     Release,
@@ -208,14 +208,11 @@ class Talk:
         asked = self.last(Connect)
         self.connected = True
         names = tuple(n.name for n in self.nodes)
-        states = [
-            NodeSeen(
-                node=n.name,
-                state=NodeState(boot=1, nonce="x", nodes=names, blobs_url=f"u-{n.name}"),
-            )
+        terms = [
+            TermsSeen(node=n.name, terms=NodeTerms(nodes=names, blobs_url=f"u-{n.name}"))
             for n in self.nodes
         ]
-        self.tell(Connected(connection=asked.connection), *states)
+        self.tell(Connected(connection=asked.connection), *terms)
 
     def wait(self, seconds: float) -> None:
         """Let time pass, waking the brain when it asked for it."""

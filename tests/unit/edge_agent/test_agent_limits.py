@@ -9,18 +9,18 @@ from edge_agent import cluster, roster
 from edge_agent.cluster import Cluster
 from tests.unit.edge_agent.agent_talk import TIMING, Talk
 from workrs.domain.ids import ClientId, JobId
-from workrs.wire.message import Claim, NodeState
+from workrs.wire.message import Claim, NodeTerms
 
 
-def test_states_of_too_many_nodes_are_not_kept() -> None:
+def test_terms_of_too_many_nodes_are_not_kept() -> None:
     found = Cluster(TIMING)
-    state = NodeState(boot=1, nonce="x", nodes=("n1", "n2", "n3"), timing=TIMING)
-    found.see(ClientId("n1"), state)
+    terms = NodeTerms(nodes=("n1", "n2", "n3"), timing=TIMING)
+    found.see(ClientId("n1"), terms)
     for number in range(100):
-        found.see(ClientId(f"stranger-{number}"), state)
-    assert len(found._states) == cluster.NODES_MAX
+        found.see(ClientId(f"stranger-{number}"), terms)
+    assert len(found._terms) == cluster.NODES_MAX
     assert found.size == 3
-    assert not found.see(ClientId("n1"), state), "one that is known is still heard"
+    assert not found.see(ClientId("n1"), terms), "one that is known is still heard"
 
 
 def test_while_too_many_releases_are_being_said_nothing_more_is_taken(

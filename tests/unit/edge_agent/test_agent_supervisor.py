@@ -53,8 +53,8 @@ class Node:
 
     async def serve(self) -> None:
         await self.bus.subscribe(Subscription(pattern="workrs/1/up/#"))
-        state = message.NodeState(boot=1, nonce="x", nodes=("n1",), blobs_url="memory://n1")
-        self.show(topics.node("n1", "state"), state)
+        terms = message.NodeTerms(nodes=("n1",), blobs_url="memory://n1")
+        self.show(topics.node("n1", "terms"), terms)
         while True:
             for found in await self.bus.receive():
                 self.hear(found)

@@ -27,7 +27,7 @@ from workrs.domain.ids import ClientId, Epoch, Instant, JobId
 from workrs.domain.job import CheckpointPolicy, StoredSpec
 from workrs.domain.quorum import Tally, decision
 from workrs.domain.record import Holder, Incarnation
-from workrs.wire.message import AgentView, Beat, NodeState, Offer
+from workrs.wire.message import AgentView, Beat, NodeTerms, Offer
 
 STORM_S = 60.0
 CALM_S = 90.0
@@ -145,8 +145,8 @@ class World:
                     self.soon(member, 0.01, told.Connected(connection=connection))
                     names = tuple(v.name for v in self.voters)
                     for v in self.voters:
-                        state = NodeState(boot=1, nonce="x", nodes=names, blobs_url=v.name)
-                        self.soon(member, 0.02, told.NodeSeen(node=v.name, state=state))
+                        terms = NodeTerms(nodes=names, blobs_url=v.name)
+                        self.soon(member, 0.02, told.TermsSeen(node=v.name, terms=terms))
                 case do.Publish():
                     self.publish(member, effect)
                 case do.FollowJob(job=job):

@@ -61,6 +61,7 @@ MESSAGES: dict[str, type] = {
     "heartbeat, last will": message.Beat,
     "agent view (receipt)": message.AgentView,
     "offer": message.Offer,
+    "node terms": message.NodeTerms,
     "node state": message.NodeState,
     "answer to an order": message.OrderReply,
     "profile of an agent": AgentProfile,

@@ -39,6 +39,7 @@ REQUESTS = (
 STATES = (
     message.AgentView,
     message.NodeState,
+    message.NodeTerms,
     message.Offer,
     message.OrderReply,
     message.JobState,
@@ -212,6 +213,12 @@ _KINDS: dict[type, st.SearchStrategy[Any]] = {
         health=TEXT,
         timing=TIMING,
         beat=COUNT,
+    ),
+    message.NodeTerms: st.builds(
+        message.NodeTerms,
+        nodes=st.lists(CLIENT, max_size=5).map(tuple),
+        timing=TIMING,
+        blobs_url=TEXT,
     ),
     message.Offer: st.builds(message.Offer, job=JOB, epoch=EPOCH, digest=DIGEST, stored=STORED),
     message.Order: st.builds(

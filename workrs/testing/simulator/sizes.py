@@ -67,8 +67,8 @@ def _of_broker(node: SimNode) -> dict[str, tuple[int, int]]:
     shown = sum(1 for topic in node.broker.retained if "/node/" in topic)
     clients = names + len(world.devices) + size
     return {
-        # A record and a spec of each job of each node, views of agents, states of nodes.
-        "topics of nodes": (shown, size * (2 * kept + names + 1)),
+        # A record and a spec of each job of each node, views of agents, states and terms.
+        "topics of nodes": (shown, size * (2 * kept + names + 2)),
         "topics of devices": (len(node.broker.retained) - shown, 3 * own),
         "sessions": (len(node.broker.sessions), clients),
     }

@@ -19,8 +19,9 @@ from pathlib import PurePosixPath
 
 from edge_agent.runtimes.tree import link_stays
 from workrs.domain.errors import CheckpointError, WireError
+from workrs.domain.host import HostFacts
 from workrs.domain.ids import Digest, Epoch, JobId, is_digest
-from workrs.ports.runtime import HostFacts, Rung
+from workrs.ports.runtime import Rung
 from workrs.wire.codec import decode, encode
 
 PART_BYTES = 4 << 20

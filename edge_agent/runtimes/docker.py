@@ -32,11 +32,12 @@ from edge_agent.runtimes.steps import Steps
 from workrs import oci
 from workrs.adapters import log
 from workrs.domain.errors import ConfigError, ContainerError
+from workrs.domain.host import HostFacts, can_restore
 from workrs.domain.ids import ClientId
 from workrs.engine import probe
 from workrs.engine.engine_facts import probe_engine
 from workrs.engine.probe import EngineFacts
-from workrs.ports.runtime import HostFacts, RestoreError, Rung, Snapshot, StartRequest, Warden
+from workrs.ports.runtime import RestoreError, Rung, Snapshot, StartRequest, Warden
 
 _LOG = log.get("agent.docker")
 
@@ -211,11 +212,12 @@ class DockerRuntime:
             return
         if self._runc_root is None:
             raise RestoreError(f"{request.job}: this agent cannot restore memory")
-        here = (self.host.arch, self.host.cpu, image_id, request.spec.command)
-        there = (saved.host.arch, saved.host.cpu, saved.image, saved.command)
-        for name, ours, theirs in zip(
-            ("arch", "cpu", "image", "command"), here, there, strict=True
-        ):
+        reason = can_restore(saved.host, self.host)
+        if reason is not None:
+            raise RestoreError(f"{request.job}: its memory does not fit this machine: {reason}")
+        here = (image_id, request.spec.command)
+        there = (saved.image, saved.command)
+        for name, ours, theirs in zip(("image", "command"), here, there, strict=True):
             if ours != theirs:
                 raise RestoreError(f"{request.job}: its {name} was {theirs!r}, here it is {ours!r}")
 

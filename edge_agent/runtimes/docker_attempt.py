@@ -17,8 +17,9 @@ from edge_agent.runtimes.hold import Hold
 from edge_agent.runtimes.job_folder import NOT_SAVED, JobFolder
 from edge_agent.runtimes.tree import copy_file, copy_tree
 from workrs.domain.errors import ContainerError
+from workrs.domain.host import HostFacts
 from workrs.domain.job import CheckpointMode
-from workrs.ports.runtime import Exit, HostFacts, Progress, Rung, Snapshot, StartRequest, Warden
+from workrs.ports.runtime import Exit, Progress, Rung, Snapshot, StartRequest, Warden
 
 
 class DockerAttempt:

@@ -6,8 +6,8 @@ import platform
 import subprocess
 from pathlib import Path
 
+from workrs.domain.host import HostFacts
 from workrs.oci import PREFIX_BIN
-from workrs.ports.runtime import HostFacts
 
 _DEBIAN_NAMES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "armhf", "i686": "i386"}
 

@@ -45,7 +45,6 @@ from workrs.domain.errors import ContainerError
 from workrs.domain.ids import ClientId, Epoch, JobId
 from workrs.ports.runtime import (
     Exit,
-    HostFacts,
     Progress,
     RestoreError,
     Rung,
@@ -201,7 +200,7 @@ class ProcessRuntime:
         self.work = work
         self.warden = warden
         self.disk_bytes = disk_bytes
-        self.host: HostFacts = probe_host()
+        self.host = probe_host()
         self._cgroups = None if parent is None else parent / "workrs" / owner(agent, work)
         self._attempts: set[ProcessAttempt] = set()
         _LOG.warning(

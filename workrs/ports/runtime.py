@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Protocol
 
 from workrs.domain.errors import ContainerError
+from workrs.domain.host import HostFacts
 from workrs.domain.ids import Epoch, Instant, JobId
 from workrs.domain.job import JobSpec
 
@@ -42,20 +43,6 @@ class Rung(StrEnum):
     FILES = "files"
     """The files in /job; the program starts again and finds them."""
     NONE = "none"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HostFacts:
-    """What a memory snapshot depends on, besides itself."""
-
-    arch: str
-    """As Debian writes it: amd64, arm64, armhf."""
-    cpu: str
-    """Digest of the CPU's feature flags. Memory moves only between equal ones, because a
-    library chooses its code by them once, when the program starts."""
-    kernel: str
-    criu: str = ""
-    """Version, or empty where there is none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

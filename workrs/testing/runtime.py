@@ -19,11 +19,11 @@ import asyncio
 from pathlib import Path
 
 from workrs.domain.errors import ContainerError
+from workrs.domain.host import HostFacts
 from workrs.domain.ids import Epoch, Instant, JobId
 from workrs.ports.runtime import (
     EXIT_RESUME,
     Exit,
-    HostFacts,
     ImageError,
     Progress,
     RestoreError,

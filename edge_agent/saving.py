@@ -17,7 +17,7 @@ from workrs.domain.job import CheckpointMode
 from workrs.wire.message import CheckpointReport
 
 FIRST_S = 5.0
-"""The first checkpoint comes early: it also measures what one costs."""
+"""Where the interval is ours to plan, the first one comes early: it measures what one costs."""
 COST_GUESS_S = 0.3
 COST_WEIGHT = 0.5
 """Weight of the newest measurement in the moving average."""
@@ -47,7 +47,10 @@ def plan_first(work: Work, agent: Agent) -> None:
     """Set the first checkpoint of a run."""
     work.saving = False
     if is_possible(work, agent):
-        work.save_at = agent.later(min(interval_s(work), FIRST_S))
+        wait_s = interval_s(work)
+        if work.spec.checkpoint.interval_s is None:
+            wait_s = min(wait_s, FIRST_S)
+        work.save_at = agent.later(wait_s)
 
 
 def take(work: Work, agent: Agent) -> None:
@@ -104,14 +107,15 @@ def on_saved(work: Work, agent: Agent, event: CheckpointSaved) -> bool:
         upload_s=round(event.upload_s, 3),
     )
     if work.stage is Stage.RUNNING:
-        work.save_at = Instant(max(agent.now, work.saved_at + interval_s(work)))
+        # An interval is work: the program did none while it stood still.
+        thawed_at = work.saved_at + event.frozen_s
+        work.save_at = Instant(max(agent.now, thawed_at + interval_s(work)))
     return True
 
 
 def on_failed(work: Work, agent: Agent, event: CheckpointFailed) -> None:
-    """Go on without; try again after a while. A job that was to leave stays and finishes."""
+    """Go on without; try again after a while."""
     work.saving = False
-    work.left_at = NOT
     agent.log("checkpoint_failed", job=work.job, epoch=work.epoch, why=event.reason)
     if work.stage is Stage.RUNNING:
         work.save_at = agent.later(max(RETRY_S, interval_s(work)))

@@ -19,6 +19,8 @@ from workrs.wire.message import CheckpointReport
 FIRST_S = 5.0
 """Where the interval is ours to plan, the first one comes early: it measures what one costs."""
 COST_GUESS_S = 0.3
+MTBF_PRIOR_S = 3600.0
+"""Mean time between losses of an agent, assumed while nothing was observed."""
 COST_WEIGHT = 0.5
 """Weight of the newest measurement in the moving average."""
 POSTPONE_S = 1.0
@@ -40,7 +42,8 @@ def interval_s(work: Work) -> float:
     wanted = work.spec.checkpoint.interval_s
     if wanted is not None:
         return wanted
-    return plan.interval_s(cost_s=work.cost_s or COST_GUESS_S, mtbf_s=plan.MTBF_PRIOR_S)
+    odds = plan.Conditions(cost_s=work.cost_s or COST_GUESS_S, mtbf_s=MTBF_PRIOR_S)
+    return plan.endless_interval_s(odds)
 
 
 def plan_first(work: Work, agent: Agent) -> None:

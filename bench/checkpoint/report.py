@@ -1,0 +1,149 @@
+"""Medians, ratios and verdicts. Pure."""
+
+from __future__ import annotations
+
+import statistics
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+FROZEN_FACTOR = 1.3
+RESTORE_FACTOR = 1.5
+DOCKER_FACTOR = 10.0
+SENT_SHARE = 0.08
+MEMORY_MIB = 200.0
+CORES = 1.0
+USE_INSTEAD_FACTOR = 2.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Series:
+    """What was measured in several rounds, in seconds."""
+
+    values: tuple[float, ...]
+
+    @property
+    def median(self) -> float:
+        return statistics.median(self.values)
+
+    def __str__(self) -> str:
+        return f"{self.median:.3f} ({min(self.values):.3f} to {max(self.values):.3f})"
+
+
+Figures = dict[str, Series]
+"""By name, as `runc: checkpoint`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bound:
+    """One thing that was promised, and what was measured of it."""
+
+    name: str
+    value: float
+    limit: float
+    at_most: bool = True
+
+    @property
+    def holds(self) -> bool:
+        return self.value <= self.limit if self.at_most else self.value >= self.limit
+
+    def __str__(self) -> str:
+        sign = "<=" if self.at_most else ">="
+        verdict = "pass" if self.holds else "FAIL"
+        return f"{verdict}  {self.name}: {self.value:.2f} {sign} {self.limit:g}"
+
+    def as_json(self) -> dict[str, float | bool | str]:
+        return {
+            "name": self.name,
+            "value": self.value,
+            "limit": self.limit,
+            "holds": self.holds,
+        }
+
+
+def collect(rounds: Sequence[Mapping[str, float]]) -> Figures:
+    """Put the rounds together. A figure that a round lacks has fewer values."""
+    names = dict.fromkeys(name for one in rounds for name in one)
+    return {name: Series(values=tuple(one[name] for one in rounds if name in one)) for name in names}
+
+
+def speed_bounds(figures: Figures, *, mib: int) -> list[Bound]:
+    """Return the bounds on freezing and restoring that these figures allow to judge."""
+    middle = {name: series.median for name, series in figures.items()}
+    bounds = [
+        Bound(
+            name=f"{mib} MiB: frozen, as its cgroup says, by one `runc checkpoint`",
+            value=middle["workrs: frozen"] / middle["runc: checkpoint"],
+            limit=FROZEN_FACTOR,
+        ),
+        Bound(
+            name=f"{mib} MiB: stood still by its own clock, by the same of raw runc",
+            value=middle["workrs: stood still"] / middle["runc: stood still"],
+            limit=FROZEN_FACTOR,
+        ),
+        Bound(
+            name=f"{mib} MiB: restore, by an empty `docker run` and 1.5 `runc restore`",
+            value=middle["workrs: restore"]
+            / (middle["docker: run of an empty one"] + RESTORE_FACTOR * middle["runc: restore"]),
+            limit=1.0,
+        ),
+    ]
+    if mib >= 1024:
+        bounds += [
+            Bound(
+                name=f"{mib} MiB: `docker checkpoint create`, by frozen",
+                value=middle["docker: checkpoint"] / middle["workrs: frozen"],
+                limit=DOCKER_FACTOR,
+                at_most=False,
+            ),
+            Bound(
+                name=f"{mib} MiB: `docker start --checkpoint`, by restore",
+                value=middle["docker: restore"] / middle["workrs: restore"],
+                limit=DOCKER_FACTOR,
+                at_most=False,
+            ),
+        ]
+    return bounds
+
+
+def cost_bounds(costs: Mapping[str, float], *, mib: int) -> list[Bound]:
+    """Return the bounds on what saving takes of the agent's machine."""
+    return [
+        Bound(name=f"{mib} MiB: peak memory of the saving process, MiB", value=costs["peak_mib"],
+              limit=MEMORY_MIB),
+        Bound(name=f"{mib} MiB: cores used after the thaw", value=costs["cores"], limit=CORES),
+    ]
+
+
+def size_bound(changes: Mapping[str, Mapping[str, float]]) -> Bound:
+    """Return the bound on what is sent when 5 % of a job changed in one piece."""
+    return Bound(
+        name="sent after 5 % changed in one piece, by the size of the job",
+        value=changes["5 % in one piece"]["share"],
+        limit=SENT_SHARE,
+    )
+
+
+def rival_verdicts(tools: Mapping[str, Mapping[str, float]], *, own: str) -> list[str]:
+    """Return, for each rival, in what it is within twice our time."""
+    ours = tools[own]
+    said = []
+    for name, theirs in tools.items():
+        if name.startswith(own):
+            continue
+        factors = {key: theirs[key] / ours[key] for key in _TIMES if key in theirs}
+        text = ", ".join(f"{key} {factor:.1f} x" for key, factor in factors.items())
+        close = all(factor <= USE_INSTEAD_FACTOR for factor in factors.values())
+        said.append(f"{name}: {text} of ours: {'within' if close else 'not within'} 2 x")
+    return said
+
+
+_TIMES = ("first_s", "second_s", "restore_s")
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Return a table in Markdown."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)

@@ -24,11 +24,11 @@ from edge_agent.event import ImagesListed, StopRequested
 from edge_agent.hands import ContainerHands, Hands
 from edge_agent.identity import incarnate, own_folder
 from edge_agent.runtimes.instant import InstantHands
-from edge_agent.stores import Stores
 from edge_agent.supervisor import AgentSupervisor
 from edge_agent.warden import Warden
 from workrs.adapters import log
 from workrs.adapters.mqtt import connect
+from workrs.adapters.stores import Stores
 from workrs.domain.dispatch import AgentProfile
 from workrs.domain.errors import ContainerError
 from workrs.domain.ids import client_id

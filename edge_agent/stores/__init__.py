@@ -1,5 +1,5 @@
-"""Clients of the places where blobs are kept: the nodes' stores, and shared folders."""
+"""Clients of the places where blobs are kept, as agents use them."""
 
-from edge_agent.stores.opener import Stores
+from workrs.adapters.stores import Stores
 
 __all__ = ["Stores"]

@@ -16,7 +16,7 @@ import pytest
 
 from broker.blob_directory import BlobLimits
 from broker.blob_server import BlobServer
-from edge_agent.stores import Stores
+from workrs.adapters.stores import Stores
 from workrs.domain.errors import StoreError
 from workrs.domain.ids import ClientId, Digest, Epoch, JobId
 from workrs.ports.store import (

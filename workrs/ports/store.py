@@ -48,7 +48,7 @@ Space = JobSpace | InputSpace
 
 
 class BlobStore(Protocol):
-    """One place that keeps blobs: a node's, or a folder."""
+    """One place that keeps blobs: a node's, a folder, or a bucket."""
 
     @property
     def location(self) -> str:
@@ -91,6 +91,28 @@ class BlobStore(Protocol):
         Raises:
             StoreRefusedError: not allowed.
             StoreError: no answer.
+        """
+        ...
+
+
+class SharedStore(BlobStore, Protocol):
+    """A store that belongs to no node, so that somebody has to tell it which jobs are over."""
+
+    async def jobs(self) -> list[JobId]:
+        """Return the jobs that have blobs here, in no order.
+
+        Raises:
+            StoreError: no answer, or a refusal.
+        """
+        ...
+
+    async def drop(self, job: JobId) -> None:
+        """Remove all blobs of a job, of every epoch. Idempotent; cut short, repeat it.
+
+        What is stored for the job meanwhile may stay.
+
+        Raises:
+            StoreError: no answer, or a refusal.
         """
         ...
 

@@ -69,6 +69,17 @@ class MemoryStore:
         self._answer()
         self.blobs.pop(_key(digest, space), None)
 
+    async def jobs(self) -> list[JobId]:
+        """Return whose blobs it keeps."""
+        self._answer()
+        return sorted({JobId(owner) for owner, epoch, _ in self.blobs if epoch is not None})
+
+    async def drop(self, job: JobId) -> None:
+        """Forget all of a job."""
+        self._answer()
+        for key in [key for key in self.blobs if key[0] == job and key[1] is not None]:
+            del self.blobs[key]
+
 
 class MemoryStores:
     """All stores of a cluster, by URL."""

@@ -6,6 +6,7 @@ Every job's result is its input, which is its own name, so a result that went as
 import asyncio
 import json
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from workrs.adapters.mqtt import connect
@@ -62,8 +63,17 @@ class Bulk:
         return accepted, [at - self.sent_s[job] for job, at in self.ended_s.items()]
 
 
-async def send(address: Address, bulk: Bulk, *, window: int, timeout_s: float) -> None:
+async def send(
+    address: Address,
+    bulk: Bulk,
+    *,
+    window: int,
+    timeout_s: float,
+    when_queued: Callable[[], object] | None = None,
+) -> None:
     """Send all jobs, at most *window* at a time without an end, and wait for all ends.
+
+    *when_queued* is called, in a thread, once all are accepted.
 
     Raises:
         RowError: a job did not end in time, ended wrong, or the node was lost.
@@ -76,6 +86,8 @@ async def send(address: Address, bulk: Bulk, *, window: int, timeout_s: float) -
             await bus.subscribe(Subscription(pattern=topics.down(bulk.device, "#")))
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(_hear(bus, bulk), name="bulk.hear")
+                if when_queued is not None:
+                    tasks.create_task(_tell(bulk, when_queued), name="bulk.tell")
                 tasks.create_task(_send(bus, bulk, window), name="bulk.send")
     except* TimeoutError:
         missing = bulk.jobs - len(bulk.ended_s)
@@ -90,6 +102,12 @@ async def _hear(bus: Bus, bulk: Bulk) -> None:
     while len(bulk.ended_s) < bulk.jobs:
         for message in await bus.receive():
             bulk.hear(message)
+
+
+async def _tell(bulk: Bulk, when_queued: Callable[[], object]) -> None:
+    while len(bulk.accepted_s) < bulk.jobs:  # noqa: ASYNC110 (a counter)
+        await asyncio.sleep(_TURN_S)
+    await asyncio.to_thread(when_queued)
 
 
 async def _send(bus: Bus, bulk: Bulk, window: int) -> None:

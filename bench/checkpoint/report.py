@@ -1,4 +1,4 @@
-"""Medians, ratios and verdicts. Pure."""
+"""Medians, ratios, verdicts and tables."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ SENT_SHARE = 0.08
 MEMORY_MIB = 200.0
 CORES = 1.0
 USE_INSTEAD_FACTOR = 2.0
+_TIMES = ("first_s", "second_s", "third_s", "restore_s")
+_MIB = 1 << 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +68,9 @@ class Bound:
 def collect(rounds: Sequence[Mapping[str, float]]) -> Figures:
     """Put the rounds together. A figure that a round lacks has fewer values."""
     names = dict.fromkeys(name for one in rounds for name in one)
-    return {name: Series(values=tuple(one[name] for one in rounds if name in one)) for name in names}
+    return {
+        name: Series(values=tuple(one[name] for one in rounds if name in one)) for name in names
+    }
 
 
 def speed_bounds(figures: Figures, *, mib: int) -> list[Bound]:
@@ -108,12 +112,19 @@ def speed_bounds(figures: Figures, *, mib: int) -> list[Bound]:
     return bounds
 
 
-def cost_bounds(costs: Mapping[str, float], *, mib: int) -> list[Bound]:
-    """Return the bounds on what saving takes of the agent's machine."""
+def cost_bounds(figures: Figures, *, mib: int) -> list[Bound]:
+    """Return the bounds on what saving takes of the agent's machine; the worst round counts."""
     return [
-        Bound(name=f"{mib} MiB: peak memory of the saving process, MiB", value=costs["peak_mib"],
-              limit=MEMORY_MIB),
-        Bound(name=f"{mib} MiB: cores used after the thaw", value=costs["cores"], limit=CORES),
+        Bound(
+            name=f"{mib} MiB: peak memory of the agent's process, MiB",
+            value=max(figures["peak_mib"].values),
+            limit=MEMORY_MIB,
+        ),
+        Bound(
+            name=f"{mib} MiB: cores used after the thaw",
+            value=max(figures["cores"].values),
+            limit=CORES,
+        ),
     ]
 
 
@@ -126,24 +137,53 @@ def size_bound(changes: Mapping[str, Mapping[str, float]]) -> Bound:
     )
 
 
-def rival_verdicts(tools: Mapping[str, Mapping[str, float]], *, own: str) -> list[str]:
-    """Return, for each rival, in what it is within twice our time."""
-    ours = tools[own]
+def rival_verdicts(tools: Mapping[str, Figures], *, own: str) -> list[str]:
+    """Return, for each other tool, in what it is within twice our time."""
     said = []
     for name, theirs in tools.items():
-        if name.startswith(own):
-            continue
-        factors = {key: theirs[key] / ours[key] for key in _TIMES if key in theirs}
-        text = ", ".join(f"{key} {factor:.1f} x" for key, factor in factors.items())
-        close = all(factor <= USE_INSTEAD_FACTOR for factor in factors.values())
-        said.append(f"{name}: {text} of ours: {'within' if close else 'not within'} 2 x")
+        if name != own:
+            factors = {step: theirs[step].median / tools[own][step].median for step in _TIMES}
+            text = ", ".join(f"{step} {factor:.1f} x" for step, factor in factors.items())
+            within = all(factor <= USE_INSTEAD_FACTOR for factor in factors.values())
+            said.append(f"{name}: {text} of ours, {'within' if within else 'not within'} 2 x")
     return said
 
 
-_TIMES = ("first_s", "second_s", "restore_s")
+def values(figures: Figures) -> dict[str, tuple[float, ...]]:
+    """Return what was measured, for JSON."""
+    return {name: series.values for name, series in figures.items()}
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """Return a table in Markdown."""
     lines = [header, ["---"] * len(header), *rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def show(title: str, figures: Figures) -> None:
+    """Print medians, least and most: seconds, or what the name says."""
+    rows = [(name, str(series)) for name, series in sorted(figures.items())]
+    print(f"\n## {title}\n\n{table(('', 'median (least to most)'), rows)}\n")
+
+
+def show_changes(title: str, found: Mapping[str, Mapping[str, float]]) -> None:
+    """Print what was sent."""
+    header = ("checkpoint", "sent / size", "MiB sent", "s")
+    rows = [
+        (name, f"{one['share']:.2%}", f"{one['sent_bytes'] / _MIB:.1f}", f"{one['took_s']:.2f}")
+        for name, one in found.items()
+    ]
+    print(f"\n## {title}\n\n{table(header, rows)}\n")
+
+
+def show_archives(title: str, tools: Mapping[str, Figures]) -> None:
+    """Print medians of seconds, processor seconds in brackets, and what was written."""
+    steps = ("first", "second", "third", "restore")
+    header = ("s (CPU s)", *steps, "MiB", "+", "+")
+    rows = []
+    for name, figures in tools.items():
+        middle = {key: series.median for key, series in figures.items()}
+        times = (f"{middle[f'{step}_s']:.2f} ({middle[f'{step}_cpu_s']:.2f})" for step in steps)
+        sizes = (f"{middle[f'{step}_bytes'] / _MIB:.1f}" for step in steps[:3])
+        rows.append((name, *times, *sizes))
+    print(f"\n## {title}\n\n{table(header, rows)}\n")

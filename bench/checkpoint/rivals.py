@@ -245,7 +245,7 @@ class Podman:
         job_mount.unmount_below(self._folder)
 
 
-def measure(rival: Rival, *, mib: int) -> dict[str, float]:
+def measure(rival: Rival, mib: int) -> dict[str, float]:
     """Take one program through a checkpoint and a restore."""
     clock = time.perf_counter
     found: dict[str, float] = {}

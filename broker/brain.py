@@ -225,6 +225,7 @@ def _apply(node: Node, entry: JobEntry, event: AgentHeard, now: Instant) -> Vote
                 now=now,
                 retry_after_s=request.retry_after_s,
                 reason=request.reason,
+                spared=request.spared,
             )
         case message.Progress():
             return voter.progress(entry.vote, holder, request.epoch, request.progress, request.note)

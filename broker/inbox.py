@@ -132,7 +132,14 @@ def _from_node(name: ClientId, shown: topics.Node, payload: bytes) -> Event | No
 
 def _check_numbers(record: Record) -> None:
     """Refuse what no ledger holds. Not in the record's constructor: it is made with every vote."""
-    counts = (record.epoch, record.generation, record.serial, record.attempt, *record.version)
+    counts = (
+        record.epoch,
+        record.generation,
+        record.serial,
+        record.attempt,
+        record.spared,
+        *record.version,
+    )
     if min(counts) < 0 or max(counts) > NUMBER_MAX:
         raise WireError(f"record of {record.job}: its numbers are 0 to 2^53")
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from edge_agent.cluster import Cluster
 from edge_agent.effect import Effect, Log, Publish
+from edge_agent.work import NOT
 from workrs.domain.ids import ClientId, Instant, JobId
 from workrs.domain.record import Holder, Incarnation
 from workrs.wire import topics
@@ -27,6 +28,8 @@ class Agent:
     effects: list[Effect] = field(default_factory=list)
     runs: int = 0
     """Containers numbered so far."""
+    until: Instant = NOT
+    """When it gives up what it could not hand over, because it was told to stop."""
     beat_due: bool = False
     """Whether the set of leases or attempts changed since the last heartbeat."""
 

@@ -20,6 +20,7 @@ from dataclasses import dataclass, field, replace
 from edge_agent.agenda import Agenda
 from edge_agent.agent import Agent
 from edge_agent.cluster import Cluster
+from edge_agent.config import GRACE_S
 from edge_agent.effect import Effect, Exit, Publish
 from edge_agent.event import (
     BeatAnswered,
@@ -28,6 +29,7 @@ from edge_agent.event import (
     Event,
     ImagesListed,
     JobOffered,
+    LeaveWished,
     OrderReceived,
     RecordSeen,
     StopRequested,
@@ -59,7 +61,7 @@ class Settings:
     profile: AgentProfile
     nodes: int
     """Addresses in the configured list; not the size of the cluster."""
-    grace_s: float = 10.0
+    grace_s: float = GRACE_S
     """How long a stop may take for last checkpoints and uploads."""
     timing: LeaseTiming = field(default_factory=LeaseTiming)
     """Assumed until a node has said its own."""
@@ -84,6 +86,8 @@ class Brain:
         self.heart = Heart()
         self.uplink = Uplink(nodes=settings.nodes)
         self.stop_at = NOT
+        self.leave_wishes: set[str] = set()
+        """Who wants this agent to hand over its jobs: `drain`, `hook`, `stop`."""
         self.ended = False
 
     def start(self, now: Instant) -> list[Effect]:
@@ -130,8 +134,8 @@ class Brain:
                 self._on_network(event)
             case OrderReceived(order=order):
                 self._on_order(order)
-            case StopRequested():
-                self._on_stop()
+            case StopRequested() | LeaveWished():
+                self._on_machine(event)
             case ImagesListed(images=images, load=load):
                 self.profile = replace(self.profile, images=images, load=load)
             case _:
@@ -176,24 +180,46 @@ class Brain:
             self.roster.on_refused(event.node, job, epoch)
 
     def _on_order(self, order: Order) -> None:
-        if order.order is OrderKind.DRAIN:
-            self._drain()
-        elif order.order is OrderKind.LOG:
-            self.roster.on_log_asked(JobId(order.job))
-        elif order.order is OrderKind.UNDRAIN and self.stop_at == NOT:
-            self.roster.open = True
-            self.agent.beat_due = True
+        match order.order:
+            case OrderKind.DRAIN:
+                self._leave("drain", "its agent was told to drain")
+            case OrderKind.UNDRAIN:
+                self._come_back("drain")
+            case OrderKind.LOG:
+                self.roster.on_log_asked(JobId(order.job))
+            case OrderKind.CANCEL:
+                pass  # the nodes' own business
 
-    def _drain(self) -> None:
+    def _on_machine(self, event: StopRequested | LeaveWished) -> None:
+        match event:
+            case StopRequested():
+                self._on_stop()
+            case LeaveWished(leave=True, why=why):
+                self._leave("hook", f"its agent leaves: {why}")
+            case LeaveWished():
+                self._come_back("hook")
+
+    def _leave(self, who: str, reason: str) -> None:
+        """Take nothing new and hand over what runs, as long as *who* wants it."""
         if self.roster.open:
-            self.agent.log("draining", jobs=len(self.roster.works))
+            self.agent.log("draining", jobs=len(self.roster.works), why=reason)
+        self.leave_wishes.add(who)
         self.agent.beat_due = True
-        self.roster.drain()
+        self.roster.drain(reason)
+
+    def _come_back(self, who: str) -> None:
+        """Take jobs again, once nobody wants this agent to leave."""
+        self.leave_wishes.discard(who)
+        if not self.leave_wishes and not self.roster.open:
+            self.agent.log("undrained")
+            self.agent.beat_due = True
+            self.roster.reopen()
 
     def _on_stop(self) -> None:
         first = self.stop_at == NOT
         self.stop_at = self.agent.later(self.settings.grace_s if first else 0.0)
-        self._drain()
+        self.agent.until = self.stop_at
+        self._leave("stop", "its agent stops")
 
     def _settle(self) -> None:
         """Do what concerns the agent itself, once per batch of events."""

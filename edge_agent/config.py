@@ -12,6 +12,9 @@ from workrs.ports.bus import Address
 RUNTIMES = ("docker", "process", "instant")
 """`instant` runs nothing: every job succeeds at once with its input. For benchmarks."""
 
+GRACE_S = 30.0
+"""Enough to hand over a few gibibytes. A service manager must wait longer: systemd's 90 s do."""
+
 
 def _cores() -> int:
     return os.cpu_count() or 1
@@ -42,7 +45,7 @@ class AgentConfig:
     """Nodes that must have a checkpoint or a large result."""
     pull: bool = True
     """Whether an image that is not here may be fetched from its registry."""
-    grace_s: float = 10.0
+    grace_s: float = GRACE_S
     """How long a stop may take for last checkpoints."""
     timing: LeaseTiming = field(default_factory=LeaseTiming)
     """Assumed until a node has said its own."""

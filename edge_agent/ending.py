@@ -138,10 +138,11 @@ def on_result_refused(work: Work, agent: Agent, reason: str) -> None:
 def fail(work: Work, agent: Agent, *, code: int | None, reason: str) -> None:
     """Count a failed attempt: the job's last, or to be tried again elsewhere."""
     reason = reason[:REASON_MAX]  # an engine's own words may be long
-    if is_final(code, work.attempt, work.spec.attempts_max):
+    if is_final(code, work.counted_attempt, work.spec.attempts_max):
         settle(work, agent, Outcome(verdict=Verdict.FAILED, exit_code=code, reason=reason))
     else:
-        remove(work, agent, GiveBack(retry_after_s=_RETRY.delay_s(work.attempt), reason=reason))
+        wait_s = _RETRY.delay_s(work.counted_attempt)
+        remove(work, agent, GiveBack(retry_after_s=wait_s, reason=reason))
 
 
 def _reading(code: int) -> str:

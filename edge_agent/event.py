@@ -71,6 +71,15 @@ class StopRequested:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LeaveWished:
+    """The machine's own hook wants the jobs to go elsewhere, or to come again."""
+
+    leave: bool
+    why: str = ""
+    """The first line that the hook printed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ImagesListed:
     """The runtime told which images need not be fetched, and the machine its load."""
 
@@ -227,6 +236,7 @@ Event = (
     | RecordSeen
     | OrderReceived
     | StopRequested
+    | LeaveWished
     | ImagesListed
     | Woken
     | JobEvent

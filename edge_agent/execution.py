@@ -8,7 +8,7 @@
 4. A lease is released only after its container is gone.
 """
 
-from edge_agent import ending, holding, saving
+from edge_agent import ending, holding, moving, saving
 from edge_agent.agent import Agent
 from edge_agent.effect import (
     FreezeContainer,
@@ -37,6 +37,7 @@ STORE_RETRY_S = 1.0
 def begin(work: Work, agent: Agent) -> None:
     """Do what winning the lease calls for, with or without a container in hand."""
     work.seq = 0
+    work.spared = quorum.spared(work.granted)
     adopted = quorum.must_adopt(work.granted, work.epoch)
     if adopted is not None:
         agent.log("outcome_adopted", job=work.job, epoch=work.epoch, of=adopted.epoch)
@@ -63,6 +64,8 @@ def _keep_or_drop(work: Work, agent: Agent) -> None:
         _start_if_recorded(work, agent)
     else:
         follow_deadline(work, agent)
+        if work.leaving:
+            moving.step(work, agent)
 
 
 def _begin_attempt(work: Work, agent: Agent) -> None:
@@ -71,7 +74,7 @@ def _begin_attempt(work: Work, agent: Agent) -> None:
         work.attempt = tried + 1
         work.recorded = False
         work.started_at = NOT
-    if work.attempt > work.spec.attempts_max:
+    if work.counted_attempt > work.spec.attempts_max:
         starts = f"{tried} start{'s' if tried > 1 else ''}"
         reason = f"given up after {starts}: the last ended without a report, its agent was lost"
         ending.settle(work, agent, Outcome(verdict=Verdict.FAILED, reason=reason))
@@ -127,8 +130,7 @@ def on_renewed(work: Work, agent: Agent, attempt: int) -> None:
 def _start(work: Work, agent: Agent) -> None:
     work.move(Stage.STARTING)
     work.run_epoch = work.epoch
-    work.frozen = False
-    work.lapsed = False
+    work.frozen = work.lapsed = work.parted = False
     work.told_until = work.safe_until
     agent.do(
         StartContainer(
@@ -171,7 +173,7 @@ def on_started(work: Work, agent: Agent, event: ContainerStarted) -> None:
         work.lapsed = True
     follow_deadline(work, agent)
     if work.leaving:
-        saving.take(work, agent)
+        moving.step(work, agent)
 
 
 def on_start_failed(work: Work, agent: Agent, event: StartFailed) -> None:
@@ -207,7 +209,8 @@ def follow_deadline(work: Work, agent: Agent) -> None:
         return
     agent.do(MoveDeadline(job=work.job, epoch=work.run_epoch, deadline=work.safe_until))
     if work.alive and (work.frozen or work.lapsed):
-        agent.do(ThawContainer(job=work.job, run=work.run))
+        if not work.parted:
+            agent.do(ThawContainer(job=work.job, run=work.run))
         if work.frozen:
             agent.log("lease_renewed_late", job=work.job, epoch=work.epoch)
         work.frozen = work.lapsed = False
@@ -218,8 +221,10 @@ def on_saved(work: Work, agent: Agent, event: CheckpointSaved) -> None:
     useful = saving.on_saved(work, agent, event)
     if work.stage is Stage.EXITED:
         ending.remove(work, agent, Restart(ref=event.ref))
-    elif useful and work.leaving and work.saved_at < work.left_at:
-        saving.take(work, agent)
+    elif work.leaving:
+        moving.on_saved(work, agent, event, useful=useful)
+    elif useful:
+        work.stored_s = event.upload_s
 
 
 def on_save_failed(work: Work, agent: Agent, event: CheckpointFailed) -> None:
@@ -228,12 +233,8 @@ def on_save_failed(work: Work, agent: Agent, event: CheckpointFailed) -> None:
     if work.stage is Stage.EXITED:
         reason = f"exit code 85, but its files could not be saved: {event.reason}"
         ending.fail(work, agent, code=EXIT_CHECKPOINTED, reason=reason)
-
-
-def on_kept(work: Work, agent: Agent) -> None:
-    """Let a job go whose last checkpoint is in a majority's records."""
-    if work.leaving and work.stage is Stage.RUNNING and not work.saving:
-        ending.remove(work, agent, GiveBack(retry_after_s=0.0, reason="its agent drains"))
+    elif work.leaving:
+        moving.on_failed(work, agent)
 
 
 def on_timeout(work: Work, agent: Agent) -> None:
@@ -242,17 +243,6 @@ def on_timeout(work: Work, agent: Agent) -> None:
     if work.alive:
         reason = f"timed out after {work.spec.timeout_s:g} s"
         ending.fail(work, agent, code=None, reason=reason)
-
-
-def leave(work: Work, agent: Agent) -> None:
-    """Hand a job over, with one more checkpoint if it has any; else let it finish."""
-    if work.stage is Stage.RUNNING or work.stage is Stage.STARTING:
-        if saving.is_possible(work, agent):
-            work.left_at = min(work.left_at, agent.now)
-            if work.stage is Stage.RUNNING and not work.saving:
-                saving.take(work, agent)
-    elif work.stage in (Stage.PREPARING, Stage.RECORDING):
-        ending.remove(work, agent, GiveBack(retry_after_s=0.0, reason="its agent drains"))
 
 
 def after_removal(work: Work, agent: Agent) -> None:
@@ -265,8 +255,8 @@ def after_removal(work: Work, agent: Agent) -> None:
     match after:
         case Finish(outcome=outcome):
             ending.settle(work, agent, outcome)
-        case GiveBack(retry_after_s=retry_after_s, reason=reason):
-            holding.release(work, agent, retry_after_s=retry_after_s, reason=reason)
+        case GiveBack() as back:
+            holding.release(work, agent, back)
         case Restart(ref=ref) if work.lease is Lease.HELD:
             work.candidates = [ref, *(k for k in work.kept if k != ref)]
             prepare(work, agent)

@@ -13,7 +13,7 @@
 from enum import Enum, auto
 
 from edge_agent.agent import Agent
-from edge_agent.work import NOT, PAST, Lease, Work, growing
+from edge_agent.work import NOT, PAST, GiveBack, Lease, Work, growing
 from workrs.domain import quorum
 from workrs.domain.ids import ClientId, Epoch, Instant
 from workrs.domain.lease import safe_until
@@ -210,16 +210,18 @@ def on_reclaim_due(work: Work, agent: Agent, *, connected: bool) -> None:
         claim(work, agent)
 
 
-def release(work: Work, agent: Agent, *, retry_after_s: float, reason: str) -> None:
+def release(work: Work, agent: Agent, back: GiveBack) -> None:
     """Give the lease back; said until no record shows it. No container may be left."""
     assert work.run == 0, f"{work.job}: released over a running container"
     work.claim_at = work.reclaim_at = work.propose_at = work.report_at = NOT
     work.turn(Lease.RELEASING)
-    work.retry_after_s = retry_after_s
-    work.release_reason = reason
+    work.retry_after_s = back.retry_after_s
+    work.release_reason = back.reason
+    if back.moved and work.listed_attempt:
+        work.spared += 1
     work.releases = 0
     work.safe_until = PAST
-    agent.log("lease_released", job=work.job, epoch=work.epoch, reason=reason)
+    agent.log("lease_released", job=work.job, epoch=work.epoch, reason=back.reason)
     on_release_due(work, agent)
 
 
@@ -247,5 +249,6 @@ def _say_release(work: Work, agent: Agent) -> None:
         epoch=work.epoch,
         retry_after_s=work.retry_after_s,
         reason=work.release_reason,
+        spared=work.spared,
     )
     agent.say("release", work.job, body)

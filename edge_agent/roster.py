@@ -10,7 +10,7 @@
 from collections.abc import Callable
 from typing import assert_never
 
-from edge_agent import ending, execution, holding, saving, telling
+from edge_agent import ending, execution, holding, moving, saving, telling
 from edge_agent.agenda import Agenda
 from edge_agent.agent import Agent
 from edge_agent.effect import FollowJob, UnfollowJob
@@ -107,7 +107,7 @@ class Roster:
         match standing:
             case Standing.SAME:
                 if work.kept and work.lease is Lease.HELD and saving.on_records(work, self.agent):
-                    execution.on_kept(work, self.agent)
+                    moving.on_kept(work, self.agent)
             case Standing.WON:
                 execution.begin(work, self.agent)
             case Standing.DECIDED:
@@ -237,7 +237,7 @@ class Roster:
             work.hurry(self.agent.now)
             self._look_after(work)
 
-    def drain(self) -> None:
+    def drain(self, reason: str) -> None:
         """Accept nothing new, and hand over what can be handed over."""
         self.open = False
         self._parking.clear()
@@ -245,8 +245,15 @@ class Roster:
             if work.lease in (Lease.CLAIMING, Lease.BACKING_OFF) and not work.invested:
                 self._on_standing(work, holding.withdraw(work, self.agent))
             elif work.lease is not Lease.OVER:
-                execution.leave(work, self.agent)
+                moving.leave(work, self.agent, reason)
                 self._look_after(work)
+
+    def reopen(self) -> None:
+        """Accept offers again, and keep what has not left yet."""
+        self.open = True
+        for work in self.works.values():
+            moving.stay(work, self.agent)
+            self._look_after(work)
 
     @property
     def busy(self) -> bool:
@@ -257,7 +264,8 @@ class Roster:
         """Kill what runs, and give it back."""
         for work in self.works.values():
             if work.run and work.stage not in (Stage.PROPOSING, Stage.REMOVING):
-                ending.remove(work, self.agent, GiveBack(retry_after_s=0.0, reason=reason))
+                back = GiveBack(retry_after_s=0.0, reason=reason, moved=True)
+                ending.remove(work, self.agent, back)
 
     def _abandon(self, work: Work) -> None:
         """Let go of a job that is decided, given back or somebody else's."""
@@ -299,7 +307,7 @@ def _dues(work: Work) -> tuple[tuple[Instant, Callable[[Work, Agent], None]], ..
     """Return what may have fallen due, in the order in which it is to be done."""
     return (
         (work.timeout_at, execution.on_timeout),
-        (work.save_at, saving.take),
+        (work.save_at, moving.on_save_due),
         (work.report_at, saving.report),
         (work.propose_at, ending.propose),
         (work.store_at, ending.store),

@@ -83,6 +83,8 @@ class GiveBack:
 
     retry_after_s: float
     reason: str
+    moved: bool = False
+    """On purpose: the start that ends with it uses up none of the job's attempts."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -154,6 +156,8 @@ class Work:
     run_epoch: Epoch = NEVER
     """Epoch of its start: the name the runtime and the warden know it by."""
     attempt: int = 0
+    spared: int = 0
+    """Starts before this one that ended on purpose, and count for nothing."""
     candidates: list[CheckpointRef] = field(default_factory=list)
     """Checkpoints still to be tried, newest first."""
     checkpoint: CheckpointRef | None = None
@@ -190,8 +194,15 @@ class Work:
     """Those that a majority's records were seen to name."""
     report_at: Instant = NOT
     reports: int = 0
+    stored_s: float = 0.0
+    """How long it took to store the last one."""
     left_at: Instant = NOT
-    """When the job was asked to be handed over, after one more checkpoint."""
+    """When the job was asked to be handed over: see `moving`."""
+    leave_reason: str = ""
+    parted: bool = False
+    """It stands still for its last checkpoint here."""
+    copies: int = 0
+    """Checkpoints since it was to leave."""
 
     progress: tuple[float, str] | None = None
     told: tuple[float, str] | None = None
@@ -227,6 +238,11 @@ class Work:
     def listed_attempt(self) -> int:
         """Return the attempt that a heartbeat names, and the nodes write down; 0: none yet."""
         return self.attempt if self.recorded or self.stage is Stage.RECORDING else 0
+
+    @property
+    def counted_attempt(self) -> int:
+        """Return which of the job's `attempts_max` this start is."""
+        return max(1, self.attempt - self.spared)
 
     def quieten(self) -> None:
         """Want nothing any more at any time."""

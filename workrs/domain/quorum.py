@@ -138,6 +138,11 @@ def next_attempt(records: Mapping[ClientId, Record]) -> int:
     return 1 + max((r.attempt for r in records.values()), default=0)
 
 
+def spared(records: Mapping[ClientId, Record]) -> int:
+    """Return how many of the starts so far ended on purpose, as far as these records know."""
+    return max((r.spared for r in records.values()), default=0)
+
+
 @dataclass(slots=True)
 class Tally:
     """Which nodes were ever seen to accept what. Only grows."""

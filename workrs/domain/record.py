@@ -88,6 +88,8 @@ class Record:
     """The two newest accepted, newest first."""
     attempt: int = 0
     """Starts of the program so far."""
+    spared: int = 0
+    """How many of them ended because the job was moved on purpose; they are no failed attempts."""
     cancel: bool = False
     accepted: Accepted | None = None
     decided: Outcome | None = None

@@ -129,12 +129,31 @@ def outcome(vote: Vote, holder: Holder, epoch: Epoch, value: Outcome) -> Vote | 
 
 
 def release(
-    vote: Vote, holder: Holder, epoch: Epoch, *, now: Instant, retry_after_s: float, reason: str
+    vote: Vote,
+    holder: Holder,
+    epoch: Epoch,
+    *,
+    now: Instant,
+    retry_after_s: float,
+    reason: str,
+    spared: int = 0,
 ) -> Vote | None:
-    """Take the holder's release. Nothing is accepted at this epoch any more."""
+    """Take the holder's release. Nothing is accepted at this epoch any more.
+
+    *spared* is how many of the starts so far ended on purpose, by the holder's count; one that
+    miscounts cannot spare more than there were.
+    """
     if not _is_held_by(vote.record, holder, epoch):
         return None
-    freed = replace(vote.record, holder=None, progress=None, note="", reason=reason[:REASON_MAX])
+    record = vote.record
+    freed = replace(
+        record,
+        holder=None,
+        progress=None,
+        note="",
+        reason=reason[:REASON_MAX],
+        spared=max(record.spared, min(spared, record.attempt)),
+    )
     wait_s = min(RETRY_AFTER_MAX_S, max(0.0, retry_after_s))
     return Vote(record=freed, lease_until=Instant(now + wait_s))
 

@@ -108,6 +108,8 @@ class Release:
     epoch: Epoch
     retry_after_s: float = 0.0
     reason: str = ""
+    spared: int = 0
+    """How many of the job's starts so far ended on purpose: see `Record.spared`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

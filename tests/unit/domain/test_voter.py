@@ -122,6 +122,16 @@ def test_a_released_job_waits_for_its_retry_even_for_its_former_holder() -> None
     assert claim(freed, 4, ME, now=NOW + 2.0) is not None
 
 
+@pytest.mark.parametrize(("said", "kept"), [(0, 1), (1, 1), (2, 2), (3, 2), (-1, 1)])
+def test_a_release_spares_starts_up_to_as_many_as_there_were_and_never_fewer(
+    said: int, kept: int
+) -> None:
+    held = replace(HELD, record=replace(HELD.record, attempt=2, spared=1))
+    freed = voter.release(held, ME, Epoch(3), now=NOW, retry_after_s=0.0, reason="", spared=said)
+    assert freed is not None
+    assert freed.record.spared == kept
+
+
 @pytest.mark.parametrize("digest", [OTHER_SPEC, None])
 def test_a_claim_for_another_spec_is_refused(digest: Digest | None) -> None:
     assert claim(FREE, 1, digest=digest) is None

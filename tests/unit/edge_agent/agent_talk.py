@@ -127,6 +127,7 @@ class Voter:
                     now=now,
                     retry_after_s=body.retry_after_s,
                     reason=body.reason,
+                    spared=body.spared,
                 )
             case _:
                 return []

@@ -1,0 +1,104 @@
+"""The order of the runs, and how far they are.
+
+The cell of the most faults without checkpoints takes as long as all others together, and kills
+most agents. Its runs are begun early and evenly, so that the machine is as busy in the first
+minute as in the last and no run is left over at the end alone.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bench.grid.cell import Cell, Costs, fault_times, replay_s
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from bench.grid.raw import Plan, RunFacts
+
+TELL_S = 20.0
+GUESS = Costs(checkpoint_s=0.4, restore_s=0.8, detect_s=2.0)
+"""For the order and the first estimate alone."""
+AROUND_S = 1.0
+"""What a run takes beside its time: sending, starting, cleaning up."""
+
+
+def guess_s(cell: Cell, seed: int, plan: Plan) -> float:
+    """Return about how long a run takes: what the model does with its faults."""
+    return AROUND_S + replay_s(
+        fault_times(seed, rate=cell.rate * plan.scale, until_s=plan.cut_s),
+        work_s=plan.work_s,
+        checkpoints=cell.checkpoints,
+        costs=GUESS,
+        until_s=plan.cut_s,
+    )
+
+
+def order(cells: Sequence[Cell], seeds: int, plan: Plan) -> list[tuple[Cell, int]]:
+    """Return all runs in the order to begin them."""
+    guessed = {(cell, seed): guess_s(cell, seed, plan) for seed in range(seeds) for cell in cells}
+    whole_s = sum(guessed.values()) / plan.side_by_side
+    begin_s = {}
+    for cell in cells:
+        longest_s = max(guessed[cell, seed] for seed in range(seeds))
+        spread_s = max(0.0, whole_s - longest_s)
+        for seed in range(seeds):
+            begin_s[cell, seed] = spread_s * seed / seeds
+    return sorted(begin_s, key=lambda run: (begin_s[run], run[0].checkpoints, run))
+
+
+class Pace:
+    """Tells how far the runs are and how long the rest takes."""
+
+    def __init__(self, plan: Plan, queue: Sequence[tuple[Cell, int]], there: int) -> None:
+        self._plan = plan
+        self._left = {(cell, seed): guess_s(cell, seed, plan) for cell, seed in queue}
+        self._all = len(queue) + there
+        self._begun_s = self._told_s = time.monotonic()
+        self._guessed_s = self._took_s = 0.0
+        self._cpu_0 = _cpu_ticks()
+        self._failed = 0
+
+    def ended(self, cell: Cell, seed: int, facts: RunFacts) -> None:
+        """Count a run."""
+        self._guessed_s += self._left.pop((cell, seed))
+        self._took_s += facts.took_s + AROUND_S
+        if facts.state not in {"ended", "cut"}:
+            self._failed += 1
+            print(f"{cell.name} seed {seed}: {facts.state} {facts.reason}", file=sys.stderr)
+
+    def tell(self, running: int, kills: int) -> None:
+        """Print a line if it is time for one."""
+        now_s = time.monotonic()
+        if now_s < self._told_s + TELL_S:
+            return
+        self._told_s = now_s
+        done, since_s = self._all - len(self._left), now_s - self._begun_s
+        factor = self._took_s / self._guessed_s if self._guessed_s else 1.0
+        left_s = sum(self._left.values()) * factor / self._plan.side_by_side
+        left_s = max(left_s - TELL_S * running / self._plan.side_by_side / 2, 0.0)
+        print(
+            f"{since_s / 60:5.1f} min: {done} of {self._all} runs, {running} go on, "
+            f"{kills} kills, CPU {self._busy():.0%}, about {left_s / 60:.0f} min left",
+            file=sys.stderr,
+            flush=True,
+        )
+
+    def summary(self) -> str:
+        """Return how long it took and how busy the machine was."""
+        took_s = time.monotonic() - self._begun_s
+        return f"took {took_s / 60:.1f} min, CPU {self._busy():.0%}, {self._failed} runs failed"
+
+    def _busy(self) -> float:
+        busy, total = (now - then for now, then in zip(_cpu_ticks(), self._cpu_0, strict=True))
+        return busy / total if total else 0.0
+
+
+def _cpu_ticks() -> tuple[int, int]:
+    """Return busy and all ticks of this machine's cores, whoever used them."""
+    fields = Path("/proc/stat").read_text().splitlines()[0].split()[1:9]
+    ticks = [int(f) for f in fields]
+    return sum(ticks) - ticks[3] - ticks[4], sum(ticks)

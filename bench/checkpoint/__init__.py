@@ -1,0 +1,1 @@
+"""Checkpoints and restores beside their rivals: `python -m bench.checkpoint`."""

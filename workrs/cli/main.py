@@ -32,6 +32,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "cancel": "cancel a job",
     "agents": "list agents",
     "drain": "tell an agent to accept nothing new",
+    "plan": "how often to checkpoint a job, and how long it then takes",
 }
 """Subcommands by what one needs first, with the line that `workrs --help` has for them."""
 

@@ -57,6 +57,8 @@ class Conditions:
 
         For a job whose end is far away: its last segment does not count.
         """
+        if math.isinf(interval_s):
+            return 1.0 if math.isinf(self.mtbf_s) else math.inf
         return self._until_done_s(interval_s + self.cost_s) / interval_s
 
     def _until_done_s(self, length_s: float) -> float:

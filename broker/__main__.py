@@ -9,7 +9,8 @@ import secrets
 import signal
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator, Mapping
+from typing import Any
 
 import uvloop
 
@@ -20,8 +21,9 @@ from broker.config import NodeConfig
 from broker.event import CopiedAgent
 from broker.housekeeping import House
 from broker.ledger import SqliteLedger, create_ledger, open_ledger
-from broker.mosquitto import MosquittoProcess, Peer, mosquitto, render
+from broker.mosquitto import Peer, mosquitto, render
 from broker.node import Node, NodeSettings
+from broker.stand_in import StandIn
 from broker.supervisor import NodeSupervisor
 from workrs import __version__
 from workrs.adapters import log
@@ -119,28 +121,30 @@ async def _serve(config: NodeConfig, ledger: SqliteLedger) -> None:
 
 async def _with_broker(config: NodeConfig, supervisor: NodeSupervisor) -> None:
     if config.given_broker:
-        await _until_told(config, supervisor, None)
+        await _until_told(config, {"supervisor": supervisor.run()})
         return
     peers = [Peer(name=name, address=at) for name, at in sorted(config.peers.items())]
     text = render(node=config.name, listener=config.listen, peers=peers)
     folder = config.state_dir / "mosquitto"
     async with mosquitto(name=config.name, config=text, folder=folder) as process:
-        await _until_told(config, supervisor, process)
+        parts = {"supervisor": supervisor.run(), "mosquitto": process.keep()}
+        for peer in peers:
+            stand_in = StandIn(node=config.name, own=config.listen, peer=peer, connect=connect)
+            parts[f"stand_in[{peer.name}]"] = stand_in.run()
+        await _until_told(config, parts)
 
 
-async def _until_told(
-    config: NodeConfig, supervisor: NodeSupervisor, process: MosquittoProcess | None
-) -> None:
-    """Run until a signal says to stop; an error in any part ends all."""
+async def _until_told(config: NodeConfig, parts: Mapping[str, Coroutine[Any, Any, None]]) -> None:
+    """Run *parts* until a signal says to stop; an error in any of them ends all."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     async with asyncio.TaskGroup() as tasks:
-        name = f"node[{config.name}]"
-        running = [tasks.create_task(supervisor.run(), name=f"{name}.supervisor")]
-        if process is not None:
-            running.append(tasks.create_task(process.keep(), name=f"{name}.mosquitto"))
+        running = [
+            tasks.create_task(part, name=f"node[{config.name}].{name}")
+            for name, part in parts.items()
+        ]
         LOG.event("node_running", node=config.name, listen=config.listen, blobs=config.blobs)
         await stop.wait()
         LOG.event("node_stopping", node=config.name)

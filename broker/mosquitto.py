@@ -60,6 +60,16 @@ class Peer:
     address: Address
 
 
+def bridge_client_id(node: str) -> str:
+    """Return the name under which a node's bridges are known at its peers."""
+    return f"bridge-{node}"
+
+
+def bridge_state_topic(node: str, peer: str) -> str:
+    """Return where a node's broker retains ``1`` while its bridge to a peer is up, else ``0``."""
+    return f"$SYS/broker/connection/{node}-to-{peer}/state"
+
+
 def render(*, node: str, listener: Address, peers: Sequence[Peer] = (), user: str = "") -> str:
     """Return the configuration of a node's broker.
 
@@ -89,7 +99,13 @@ def render(*, node: str, listener: Address, peers: Sequence[Peer] = (), user: st
         packet_max_bytes=PACKET_MAX_BYTES,
     ) + "".join(
         bridge_template.substitute(
-            root=ROOT, node=node, peer=peer.name, host=peer.address.host, port=peer.address.port
+            root=ROOT,
+            node=node,
+            peer=peer.name,
+            host=peer.address.host,
+            port=peer.address.port,
+            client_id=bridge_client_id(node),
+            state=bridge_state_topic(node, peer.name),
         )
         for peer in peers
     )

@@ -16,6 +16,8 @@ import argparse
 import contextlib
 import json
 import os
+import signal
+import sys
 import tempfile
 from pathlib import Path
 
@@ -43,6 +45,8 @@ def _options() -> argparse.Namespace:
 def main() -> None:
     options = _options()
     scratch = options.scratch or (Path("/dev/shm") if os.path.ismount("/dev/shm") else None)
+    # Ended from outside it cleans up as well.
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     load_before = os.getloadavg()[0]
     with contextlib.ExitStack() as stack:
         folder = Path(

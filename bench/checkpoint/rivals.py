@@ -20,8 +20,11 @@ from bench.checkpoint.packages import environment
 from bench.checkpoint.program import Pulse, command, until
 from edge_agent.runtimes import job_mount
 from edge_agent.runtimes.host import tool_path
+from workrs.engine import cgroup
 
 NAME = "workrs-bench"
+_PODMAN_CACHE = Path("/var/lib/containers")
+"""Where root's Podman notes what it loaded, whatever its options."""
 _REFUSED_MAX = 60
 _REFUSED_S = 1.0
 
@@ -189,6 +192,7 @@ class Podman:
         self._folder = folder
         self._job = folder / "job"
         self._job.mkdir(parents=True)
+        self._found = _PODMAN_CACHE.exists()
         self._saved = folder / "saved.tar"
         # It takes no longer path than 50 bytes.
         self._run_root = Path(tempfile.mkdtemp(prefix="podman-", dir="/run"))
@@ -205,7 +209,9 @@ class Podman:
     def _settings(self, programs: Path) -> dict[str, str]:
         """Write settings that keep Podman's hands off the system's."""
         containers = self._folder / "containers.conf"
-        containers.write_text(f'[engine]\nconmon_path = ["{programs}/usr/bin/conmon"]\n')
+        containers.write_text(
+            f'[engine]\nconmon_path = ["{programs}/usr/bin/conmon"]\nlock_type = "file"\n'
+        )
         storage = self._folder / "storage.conf"
         storage.write_text(
             f'[storage]\ndriver = "overlay"\n'
@@ -228,7 +234,14 @@ class Podman:
             *(*self._podman, "run", "--detach", "--name", NAME, "--network", "none"),
             # Its defaults are above what a root without CAP_SYS_RESOURCE may set.
             *("--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1024:1024"),
-            *("--volume", f"{self._job}:/job", self._image, *command(mib=mib)),
+            *(
+                "--cgroup-parent",
+                f"/{NAME}-podman",
+                "--volume",
+                f"{self._job}:/job",
+                self._image,
+                *command(mib=mib),
+            ),
             env=self._env,
         )
         return Pulse(self._job / "pulse")
@@ -252,9 +265,14 @@ class Podman:
 
     def close(self) -> None:
         """Unmount what it leaves mounted, and remove what lies outside its folder."""
+        cgroups = cgroup.folders_of(f"/{NAME}-podman")
+        cgroup.kill(cgroups)
+        cgroup.remove(cgroups)
         for path in (self._folder, self._run_root):
             job_mount.unmount_below(path)
         shutil.rmtree(self._run_root)
+        if not self._found:
+            shutil.rmtree(_PODMAN_CACHE, ignore_errors=True)
 
 
 def measure(rival: Rival, mib: int) -> dict[str, float]:

@@ -1,6 +1,6 @@
 # Programs that come from the system's packages: Mosquitto and its command-line clients,
 # Docker Engine, runc, BusyBox; for the fault matrix nftables, which cuts networks; for
-# the tests alone the model checker Spin and a C compiler.
+# the tests alone the model checker Spin, a C compiler and, from npm, Azurite.
 
 # The service programs are in sbin, which a plain user's PATH may leave out.
 PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
@@ -34,6 +34,23 @@ step_test_packages() {
     if has spin; then ok "spin"; else packages="$packages spin"; fi
     if has gcc && [ -e /usr/include/stdio.h ]; then ok "gcc"; else packages="$packages gcc libc6-dev"; fi
     install_packages "$packages" "" "tests: the model check (tests/model)"
+}
+
+# Azurite speaks Azure's protocol; 186 MB. Later versions want Node 22 and take 365 MB.
+step_azurite() {
+    if [ -x "$prefix/azurite/node_modules/.bin/azurite-blob" ] || has azurite-blob; then
+        ok "azurite"
+        return 0
+    fi
+    if ! has npm || ! is_root; then
+        lack "azurite" "install Node.js with npm, then: sudo ./run setup" "tests: the Azure store"
+        return 0
+    fi
+    did "installing azurite with npm below $prefix, for the tests of the Azure store"
+    mkdir -p "$prefix/azurite"
+    quietly 'npm install' npm install --prefix "$prefix/azurite" --no-audit --no-fund \
+        --ignore-scripts --omit=optional azurite@3.34.0 ||
+        lack "azurite" "npm install --global azurite@3.34.0" "tests: the Azure store"
 }
 
 step_fault_packages() {

@@ -33,7 +33,10 @@ fi
 
 step_packages
 case ${1-} in faults | test) step_fault_packages ;; esac
-[ "${1-}" != test ] || step_test_packages
+[ "${1-}" != test ] || {
+    step_test_packages
+    step_azurite
+}
 step_python
 step_criu
 step_runtime

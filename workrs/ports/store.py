@@ -99,7 +99,7 @@ class SharedStore(BlobStore, Protocol):
     """A store that belongs to no node, so that somebody has to tell it which jobs are over."""
 
     async def jobs(self) -> list[JobId]:
-        """Return the jobs that have blobs here, in no order.
+        """Return the jobs that have blobs here, in no order; one just dropped may be among them.
 
         Raises:
             StoreError: no answer, or a refusal.

@@ -71,7 +71,7 @@ def explained(location: str, error: Exception) -> StoreError:
     scheme = location.partition(":")[0]
     if isinstance(error, FileNotFoundError):
         return StoreRefusedError(f"{location} has no such bucket or container: make it ({text})")
-    if isinstance(error, exceptions.PermissionDeniedError | exceptions.UnauthenticatedError):
+    if _is_denied(error):
         return StoreRefusedError(
             f"{location} refuses these credentials: see to {_VARIABLES[scheme]}, and that they may "
             f"read, write, list and delete ({text})"
@@ -86,10 +86,16 @@ def is_bucket_missing(error: FileNotFoundError) -> bool:
     return any(sign in str(error) for sign in _NO_BUCKET)
 
 
+def _is_denied(error: Exception) -> bool:
+    kinds = exceptions.PermissionDeniedError | exceptions.UnauthenticatedError
+    # Of lists and of deletions in bulk the library tells the status in words only.
+    return isinstance(error, kinds) or re.search(r"status code: 40[13]\b", str(error)) is not None
+
+
 def _short(error: Exception) -> str:
     """Return an error's own words without its backtrace, and without signatures in URLs."""
     first = str(error).partition("\n\nDebug source")[0]
-    plain = re.sub(r"\?[^\s\"']*", "", " ".join(first.split()))
+    plain = re.sub(r"(https?://[^\s?\"']*)\?[^\s\"']*", r"\1", " ".join(first.split()))
     if "<Code>" in plain:
         # The server's XML says the same once more, at length.
         head, _, body = plain.partition("<?xml")

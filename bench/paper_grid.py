@@ -22,7 +22,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import NoReturn
 
-from bench.grid import plot, table, tally
+from bench.grid import page, plot, table, tally
 from bench.grid.cell import CELLS
 from bench.grid.field import open_field
 from bench.grid.pace import Pace, order
@@ -44,6 +44,7 @@ def options() -> argparse.Namespace:
     parser.add_argument("--resume", action="store_true", help="go on with what is in the folder")
     parser.add_argument("--report", action="store_true", help="run nothing, show what is there")
     parser.add_argument("--quick", action="store_true", help="one seed, 20 times faster")
+    parser.add_argument("--publish", action="store_true", help="into docs/paper-grid.md, too")
     parser.add_argument("--keep-logs", type=Path, metavar="FOLDER", help="of nodes and agents")
     asked = parser.parse_args()
     if asked.quick:
@@ -71,7 +72,7 @@ def play(asked: argparse.Namespace, plan: Plan, raw: RawFile, found: list[Done])
         print(pace.summary(), file=sys.stderr)
 
 
-def report(plan: Plan, found: list[Done], out: Path) -> None:
+def report(plan: Plan, found: list[Done], out: Path, *, publish: bool) -> None:
     measured = tally.measure(found)
     rows = tally.rows(found, plan, measured)
     parts = (table.table(rows, plan), table.costs(measured, plan), table.strokes(measured, plan))
@@ -86,6 +87,8 @@ def report(plan: Plan, found: list[Done], out: Path) -> None:
     (out / "summary.json").write_text(json.dumps(summary, indent=1) + "\n")
     plot.draw(rows, plan, measured, [out / "grid.svg", out / "grid.png"])
     print(text)
+    if publish:
+        page.publish(text, out / "grid.svg")
 
 
 def main() -> int:
@@ -107,7 +110,7 @@ def main() -> int:
             (asked.out / "runs.jsonl").unlink(missing_ok=True)
         found = raw.begin(plan, resume=asked.resume)
         play(asked, plan, raw, found)
-    report(plan, found, asked.out)
+    report(plan, found, asked.out, publish=asked.publish)
     return int(any(done.facts.state not in {"ended", "cut"} for done in found))
 
 

@@ -6,11 +6,18 @@
    nothing to kill: such a fault is lost, which the model expects too (D is free of faults).
 """
 
+from __future__ import annotations
+
 import math
 import random
-from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import takewhile
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from workrs.domain.plan import Conditions
 
 WORK_S = 300.0
 COST_S = 5.0
@@ -48,17 +55,6 @@ class Cell:
 CELLS = tuple(Cell(rate=rate, checkpoints=checkpoints) for rate, checkpoints in PUBLISHED_S)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Costs:
-    """What the model is given, in the same unit of time as the work. Means."""
-
-    checkpoint_s: float
-    restore_s: float
-    """From the won claim to the running program, from a checkpoint or from the start."""
-    detect_s: float
-    """From the kill to the won claim of another agent."""
-
-
 def fault_times(seed: int, *, rate: float, until_s: float) -> list[float]:
     """Return the times of a Poisson process; *rate* is per second of these times."""
     rng = random.Random(f"faults {seed}")
@@ -72,16 +68,13 @@ def fault_times(seed: int, *, rate: float, until_s: float) -> list[float]:
     return list(takewhile(lambda at_s: at_s <= until_s, arrivals()))
 
 
-def expected_s(*, work_s: float, rate: float, checkpoints: int, costs: Costs) -> float:
-    """Return the exact mean time: faults strike work, checkpoints and restores."""
-    segments = checkpoints + 1
-    segment_s = (work_s + checkpoints * costs.checkpoint_s) / segments
-    again = (1.0 / rate + costs.detect_s) * math.exp(rate * costs.restore_s)
-    return again * segments * math.expm1(rate * segment_s)
-
-
 def replay_s(
-    faults: list[float], *, work_s: float, checkpoints: int, costs: Costs, until_s: float
+    faults: list[float],
+    *,
+    work_s: float,
+    checkpoints: int,
+    conditions: Conditions,
+    until_s: float,
 ) -> float:
     """Return how long the model's job takes with these very faults, at most *until_s*."""
     segments = checkpoints + 1
@@ -90,11 +83,11 @@ def replay_s(
     fault_s = next(ahead, math.inf)
     while done < segments and now_s < until_s:
         needed_s = restore_s + work_s / segments
-        needed_s += costs.checkpoint_s if done < segments - 1 else 0.0
+        needed_s += conditions.cost_s if done < segments - 1 else 0.0
         if now_s + needed_s <= fault_s:
             now_s, done, restore_s = now_s + needed_s, done + 1, 0.0
             continue
-        now_s, restore_s = fault_s + costs.detect_s, costs.restore_s
+        now_s, restore_s = fault_s + conditions.detect_s, conditions.restore_s
         while fault_s <= now_s:
             fault_s = next(ahead, math.inf)
     return min(now_s, until_s)

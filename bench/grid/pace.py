@@ -12,7 +12,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.grid.cell import Cell, Costs, fault_times, replay_s
+from bench.grid.cell import Cell, fault_times, replay_s
+from workrs.domain.plan import Conditions
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,19 +21,23 @@ if TYPE_CHECKING:
     from bench.grid.raw import Plan, RunFacts
 
 TELL_S = 20.0
-GUESS = Costs(checkpoint_s=0.4, restore_s=0.8, detect_s=2.0)
-"""For the order and the first estimate alone."""
+CHECKPOINT_S, RESTORE_S, DETECT_S = 0.4, 0.8, 2.0
+"""Guesses, for the order and the first estimate alone."""
 AROUND_S = 1.0
 """What a run takes beside its time: sending, starting, cleaning up."""
 
 
 def guess_s(cell: Cell, seed: int, plan: Plan) -> float:
     """Return about how long a run takes: what the model does with its faults."""
+    rate = cell.rate * plan.scale
+    conditions = Conditions(
+        cost_s=CHECKPOINT_S, mtbf_s=1.0 / rate, restore_s=RESTORE_S, detect_s=DETECT_S
+    )
     return AROUND_S + replay_s(
-        fault_times(seed, rate=cell.rate * plan.scale, until_s=plan.cut_s),
+        fault_times(seed, rate=rate, until_s=plan.cut_s),
         work_s=plan.work_s,
         checkpoints=cell.checkpoints,
-        costs=GUESS,
+        conditions=conditions,
         until_s=plan.cut_s,
     )
 

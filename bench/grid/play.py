@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 TURN_S = 0.02
 READ_S = 0.1
 """How often the logs are read, which takes a few milliseconds."""
-START_MAX_S = 60.0
+START_MAX_S = 120.0
 STUCK_S = 120.0
-"""A run that is that long over the cut-off, or goes without an agent, ends the bench."""
+"""A run that is not started in that time, or not ended so long after its cut-off, has failed."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -160,22 +160,27 @@ class Player:
     def _look(self, run: Run) -> None:
         now_s = self._field.now_s
         report = self._field.device.state(run.job)
+        began_s = run.started_s
         if report.state.is_final:
             self._end(run, report)
-        elif run.started_s is None:
+        elif began_s is None:
             if now_s > run.sent_s + START_MAX_S:
-                raise SystemExit(f"{run.job} was not started within {START_MAX_S:g} s")
-        elif run.cut_s is None and now_s >= run.started_s + self._plan.cut_s:
+                self._give_up(run, "it was not started")
+        elif run.cut_s is None and now_s >= began_s + self._plan.cut_s:
             run.cut_s = now_s
             self._field.device.cancel(run.job)
-        elif now_s > run.started_s + self._plan.cut_s + STUCK_S:
-            raise SystemExit(f"{run.job} does not end")
+        elif now_s > began_s + self._plan.cut_s + STUCK_S:
+            self._give_up(run, "it did not end")
+
+    def _give_up(self, run: Run, reason: str) -> None:
+        self._field.device.cancel(run.job)
+        run.facts.state, run.facts.reason = "stuck", reason
+        self._leave(run)
 
     def _end(self, run: Run, report: Report) -> None:
         now_s = self._field.now_s
-        for _ in range(2):  # the log may have grown since
-            self._read_s = 0.0
-            self._read()
+        self._read_s = 0.0  # what the logs say of its end is there by now
+        self._read()
         facts = run.facts
         began_s = run.started_s if run.started_s is not None else now_s
         facts.took_s = round(min(now_s - began_s, self._plan.cut_s), 3)
@@ -190,6 +195,9 @@ class Player:
             facts.state, facts.took_s = "cut", self._plan.cut_s
         else:
             facts.state, facts.reason = str(report.state), report.reason[:300]
+        self._leave(run)
+
+    def _leave(self, run: Run) -> None:
         del self._runs[run.job]
         self._field.forget(run.job)
         self._on_end(run)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from bench.grid.cell import COST_S, PUBLISHED_S, Cell, Costs, expected_s
+from bench.grid.cell import COST_S, PUBLISHED_S, Cell
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
 
     from bench.grid.raw import Plan
@@ -33,8 +34,13 @@ def draw(rows: Sequence[Row], plan: Plan, measured: Measured, paths: Sequence[Pa
             _panel(axes, [row for row in rows if row.cell.rate == rate], plan, measured)
             if number == 0:
                 axes.set_ylabel(f"time of a job of {plan.work_s * plan.scale:g} s work, s")
-        handles, labels = axes.get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False)
+        known: dict[str, Artist] = {}
+        for axes in figure.axes:
+            handles, labels = axes.get_legend_handles_labels()
+            known |= dict(zip(labels, handles, strict=True))
+        figure.legend(
+            known.values(), known.keys(), loc="outside lower center", ncols=3, frameon=False
+        )
         for path in paths:
             path.parent.mkdir(parents=True, exist_ok=True)
             meta = {"Date": None} if path.suffix == ".svg" else None
@@ -58,7 +64,15 @@ def _panel(axes: Axes, rows: Sequence[Row], plan: Plan, measured: Measured) -> N
         _points(axes, ends, scale, "o", "measured, mean and 95 % interval")
     cut = [row for row in rows if row.cut]
     if cut:
-        _points(axes, cut, scale, "^", "")
+        _points(axes, cut, scale, "^", "measured, mean of min(time, cut-off)")
+        axes.plot(
+            [row.cell.checkpoints for row in cut],
+            [row.model_s * scale for row in cut],
+            "_",
+            ms=14,
+            color=_MODEL,
+            label="model, mean of min(time, cut-off)",
+        )
         axes.annotate(
             f"{cut[0].cut} of {cut[0].runs} runs not done\nafter {plan.cut_s * scale:.0f} s",
             (0, cut[0].time_s.mean * scale),
@@ -95,13 +109,10 @@ def _points(axes: Axes, rows: Sequence[Row], scale: float, mark: str, label: str
         ms=5,
         capsize=3,
         color=_MEASURED,
-        label=label or None,
+        label=label,
     )
 
 
 def _model(rate: float, checkpoints: int, plan: Plan, measured: Measured) -> float:
-    cell = Cell(rate=rate, checkpoints=checkpoints)
-    costs: Costs = measured.costs(cell)
-    return expected_s(
-        work_s=plan.work_s, rate=rate * plan.scale, checkpoints=checkpoints, costs=costs
-    )
+    conditions = measured.conditions(Cell(rate=rate, checkpoints=checkpoints), plan.scale)
+    return conditions.expected_s(plan.work_s, checkpoints + 1)

@@ -62,7 +62,7 @@ def costs(measured: Measured, plan: Plan) -> str:
             "| mean | s, bench | s, experiment | |",
             "|---|---|---|---|",
             line("C: the program stands still", m.checkpoint_s, checkpoints),
-            line("stored and voted on after that", m.upload_s, "a kill meanwhile costs a segment"),
+            line("stored in two places after that", m.upload_s, "a kill meanwhile costs a segment"),
             line("D: from the kill to the next claim", m.detect_s, detect),
             line("R: from there to the program, restored", m.restore_s, ""),
             line("the same, from the start", m.start_s, "what the cells without checkpoints have"),

@@ -14,7 +14,8 @@ from itertools import chain
 from statistics import fmean, median
 from typing import TYPE_CHECKING
 
-from bench.grid.cell import CELLS, Cell, Costs, expected_s, fault_times, replay_s
+from bench.grid.cell import CELLS, Cell, fault_times, replay_s
+from workrs.domain.plan import LEAST_S, Conditions
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -60,10 +61,14 @@ class Measured:
     hit_restores: int
     idle_faults: int
 
-    def costs(self, cell: Cell) -> Costs:
+    def conditions(self, cell: Cell, scale: float) -> Conditions:
         """Return what the model is given for a cell."""
-        restore_s = self.restore_s if cell.checkpoints else self.start_s
-        return Costs(checkpoint_s=self.checkpoint_s, restore_s=restore_s, detect_s=self.detect_s)
+        return Conditions(
+            cost_s=self.checkpoint_s or LEAST_S,
+            mtbf_s=1.0 / (cell.rate * scale),
+            restore_s=self.restore_s if cell.checkpoints else self.start_s,
+            detect_s=self.detect_s,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,7 +139,7 @@ def _row(
 ) -> Row:
     took_s = {seed: done.facts.took_s for seed, done in runs.items()}
     pairs = [without[s].facts.took_s - t for s, t in took_s.items() if s in without]
-    rate, costs = cell.rate * plan.scale, measured.costs(cell)
+    rate, conditions = cell.rate * plan.scale, measured.conditions(cell, plan.scale)
     cut = sum(done.facts.state == "cut" for done in runs.values())
 
     def play(seed: int) -> float:
@@ -142,16 +147,14 @@ def _row(
             fault_times(seed, rate=rate, until_s=plan.cut_s),
             work_s=plan.work_s,
             checkpoints=cell.checkpoints,
-            costs=costs,
+            conditions=conditions,
             until_s=plan.cut_s,
         )
 
     if cut:
         model_s = fmean(play(-1 - number) for number in range(DRAWS))
     else:
-        model_s = expected_s(
-            work_s=plan.work_s, rate=rate, checkpoints=cell.checkpoints, costs=costs
-        )
+        model_s = conditions.expected_s(plan.work_s, cell.checkpoints + 1)
     return Row(
         cell=cell,
         runs=len(runs),

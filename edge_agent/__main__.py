@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 
 import uvloop
 
+from edge_agent import checkpoint
 from edge_agent.brain import Brain, Settings
 from edge_agent.config import AgentConfig
 from edge_agent.container import Tools
@@ -94,6 +95,8 @@ class _Body:
     warden: Warden
     runtime: ContainerRuntime
     stores: Stores
+    keys: checkpoint.KeyRing | None
+    packing: checkpoint.Worker
 
 
 async def _serve(config: AgentConfig, stop: _Stop) -> int:
@@ -145,6 +148,7 @@ async def _body(config: AgentConfig) -> AsyncIterator[_Body | None]:
     if config.runtime == "instant":
         yield None
         return
+    keys = _keys(config)
     warden = await Warden.start(config.state_dir)
     try:
         runtime = await _runtime(config, warden)
@@ -152,12 +156,27 @@ async def _body(config: AgentConfig) -> AsyncIterator[_Body | None]:
             swept = await runtime.sweep()
             if swept:
                 log.get(f"agent[{config.name}]").event("swept", containers=swept)
-            async with Stores() as stores:
-                yield _Body(warden=warden, runtime=runtime, stores=stores)
+            async with Stores() as stores, checkpoint.Worker(nice=checkpoint.NICE) as packing:
+                yield _Body(
+                    warden=warden, runtime=runtime, stores=stores, keys=keys, packing=packing
+                )
         finally:
             await runtime.close()
     finally:
         await warden.close()
+
+
+def _keys(config: AgentConfig) -> checkpoint.KeyRing | None:
+    """Return the keys for checkpoints, and say what becomes of these."""
+    told = log.get(f"agent[{config.name}]")
+    if config.checkpoint_key is None:
+        told.warning(
+            "checkpoints_not_sealed", why="no --checkpoint-key: they are stored as they are"
+        )
+        return None
+    keys = checkpoint.read_keys(config.checkpoint_key)
+    told.event("checkpoints_sealed", cluster=keys.cluster, key=keys.keys[0].id.hex())
+    return keys
 
 
 async def _runtime(config: AgentConfig, warden: Warden) -> ContainerRuntime:
@@ -185,6 +204,8 @@ def _tools(config: AgentConfig, body: _Body) -> Tools:
         folder=config.state_dir / "transfer",
         copies=config.copies,
         disk_bytes=JOB_DISK_BYTES,
+        keys=body.keys,
+        packing=body.packing,
     )
 
 

@@ -2,6 +2,7 @@
 
 import os
 from dataclasses import dataclass, field
+from ipaddress import ip_address
 from pathlib import Path
 
 from workrs.domain.errors import ConfigError
@@ -43,6 +44,8 @@ class AgentConfig:
     labels: tuple[str, ...] = ()
     copies: int = 2
     """Nodes that must have a checkpoint or a large result."""
+    checkpoint_key: Path | None = None
+    """File with the keys that checkpoints are sealed with, the same on every agent."""
     pull: bool = True
     """Whether an image that is not here may be fetched from its registry."""
     grace_s: float = GRACE_S
@@ -63,5 +66,24 @@ class AgentConfig:
                 raise ConfigError(f"{name} is {value}: write {low} to {high}")
         if self.grace_s < 0:
             raise ConfigError(f"grace_s is {self.grace_s}: write 0 or more")
+        if self.checkpoint_key is None and self.runtime != "instant":
+            self._require_loopback()
         if self.engine and self.runtime != "docker":
             raise ConfigError(f"an engine goes with the docker runtime, not with {self.runtime}")
+
+    def _require_loopback(self) -> None:
+        """Refuse to store what is in programs' memory, in the clear, on other machines."""
+        far = next((node for node in self.nodes if not _is_loopback(node.host)), None)
+        if far is not None:
+            raise ConfigError(
+                f"node {far} is another machine, and checkpoints hold what programs have in "
+                "memory: give --checkpoint-key FILE, the same on all agents; "
+                "`workrs key FILE` makes one"
+            )
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -5,9 +5,10 @@ warden then kills what runs.
 """
 
 import asyncio
+import itertools
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from edge_agent import checkpoint, transfer
@@ -37,6 +38,7 @@ from edge_agent.event import (
 from workrs.adapters import log
 from workrs.domain.errors import CheckpointError, ContainerError, StoreError
 from workrs.domain.ids import ClientId, JobId
+from workrs.domain.record import CheckpointRef
 from workrs.ports.runtime import (
     Attempt,
     ContainerRuntime,
@@ -68,6 +70,12 @@ class Tools:
     copies: int
     disk_bytes: int
     """Most that a job may keep in /job; bounds what is fetched for it."""
+    keys: checkpoint.KeyRing | None = None
+    """With which checkpoints are sealed; None: they are stored as they are."""
+    packing: checkpoint.Worker | None = None
+    """The one thread that packs checkpoints; None: one for each."""
+    refusals: "itertools.count[int]" = field(default_factory=lambda: itertools.count(1))
+    """Numbers the checkpoints that were not restored."""
 
 
 class Container:
@@ -115,16 +123,31 @@ class Container:
                     open_store=tools.open_store,
                     path=self._folder / "restore",
                     limit_bytes=limit,
+                    keys=tools.keys,
+                    host=tools.runtime.host,
                 )
-        except (StoreError, CheckpointError, OSError) as error:
+        except (StoreError, CheckpointError, RestoreError, OSError) as error:
             # A full disk here is no fault of the job's: release it, as with a silent store.
             await self._clear()
+            self._tell_refused(effect.checkpoint, error)
             self._post(
                 StartFailed(job=self.job, run=self.run, blame=_blame(error), reason=str(error))
             )
             return
         self._fetch_s = clock() - begin
         self._post(StartPrepared(job=self.job, run=self.run))
+
+    def _tell_refused(self, ref: CheckpointRef | None, error: Exception) -> None:
+        """Log a checkpoint that nothing is started from, and how many there were."""
+        if ref is not None and isinstance(error, CheckpointError | RestoreError):
+            self._log.warning(
+                "checkpoint_refused",
+                job=self.job,
+                epoch=ref.epoch,
+                seq=ref.seq,
+                refused=next(self._tools.refusals),
+                why=str(error),
+            )
 
     async def start(self, effect: StartContainer) -> None:
         """Start the program, then report its progress and its end."""
@@ -244,6 +267,8 @@ class Container:
                 stores=stores,
                 copies=self._tools.copies,
                 previous=self._saved,
+                keys=self._tools.keys,
+                worker=self._tools.packing,
             )
         except (ContainerError, StoreError, CheckpointError, OSError) as error:
             self._fail_save(str(error))
@@ -300,8 +325,8 @@ class Container:
             await asyncio.to_thread(shutil.rmtree, self._folder, ignore_errors=True)
 
 
-def _blame(error: StoreError | CheckpointError | OSError) -> Blame:
-    if isinstance(error, CheckpointError):
+def _blame(error: StoreError | CheckpointError | RestoreError | OSError) -> Blame:
+    if isinstance(error, CheckpointError | RestoreError):
         return Blame.CHECKPOINT
     # The input is at no store though all answered: no other agent will find it either.
     return Blame.CONTAINER if isinstance(error, BlobLostError) else Blame.STORE

@@ -136,6 +136,7 @@ class ContainerHands:
                     job=effect.job,
                     keep=effect.keep,
                     open_store=self._tools.open_store,
+                    keys=self._tools.keys,
                 )
             except (StoreError, CheckpointError) as error:
                 self._log.debug("discard_failed", job=effect.job, why=str(error))

@@ -5,7 +5,19 @@ snapshot is, and how it is taken and restored, is the runtimes' business.
 """
 
 from edge_agent.checkpoint.discard import discard
+from edge_agent.checkpoint.keys import KeyRing, read_keys
 from edge_agent.checkpoint.load import load, size_limit
-from edge_agent.checkpoint.save import Saved, save
+from edge_agent.checkpoint.save import NICE, Saved, save
+from edge_agent.checkpoint.worker import Worker
 
-__all__ = ["Saved", "discard", "load", "save", "size_limit"]
+__all__ = [
+    "NICE",
+    "KeyRing",
+    "Saved",
+    "Worker",
+    "discard",
+    "load",
+    "read_keys",
+    "save",
+    "size_limit",
+]

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from edge_agent.checkpoint.keys import KeyRing
 from edge_agent.checkpoint.load import load_manifest
 from workrs.domain.errors import CheckpointError
 from workrs.domain.ids import JobId
@@ -10,7 +11,12 @@ from workrs.ports.store import JobSpace, OpenStore
 
 
 async def discard(
-    ref: CheckpointRef, *, job: JobId, keep: Sequence[CheckpointRef], open_store: OpenStore
+    ref: CheckpointRef,
+    *,
+    job: JobId,
+    keep: Sequence[CheckpointRef],
+    open_store: OpenStore,
+    keys: KeyRing | None = None,
 ) -> int:
     """Delete the blobs of *ref* that none of *keep* names; return how many were named by it.
 
@@ -22,15 +28,16 @@ async def discard(
         CheckpointError: one of *keep* cannot be read, so nothing was deleted.
     """
     try:
-        unneeded = (await load_manifest(ref, job=job, open_store=open_store)).blobs()
+        doomed = await load_manifest(ref, job=job, open_store=open_store, keys=keys)
+        unneeded = doomed.names()
     except CheckpointError:
         # Deleted before, or never whole: its name alone is left to delete.
         unneeded = set()
     for other in keep:
         if other.manifest == ref.manifest:
             return 0
-        kept = await load_manifest(other, job=job, open_store=open_store)
-        unneeded -= kept.blobs()
+        kept = await load_manifest(other, job=job, open_store=open_store, keys=keys)
+        unneeded -= kept.names()
     space = JobSpace(job=job, epoch=ref.epoch)
     stores = [open_store(url) for url in ref.location]
     for name in (*sorted(unneeded), ref.manifest):

@@ -5,7 +5,8 @@
 2. Only what the manifest lists is created, by names this module checks, in a folder that was
    made for it; it never opens what it did not just create itself.
 3. CheckpointError: every store that holds it answered, and none has it whole: use the one
-   before. StoreError: one was silent and may have it: try again later.
+   before. StoreError: one was silent and may have it: try again later. RestoreError: it is
+   whole, and this machine cannot run it.
 4. Links are made last, after all writing, so nothing is ever written through one.
 """
 
@@ -14,28 +15,31 @@
 import asyncio
 import os
 import shutil
-from collections.abc import Sequence
+from array import array
+from bisect import bisect_right
 from pathlib import Path
+from typing import NamedTuple
 
+from edge_agent.checkpoint.keys import KeyRing
 from edge_agent.checkpoint.manifest import (
+    HOLE,
     MANIFEST_BYTES_MAX,
+    Blob,
     Kind,
     Manifest,
-    Part,
-    Piece,
     decode_manifest,
-    pieces,
 )
-from edge_agent.checkpoint.seal import digest_of_zeros, unseal
+from edge_agent.checkpoint.seal import Opener, open_manifest
 from edge_agent.checkpoint.together import all_or_first
 from edge_agent.checkpoint.worker import Worker
 from workrs.domain.errors import CheckpointError, StoreError
+from workrs.domain.host import HostFacts, can_restore
 from workrs.domain.ids import Digest, JobId
 from workrs.domain.record import CheckpointRef
-from workrs.ports.runtime import Progress, Snapshot
+from workrs.ports.runtime import Progress, RestoreError, Rung, Snapshot
 from workrs.ports.store import BlobLostError, BlobStore, JobSpace, OpenStore
 
-_PARTS_AT_ONCE = 6
+_BLOBS_AT_ONCE = 6
 _UNPACK_THREADS = 2
 _OVERHEAD_BYTES = 64 << 20
 """What CRIU's images and printed output may have beyond memory and files."""
@@ -47,34 +51,57 @@ def size_limit(*, memory_mb: int, disk_bytes: int) -> int:
 
 
 async def load(
-    ref: CheckpointRef, *, job: JobId, open_store: OpenStore, path: Path, limit_bytes: int
+    ref: CheckpointRef,
+    *,
+    job: JobId,
+    open_store: OpenStore,
+    path: Path,
+    limit_bytes: int,
+    keys: KeyRing | None = None,
+    host: HostFacts | None = None,
 ) -> Snapshot:
     """Fetch, verify and unpack the checkpoint *ref* of *job* into the new folder *path*.
 
     On an error, or when cancelled, *path* is gone.
 
+    Args:
+        ref: what the records say of it.
+        job: the job it must be of.
+        open_store: opens the stores that have it.
+        path: made by this call.
+        limit_bytes: most that it may have, unpacked.
+        keys: the cluster's; without them nothing that is sealed can be read, and with them
+            nothing that is not.
+        host: the machine that is to run it; None: whoever starts it checks that.
+
     Raises:
         CheckpointError: it is damaged, forged, of another job, or has over *limit_bytes*.
-        StoreError: a store that may have it did not answer.
+        RestoreError: *host* cannot run it; nothing but the manifest was fetched.
+        StoreError: a store that may have it did not answer, or there is no key here.
     """
     clock = asyncio.get_running_loop().time
     begin = clock()
     source = _Source(ref, job, open_store)
-    manifest = await source.manifest()
-    if manifest.bytes > limit_bytes:
-        raise CheckpointError(f"{job}: the checkpoint has {manifest.bytes} bytes: too many")
-    listed = clock()
-    path.mkdir(mode=0o700, parents=True)
-    try:
-        async with Worker(threads=_UNPACK_THREADS) as worker:
+    async with Worker(threads=_UNPACK_THREADS) as worker:
+        manifest, opener = await source.manifest(worker, keys)
+        if manifest.bytes > limit_bytes:
+            raise CheckpointError(f"{job}: the checkpoint has {manifest.bytes} bytes: too many")
+        _refuse_foreign(manifest, host)
+        listed = clock()
+        path.mkdir(mode=0o700, parents=True)
+        try:
             await worker.run(_make_empty, path, manifest)
-            await _fill(path, manifest, source, worker)
+            await _fill(path, manifest, opener, source, worker)
             await worker.run(_finish, path, manifest)
-    except BaseException as error:
-        shutil.rmtree(path, ignore_errors=True)
-        if isinstance(error, OSError):
-            raise StoreError(f"{job}: the checkpoint cannot be unpacked here: {error}") from error
-        raise
+        except BaseException as error:
+            # What is under way in a thread would write into what is removed here.
+            worker.close()
+            shutil.rmtree(path, ignore_errors=True)
+            if isinstance(error, OSError):
+                raise StoreError(
+                    f"{job}: the checkpoint cannot be unpacked here: {error}"
+                ) from error
+            raise
     progress = None
     if manifest.progress is not None:
         progress = Progress(fraction=manifest.progress, note=manifest.note)
@@ -85,13 +112,25 @@ async def load(
         command=manifest.command,
         host=manifest.host,
         progress=progress,
-        steps_s={"manifest": listed - begin, "parts": clock() - listed},
+        steps_s={"manifest": listed - begin, "blobs": clock() - listed},
     )
 
 
-async def load_manifest(ref: CheckpointRef, *, job: JobId, open_store: OpenStore) -> Manifest:
+def _refuse_foreign(manifest: Manifest, host: HostFacts | None) -> None:
+    if host is None or manifest.rung is not Rung.MEMORY:
+        return
+    reason = can_restore(manifest.host, host)
+    if reason is not None:
+        raise RestoreError(f"{manifest.job}: its memory does not fit this machine: {reason}")
+
+
+async def load_manifest(
+    ref: CheckpointRef, *, job: JobId, open_store: OpenStore, keys: KeyRing | None = None
+) -> Manifest:
     """Return a checkpoint's manifest, verified. Raises as `load`."""
-    return await _Source(ref, job, open_store).manifest()
+    async with Worker() as worker:
+        manifest, _ = await _Source(ref, job, open_store).manifest(worker, keys)
+    return manifest
 
 
 class _Source:
@@ -105,14 +144,11 @@ class _Source:
         self._silent: set[int] = set()
         """Places of stores that did not answer once: asked last, each question may take 8 s."""
 
-    async def manifest(self) -> Manifest:
+    async def manifest(self, worker: Worker, keys: KeyRing | None) -> tuple[Manifest, Opener]:
+        """Return the manifest and what opens its blobs. Raises as `load`."""
         data = await self.get(self._ref.manifest, limit_bytes=MANIFEST_BYTES_MAX)
-        manifest = decode_manifest(data)
-        said = (manifest.job, manifest.epoch, manifest.seq)
-        meant = (self._job, self._ref.epoch, self._ref.seq)
-        if said != meant:
-            raise CheckpointError(f"the checkpoint is {said}, but {meant} was asked for")
-        return manifest
+        space = JobSpace(job=self._job, epoch=self._ref.epoch)
+        return await worker.run(_open_manifest, data, keys, space, self._ref.seq)
 
     async def get(self, name: Digest, *, limit_bytes: int) -> bytes:
         """Return a blob from the first store that has it; the stores take turns."""
@@ -135,35 +171,86 @@ class _Source:
         raise CheckpointError(f"{self._job}: no store has the whole checkpoint: {lost}") from lost
 
 
-async def _fill(path: Path, manifest: Manifest, source: _Source, worker: Worker) -> None:
-    plan = list(pieces(manifest.entries, (part.bytes for part in manifest.parts)))
-    numbered = iter(zip(manifest.parts, plan, strict=True))
+def _open_manifest(
+    data: bytes, keys: KeyRing | None, space: JobSpace, seq: int
+) -> tuple[Manifest, Opener]:
+    opener, body = open_manifest(data, keys=keys, space=space, seq=seq)
+    manifest = decode_manifest(body)
+    said = (manifest.job, manifest.epoch, manifest.seq)
+    meant = (space.job, space.epoch, seq)
+    if said != meant:
+        raise CheckpointError(f"the checkpoint is {said}, but {meant} was asked for")
+    return manifest, opener
+
+
+async def _fill(
+    path: Path, manifest: Manifest, opener: Opener, source: _Source, worker: Worker
+) -> None:
+    layout = await worker.run(_lay_out, path, manifest)
+    numbered = iter(enumerate(manifest.blobs))
 
     async def carry() -> None:
-        for part, found in numbered:
-            if part.blob is None:
-                _check_hole(part)
-                continue
-            blob = await source.get(part.blob, limit_bytes=part.stored)
-            await worker.run(_write, path, part, blob, found)
+        # They share one iterator: the next free one takes the next blob.
+        for number, blob in numbered:
+            data = await source.get(blob.name, limit_bytes=blob.stored)
+            await worker.run(_write, layout, number, blob, data, opener)
 
-    await all_or_first(carry() for _ in range(_PARTS_AT_ONCE))
+    await all_or_first(carry() for _ in range(_BLOBS_AT_ONCE))
 
 
-def _check_hole(part: Part) -> None:
-    if part.raw != digest_of_zeros(part.bytes):
-        raise CheckpointError("a part of the checkpoint has no blob, and is not zeros")
+class _Layout(NamedTuple):
+    """Where the bytes of the stream and of each blob go."""
+
+    path: Path
+    names: list[str]
+    """Of the files that are not empty, in the order of the stream."""
+    starts: "array[int]"
+    """Where each begins in the stream, and where the last one ends."""
+    uses: "list[array[int]]"
+    """By blob: place in the stream, place in the blob and length of each extent."""
 
 
-def _write(path: Path, part: Part, blob: bytes, found: Sequence[Piece]) -> None:
-    data = memoryview(unseal(blob, raw=part.raw, raw_bytes=part.bytes))
-    for piece in found:
-        descriptor = os.open(path / piece.path, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-        try:
-            _write_all(descriptor, data[: piece.length], piece.offset)
-        finally:
+def _lay_out(path: Path, manifest: Manifest) -> _Layout:
+    files = [entry for entry in manifest.entries if entry.size]
+    starts = array("Q", [0])
+    for entry in files:
+        starts.append(starts[-1] + entry.size)
+    uses = [array("Q") for _ in manifest.blobs]
+    at = 0
+    for blob, offset, length in manifest.extents():
+        if blob != HOLE:
+            uses[blob].extend((at, offset, length))
+        at += length
+    return _Layout(path, [entry.path for entry in files], starts, uses)
+
+
+def _write(layout: _Layout, number: int, blob: Blob, data: bytes, opener: Opener) -> None:
+    """Open a blob and write its extents to where they belong."""
+    if len(data) != blob.stored:
+        raise CheckpointError("a blob of the checkpoint has another size than its manifest says")
+    raw = memoryview(opener.blob(data, blob.bytes))
+    uses = iter(layout.uses[number])
+    opened, descriptor = -1, -1
+    try:
+        for at, offset, length in zip(uses, uses, uses, strict=True):
+            left = raw[offset : offset + length]
+            while left:
+                file = bisect_right(layout.starts, at) - 1
+                if file != opened:
+                    if descriptor >= 0:
+                        os.close(descriptor)
+                    opened, descriptor = file, _reopen(layout.path / layout.names[file])
+                taken = min(len(left), layout.starts[file + 1] - at)
+                _write_all(descriptor, left[:taken], at - layout.starts[file])
+                left = left[taken:]
+                at += taken  # noqa: PLW2901 (the rest of the extent lies in the next file)
+    finally:
+        if descriptor >= 0:
             os.close(descriptor)
-        data = data[piece.length :]
+
+
+def _reopen(path: Path) -> int:
+    return os.open(path, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
 
 
 def _write_all(descriptor: int, data: memoryview, offset: int) -> None:

@@ -1,21 +1,26 @@
 """A checkpoint's manifest: every entry of its folder, and every blob its bytes are in.
 
-The contents of all files, in the order of the entries, are one stream of bytes. It is cut
-into parts of at most PART_BYTES; every part is a blob of the stores, or a hole of zeros that
-needs none.
+The contents of all files, in the order of the entries, are one stream of bytes. Blobs hold
+pieces of it, and the *map* says, extent by extent, which bytes of which blob are the next ones
+of the stream; a hole is an extent of zeros that needs no blob. A blob is up to PACK_BYTES of
+blocks that were new to one checkpoint, so later ones use what is left of it.
 
 1. A manifest that breaks a rule below cannot exist: the constructor raises CheckpointError.
 2. Entries are files, folders, and in `job/` FIFOs and links that stay in /job. Nothing is
    absolute, has `..`, or lies in a folder that is not listed before it.
-3. The parts together have exactly the bytes of the files.
+3. The extents together have exactly the bytes of the files, and lie within their blobs.
 """
 
+import base64
+import binascii
 import re
-from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+import sys
+from array import array
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import PurePosixPath
+from typing import NamedTuple
 
 from edge_agent.runtimes.tree import link_stays
 from workrs.domain.errors import CheckpointError, WireError
@@ -24,8 +29,18 @@ from workrs.domain.ids import Digest, Epoch, JobId, is_digest
 from workrs.ports.runtime import Rung
 from workrs.wire.codec import decode, encode
 
-PART_BYTES = 4 << 20
+PACK_BYTES = 4 << 20
+"""Most that a blob holds, before compression."""
+SEAL_BYTES_MAX = 64 << 10
+"""What sealing may add to bytes that cannot be compressed."""
 MANIFEST_BYTES_MAX = 8 << 20
+"""As it is stored."""
+BODY_BYTES_MAX = 32 << 20
+"""Unpacked."""
+EXTENTS_MAX = 1 << 20
+HOLE = 0xFFFF_FFFF
+"""In the place of a blob's number: zeros."""
+_EXTENT_BYTES = 12
 ENTRIES_MAX = 20_000
 _TOPS = {"job", "image", "stdout"}
 _IMAGE_NAME = re.compile(r"[A-Za-z0-9_.-]{1,100}")
@@ -93,26 +108,35 @@ class Entry:
                 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Part:
-    """Some of the stream's bytes."""
+class Extent(NamedTuple):
+    """The next bytes of the stream."""
 
-    raw: Digest
-    """Of the bytes themselves."""
+    blob: int
+    """Number of the blob in the manifest's list, or HOLE."""
+    offset: int
+    """In the blob's bytes, uncompressed. 0 for a hole."""
     bytes: int
-    blob: Digest | None = None
-    """Of the blob that holds them, compressed; None: they are zeros."""
-    stored: int = 0
-    """Size of the blob."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Blob:
+    """Something in the stores."""
+
+    name: Digest
+    """SHA-256 of what is stored."""
+    stored: int
+    """Size of that."""
+    bytes: int
+    """Size of what comes out of it."""
 
     def __post_init__(self) -> None:
         """Refuse what no writer makes."""
-        _require(ok=0 < self.bytes <= PART_BYTES, text=f"a part of {self.bytes} bytes")
+        _require(ok=is_digest(self.name), text="a digest is none")
+        _require(ok=0 < self.bytes <= PACK_BYTES, text=f"a blob of {self.bytes} bytes")
         _require(
-            ok=is_digest(self.raw) and (self.blob is None or is_digest(self.blob)),
-            text="a digest is none",
+            ok=0 < self.stored <= PACK_BYTES + SEAL_BYTES_MAX,
+            text=f"a blob stored in {self.stored} bytes",
         )
-        _require(ok=0 <= self.stored <= PART_BYTES + 65536, text=f"a blob of {self.stored} bytes")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,7 +144,7 @@ class Manifest:
     """One checkpoint."""
 
     v: int
-    """Always 1. Required, so that it is never left out as a default."""
+    """Always 2. Required, so that it is never left out as a default."""
     job: JobId
     epoch: Epoch
     seq: int
@@ -130,15 +154,21 @@ class Manifest:
     command: tuple[str, ...]
     host: HostFacts
     entries: tuple[Entry, ...]
-    parts: tuple[Part, ...]
+    blobs: tuple[Blob, ...]
+    map: str
+    """The extents: three numbers of 32 bits each, lowest byte first, in base64."""
     progress: float | None = None
     note: str = ""
 
     def __post_init__(self) -> None:
         """Check what concerns more than one entry."""
-        _require(ok=self.v == 1, text=f"version {self.v}")
+        _require(ok=self.v == 2, text=f"version {self.v}")
         _require(ok=self.rung is not Rung.NONE, text="rung none")
         _require(ok=len(self.entries) <= ENTRIES_MAX, text=f"{len(self.entries)} entries")
+        self._check_names()
+        self._check_map()
+
+    def _check_names(self) -> None:
         folders: set[str] = set()
         seen: set[str] = set()
         for entry in self.entries:
@@ -150,10 +180,28 @@ class Manifest:
                 folders.add(entry.path)
         wanted = {"job", "stdout"} | ({"image"} if self.rung is Rung.MEMORY else set())
         _require(ok=seen >= wanted, text=f"{sorted(wanted - seen)} is missing")
+
+    def _check_map(self) -> None:
+        sizes = [blob.bytes for blob in self.blobs]
         _require(
-            ok=sum(part.bytes for part in self.parts) == self.bytes,
-            text="the parts have other bytes than the files",
+            ok=len({blob.name for blob in self.blobs}) == len(sizes), text="a blob is listed twice"
         )
+        used = bytearray(len(sizes))
+        total = 0
+        for number, offset, length in self.extents():
+            total += length
+            if number == HOLE and length:
+                continue
+            if not (length and number < len(sizes) and offset + length <= sizes[number]):
+                raise CheckpointError("the manifest is not valid: an extent lies in no blob")
+            used[number] = 1
+        _require(ok=total == self.bytes, text="the extents have other bytes than the files")
+        _require(ok=all(used), text="a blob is listed that no extent lies in")
+
+    def extents(self) -> Iterator[Extent]:
+        """Yield the extents in order. Raises CheckpointError for a map that is none."""
+        numbers = _unpack(self.map)
+        return map(Extent, numbers[0::3], numbers[1::3], numbers[2::3])
 
     @property
     def bytes(self) -> int:
@@ -163,77 +211,36 @@ class Manifest:
     @property
     def stored_bytes(self) -> int:
         """Return the bytes of all blobs."""
-        return sum({part.blob: part.stored for part in self.parts}.values())
+        return sum(blob.stored for blob in self.blobs)
 
-    def blobs(self) -> set[Digest]:
+    def names(self) -> set[Digest]:
         """Return the names of its blobs, without its own."""
-        return {part.blob for part in self.parts if part.blob is not None}
+        return {blob.name for blob in self.blobs}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Piece:
-    """Where some bytes of a part lie."""
-
-    path: str
-    offset: int
-    length: int
-
-
-def pieces(entries: Sequence[Entry], lengths: Iterator[int]) -> Iterator[list[Piece]]:
-    """Yield for each part, given its length, the pieces of files that it holds."""
-    files = deque((entry.path, entry.size) for entry in entries if entry.size > 0)
-    offset = 0
-    for length in lengths:
-        found = []
-        left = length
-        while left:
-            path, size = files[0]
-            taken = min(left, size - offset)
-            found.append(Piece(path=path, offset=offset, length=taken))
-            left -= taken
-            offset += taken
-            if offset == size:
-                files.popleft()
-                offset = 0
-        yield found
+def pack_map(extents: Iterable[int]) -> str:
+    """Return a manifest's map of *extents*: number of a blob, offset, length, and so on."""
+    numbers = array("I", extents)
+    if sys.byteorder == "big":
+        numbers.byteswap()
+    return base64.b64encode(numbers).decode()
 
 
-def part_lengths(
-    entries: Sequence[Entry],
-    *,
-    cuts: Mapping[str, Sequence[int]] | None = None,
-    small_bytes: int = PART_BYTES // 16,
-) -> list[int]:
-    """Return how to cut the stream of *entries*; files in *cuts*, by path, are cut as it says.
-
-    Small files share parts, so that a thousand of them are not a thousand blobs. A large one
-    begins a part of its own: then it is cut at the same places in the next checkpoint,
-    whatever became of the files before it, and what did not change needs no upload.
-    """
-    lengths: list[int] = []
-    room = 0
-    for entry in entries:
-        if entry.size == 0:
-            continue
-        given = (cuts or {}).get(entry.path)
-        if given is not None:
-            lengths += given
-            room = 0
-        elif entry.size >= small_bytes:
-            whole, rest = divmod(entry.size, PART_BYTES)
-            lengths += [PART_BYTES] * whole + ([rest] if rest else [])
-            room = 0
-        elif entry.size <= room:
-            lengths[-1] += entry.size
-            room -= entry.size
-        else:
-            lengths.append(entry.size)
-            room = PART_BYTES - entry.size
-    return lengths
+def _unpack(text: str) -> "array[int]":
+    try:
+        data = base64.b64decode(text, validate=True)
+    except (ValueError, binascii.Error):
+        raise CheckpointError("the manifest is not valid: its map is no base64") from None
+    _require(ok=len(data) % _EXTENT_BYTES == 0, text="its map ends within an extent")
+    _require(ok=len(data) <= _EXTENT_BYTES * EXTENTS_MAX, text="its map has too many extents")
+    numbers = array("I", data)
+    if sys.byteorder == "big":
+        numbers.byteswap()
+    return numbers
 
 
 def encode_manifest(manifest: Manifest) -> bytes:
-    """Return the manifest's blob."""
+    """Return the manifest's body, to be sealed."""
     return encode(manifest)
 
 

@@ -1,19 +1,20 @@
-"""Where CRIU's page images may be cut so that equal memory gives equal parts.
+"""Which memory the bytes of CRIU's page images are, so that the same memory is found again.
 
 `pages-N.img` holds a process's pages one after the other, and `pagemap-*.img` says which
-addresses they are of. Cut at fixed offsets, one page more near the beginning would shift all
-parts after it, and none of them would be found in the checkpoint before. Cut where addresses
-are multiples of PART_BYTES, a page more changes the part it is in.
+addresses they are of. By its place in the file, one page more near the beginning would make
+all pages after it look changed. By its address, a page is compared with what was at the same
+address before.
 
 The images' format is CRIU's: eight bytes of magic, then messages in protocol buffers, each
-after its size in four bytes. Whatever is not understood is no error: the file is then cut at
-offsets, like any other.
+after its size in four bytes. Whatever is not understood is no error: the file is then taken
+like any other, by offset.
 """
 
 import mmap
 import struct
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 _MAGIC_BYTES = 8
 _PAGES_ID = 1
@@ -21,16 +22,22 @@ _VADDR, _NR_PAGES, _IN_PARENT, _FLAGS = 1, 2, 3, 4
 _PRESENT = 4
 """Flag of an entry whose pages are in the pages image."""
 _MAP_BYTES_MAX = 64 << 20
+_RANGES_MAX = 1 << 18
+"""More, and what is remembered of them would cost more memory than an agent may have."""
 
 
-def page_cuts(image: Path, part_bytes: int) -> dict[str, list[int]]:
-    """Return, by the name of a page image, the lengths between its cuts.
+class PageMap(NamedTuple):
+    """Whose memory a page image holds."""
 
-    Args:
-        image: folder with CRIU's images.
-        part_bytes: size and alignment of a part; a multiple of the page size.
-    """
-    cuts = {}
+    source: str
+    """Name of the map: it has the process's number, which a restore keeps."""
+    ranges: list[tuple[int, int]]
+    """Address and bytes, in the order of the page image."""
+
+
+def page_maps(image: Path) -> dict[str, PageMap]:
+    """Return the maps of the page images in the folder *image*, by the page image's name."""
+    found = {}
     for path in sorted(image.glob("pagemap-*.img")):
         if path.stat().st_size <= _MAP_BYTES_MAX:
             try:
@@ -40,19 +47,29 @@ def page_cuts(image: Path, part_bytes: int) -> dict[str, list[int]]:
             name = f"pages-{pages_id}.img"
             pages = image / name
             if pages.is_file() and sum(size for _, size in ranges) == pages.stat().st_size:
-                cuts[name] = _lengths(ranges, part_bytes)
-    return cuts
+                found[name] = PageMap(path.name, ranges)
+    return found
 
 
 def _read(data: bytes) -> tuple[int, list[tuple[int, int]]]:
-    """Return the number of the page image, and (address, bytes) of what is in it, in order."""
+    """Return the number of the page image, and what is in it."""
     messages = _messages(data)
     pages_id = next(messages, {})[_PAGES_ID]
-    ranges = []
+    ranges: list[tuple[int, int]] = []
+    end = -1
     for entry in messages:
         flags = entry.get(_FLAGS)
         if (flags is None and not entry.get(_IN_PARENT)) or (flags or 0) & _PRESENT:
-            ranges.append((entry[_VADDR], entry[_NR_PAGES] * mmap.PAGESIZE))
+            address, size = entry[_VADDR], entry[_NR_PAGES] * mmap.PAGESIZE
+            if address % mmap.PAGESIZE or not size:
+                raise ValueError("no range of pages")
+            if address == end:
+                ranges[-1] = (ranges[-1][0], ranges[-1][1] + size)
+            else:
+                ranges.append((address, size))
+            if address < end or len(ranges) > _RANGES_MAX:
+                raise ValueError("ranges overlap, or are too many")
+            end = address + size
     return pages_id, ranges
 
 
@@ -88,20 +105,3 @@ def _varint(data: bytes, offset: int) -> tuple[int, int]:
             return value, offset
         if shift > 63:
             raise ValueError("a number of over 64 bits")
-
-
-def _lengths(ranges: list[tuple[int, int]], part_bytes: int) -> list[int]:
-    """Cut at every multiple of *part_bytes* of the address."""
-    lengths: list[int] = []
-    window = -1
-    for address, size in ranges:
-        at, end = address, address + size
-        while at < end:
-            step = min(end, (at // part_bytes + 1) * part_bytes) - at
-            if at // part_bytes == window:
-                lengths[-1] += step
-            else:
-                lengths.append(step)
-                window = at // part_bytes
-            at += step
-    return lengths

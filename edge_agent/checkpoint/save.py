@@ -1,35 +1,39 @@
 """From a snapshot on local disk to a checkpoint in the stores.
 
 1. The program runs meanwhile: nothing here touches it.
-2. Memory is bounded by a few parts, whatever the size of the job.
+2. Memory is bounded by a few packs and what is remembered of the blocks, whatever the size of
+   the job: reading, packing and sending overlap, and wait for each other.
 3. The manifest is stored last, so a manifest that can be read names only what is there.
+4. What is stored at one epoch is never named by a manifest of another: the agent of that epoch
+   may delete it, and must not have to ask.
 """
 
 import asyncio
-from collections.abc import Sequence
-from dataclasses import dataclass
+import contextlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 
+from edge_agent.checkpoint.keys import KeyRing
 from edge_agent.checkpoint.manifest import (
     MANIFEST_BYTES_MAX,
-    Entry,
+    Blob,
     Manifest,
-    Part,
-    Piece,
     encode_manifest,
+    pack_map,
 )
-from edge_agent.checkpoint.scan import plan_parts, read_part, scan
-from edge_agent.checkpoint.seal import digest, digest_of_zeros, seal
+from edge_agent.checkpoint.pack import Packed, Packer
+from edge_agent.checkpoint.seal import Sealer, digest, new_sealer
 from edge_agent.checkpoint.together import all_or_first
 from edge_agent.checkpoint.worker import Worker
 from workrs.domain.errors import CheckpointError, StoreError
 from workrs.domain.ids import Digest, Epoch, JobId
 from workrs.domain.record import CheckpointRef
-from workrs.ports.runtime import Snapshot
+from workrs.ports.runtime import Rung, Snapshot
 from workrs.ports.store import BlobStore, JobSpace
 
-_NICE = 5
-_PARTS_AT_ONCE = 4
-"""Parts under way to the stores: with both copies of each part, some 40 MiB."""
+NICE = 5
+_PACKS_AT_ONCE = 3
+"""Packs under way to the stores: with both copies of each, some 30 MiB."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +45,9 @@ class Saved:
     uploaded_bytes: int
     """What had to travel to each store; the rest was there from the one before."""
     took_s: float
+    packed: Packed = field(repr=False)
+    """For the next one."""
+    sealer: Sealer = field(repr=False)
 
 
 async def save(
@@ -52,6 +59,8 @@ async def save(
     stores: Sequence[BlobStore],
     copies: int = 2,
     previous: Saved | None = None,
+    keys: KeyRing | None = None,
+    worker: Worker | None = None,
 ) -> Saved:
     """Store *snapshot* in the first *copies* of *stores* that take it.
 
@@ -66,6 +75,9 @@ async def save(
         copies: how many must take it; with fewer stores in all, all of them.
         previous: the newest checkpoint of the same epoch. What did not change since is not
             sent again, as long as the same stores hold it.
+        keys: the cluster's; without them nothing is encrypted.
+        worker: the thread that packs, shared by all checkpoints of an agent; None: one of
+            its own.
 
     Raises:
         StoreError: too few stores took it.
@@ -76,16 +88,19 @@ async def save(
     copies = min(copies, len(stores))
     candidates = _by_former(stores, previous)
     failed: StoreError | None = None
-    async with Worker(nice=_NICE) as worker:
-        entries = await worker.run(scan, snapshot.path)
-        plan = await worker.run(plan_parts, snapshot.path, entries)
+    async with contextlib.AsyncExitStack() as stack:
+        if worker is None:
+            worker = await stack.enter_async_context(Worker(nice=NICE))
         while copies and len(candidates) >= copies:
             chosen = candidates[:copies]
-            upload = _Upload(worker, snapshot, JobSpace(job=job, epoch=epoch), chosen, previous)
+            usable = _usable(previous, epoch, chosen, keys)
+            sealer = usable.sealer if usable else new_sealer(keys, job, epoch)
+            packer = Packer(snapshot.path, sealer, usable.packed if usable else None)
+            upload = _Upload(worker, sealer.space, chosen)
             try:
-                parts = await upload.parts(plan)
-                manifest = _manifest(snapshot, upload.space, seq, entries, parts)
-                name = await upload.manifest(manifest)
+                packed = await upload.packs(packer)
+                manifest = await worker.run(_manifest, snapshot, sealer.space, seq, packed)
+                name = await upload.manifest(manifest, sealer)
             except _StoreFailedError as error:
                 failed = error.why
                 candidates = [store for store in candidates if store is not error.store]
@@ -95,20 +110,30 @@ async def save(
                 manifest=manifest,
                 uploaded_bytes=upload.sent_bytes,
                 took_s=clock() - begin,
+                packed=packed,
+                sealer=sealer,
             )
     raise StoreError(f"{job}: fewer than {max(1, copies)} stores took the checkpoint: {failed}")
 
 
-def _manifest(
-    snapshot: Snapshot,
-    space: JobSpace,
-    seq: int,
-    entries: tuple[Entry, ...],
-    parts: tuple[Part, ...],
-) -> Manifest:
+def _usable(
+    previous: Saved | None, epoch: Epoch, stores: Sequence[BlobStore], keys: KeyRing | None
+) -> Saved | None:
+    """Return the checkpoint before, if this one may share blobs with it."""
+    if (
+        previous is None
+        or previous.ref.epoch != epoch
+        or not {store.location for store in stores} <= set(previous.ref.location)
+        or previous.sealer.is_sealed != (keys is not None)
+    ):
+        return None
+    return previous
+
+
+def _manifest(snapshot: Snapshot, space: JobSpace, seq: int, packed: Packed) -> Manifest:
     progress = snapshot.progress
     return Manifest(
-        v=1,
+        v=2,
         job=space.job,
         epoch=space.epoch,
         seq=seq,
@@ -116,8 +141,9 @@ def _manifest(
         image=snapshot.image,
         command=snapshot.command,
         host=snapshot.host,
-        entries=entries,
-        parts=parts,
+        entries=packed.entries,
+        blobs=packed.blobs,
+        map=pack_map(packed.map),
         progress=progress.fraction if progress else None,
         note=progress.note if progress else "",
     )
@@ -132,6 +158,7 @@ def _ref(manifest: Manifest, name: Digest, stores: Sequence[BlobStore]) -> Check
         rung=manifest.rung,
         bytes=manifest.stored_bytes,
         progress=manifest.progress,
+        host=manifest.host if manifest.rung is Rung.MEMORY else None,
     )
 
 
@@ -151,63 +178,33 @@ class _StoreFailedError(Exception):
 class _Upload:
     """One try with one choice of stores."""
 
-    def __init__(
-        self,
-        worker: Worker,
-        snapshot: Snapshot,
-        space: JobSpace,
-        stores: Sequence[BlobStore],
-        previous: Saved | None,
-    ) -> None:
+    def __init__(self, worker: Worker, space: JobSpace, stores: Sequence[BlobStore]) -> None:
         self.sent_bytes = 0
         self._worker = worker
-        self._snapshot = snapshot
-        self.space = space
+        self._space = space
         self._stores = stores
-        self._known: dict[Digest, Part] = {}
-        if (
-            previous is not None
-            and previous.ref.epoch == space.epoch
-            and {store.location for store in stores} <= set(previous.ref.location)
-        ):
-            self._known = {part.raw: part for part in previous.manifest.parts}
 
-    async def parts(self, plan: Sequence[list[Piece]]) -> tuple[Part, ...]:
-        """Store all parts and return them in order."""
-        done: list[Part | None] = [None] * len(plan)
-        numbered = iter(enumerate(plan))
+    async def packs(self, packer: Packer) -> Packed:
+        """Store all that is new in the snapshot."""
+        await self._worker.run(packer.scan)
+        packs = packer.packs()
+        turn = asyncio.Lock()
 
         async def carry() -> None:
-            # Workers share one iterator: the next free one takes the next part.
-            for number, found in numbered:
-                done[number] = await self._part(found)
+            # Each takes the next pack and sends it; only one at a time can take.
+            while True:
+                async with turn:
+                    found = await self._worker.run(_next, packs)
+                if found is None:
+                    return
+                blob, data = found
+                await self._put(blob.name, data)
 
-        await all_or_first(carry() for _ in range(min(_PARTS_AT_ONCE, len(plan))))
-        return tuple(part for part in done if part is not None)
+        await all_or_first(carry() for _ in range(_PACKS_AT_ONCE))
+        return await self._worker.run(packer.packed)
 
-    async def _part(self, found: list[Piece]) -> Part:
-        part, blob = await self._worker.run(self._pack, found)
-        if blob is not None and part.blob is not None:
-            await self._put(part.blob, blob)
-        return part
-
-    def _pack(self, found: list[Piece]) -> tuple[Part, bytes | None]:
-        """Return a part, and its blob if that must be sent. Blocks."""
-        size = sum(piece.length for piece in found)
-        data = read_part(self._snapshot.path, found)
-        if data is None:
-            return Part(raw=digest_of_zeros(size), bytes=size), None
-        raw = digest(data)
-        known = self._known.get(raw)
-        if known is not None and known.bytes == size:
-            return known, None
-        blob = seal(data)
-        part = Part(raw=raw, bytes=size, blob=digest(blob), stored=len(blob))
-        self._known[raw] = part
-        return part, blob
-
-    async def manifest(self, manifest: Manifest) -> Digest:
-        data = encode_manifest(manifest)
+    async def manifest(self, manifest: Manifest, sealer: Sealer) -> Digest:
+        data = await self._worker.run(_seal, manifest, sealer)
         if len(data) > MANIFEST_BYTES_MAX:
             raise CheckpointError(f"the manifest would have {len(data)} bytes: too many files")
         name = digest(data)
@@ -220,6 +217,14 @@ class _Upload:
 
     async def _put_one(self, store: BlobStore, name: Digest, data: bytes) -> None:
         try:
-            await store.put(name, data, self.space)
+            await store.put(name, data, self._space)
         except StoreError as error:
             raise _StoreFailedError(store, error) from error
+
+
+def _next(packs: Iterator[tuple[Blob, bytes]]) -> tuple[Blob, bytes] | None:
+    return next(packs, None)
+
+
+def _seal(manifest: Manifest, sealer: Sealer) -> bytes:
+    return sealer.manifest(encode_manifest(manifest), manifest.seq)

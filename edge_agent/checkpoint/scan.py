@@ -1,22 +1,31 @@
-"""From a snapshot's folder to the entries of its manifest, and to the bytes of its parts."""
+"""From a snapshot's folder to the entries of its manifest, and to where its bytes lie."""
 
 import os
 import stat
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
-from edge_agent.checkpoint.manifest import PART_BYTES, Entry, Kind, Piece, part_lengths, pieces
-from edge_agent.checkpoint.pagemap import page_cuts
+from edge_agent.checkpoint.manifest import Entry, Kind
+from edge_agent.checkpoint.pagemap import page_maps
 from workrs.domain.errors import CheckpointError
 
-_ZEROS = bytes(PART_BYTES)
+
+class Stretch(NamedTuple):
+    """Bytes that lie side by side in a file, and belong side by side wherever they are from."""
+
+    path: str
+    offset: int
+    """In the file."""
+    source: str
+    """What they are a piece of: the file itself, or a process's memory."""
+    address: int
+    """Where in the source they begin."""
+    length: int
 
 
 def scan(folder: Path) -> tuple[Entry, ...]:
-    """Return the entries of *folder*: each folder before what it holds, files by size.
-
-    Small files come first, so that they share parts; see `part_lengths`.
-    """
+    """Return the entries of *folder*: each folder before what it holds, files by size."""
     others: list[Entry] = []
     files: list[Entry] = []
     for parent, folders, names in os.walk(folder, followlinks=False):
@@ -28,12 +37,22 @@ def scan(folder: Path) -> tuple[Entry, ...]:
     return (*others, *sorted(files, key=lambda entry: (entry.size, entry.path)))
 
 
-def plan_parts(folder: Path, entries: Sequence[Entry]) -> list[list[Piece]]:
-    """Return the pieces of each part of the entries' stream."""
-    cuts = {
-        f"image/{name}": found for name, found in page_cuts(folder / "image", PART_BYTES).items()
-    }
-    return list(pieces(entries, iter(part_lengths(entries, cuts=cuts))))
+def stretches(folder: Path, entries: Sequence[Entry]) -> list[Stretch]:
+    """Return where the bytes of all files lie, in the order of the entries."""
+    maps = {f"image/{name}": found for name, found in page_maps(folder / "image").items()}
+    result = []
+    for entry in entries:
+        if entry.size == 0:
+            continue
+        found = maps.get(entry.path)
+        if found is None:
+            result.append(Stretch(entry.path, 0, entry.path, 0, entry.size))
+            continue
+        offset = 0
+        for address, size in found.ranges:
+            result.append(Stretch(entry.path, offset, found.source, address, size))
+            offset += size
+    return result
 
 
 def _entry(path: Path, name: str) -> Entry:
@@ -55,19 +74,3 @@ def _entry(path: Path, name: str) -> Entry:
         mtime_ns=status.st_mtime_ns if kind is Kind.FILE else 0,
         link=str(path.readlink()) if kind is Kind.LINK else "",
     )
-
-
-def read_part(folder: Path, found: Sequence[Piece]) -> bytes | None:
-    """Return the bytes of a part, or None when all are zero."""
-    data = b"".join(_read(folder / piece.path, piece) for piece in found)
-    # Compares until the first difference: free for all but zeros.
-    return None if data == _ZEROS[: len(data)] else data
-
-
-def _read(path: Path, piece: Piece) -> bytes:
-    with path.open("rb", buffering=0) as file:
-        file.seek(piece.offset)
-        data = file.read(piece.length)
-    if len(data) != piece.length:
-        raise CheckpointError(f"{piece.path} became shorter while it was packed")
-    return data

@@ -1,53 +1,192 @@
-"""What becomes of a part between a program's memory and a store: compressed, and back.
+"""What becomes of bytes between a program's memory and a store: compressed, encrypted, and back.
 
 This is the one place through which every byte of a checkpoint passes, in both directions.
-Encryption belongs here and nowhere else.
+AES-256 in Galois/counter mode, so that what was changed does not open.
+
+1. A *job key* is random, belongs to one job at one epoch and to the one process that drew it,
+   and is held in memory alone; manifests carry it wrapped by the cluster's key. Nobody else
+   ever seals with it, so its nonces are a counter, and none is used twice.
+2. The cluster's key wraps with random nonces of 96 bits, once a job key: good for 2**32 of them.
+3. Blobs are bound to cluster, job and epoch; manifests to their number as well. A blob's place
+   in a checkpoint is bound by the manifest, which names its SHA-256: so later checkpoints of
+   the epoch can use it without sealing it again.
+4. With a key, nothing that was not sealed is opened.
+
+Not hidden: sizes, hence how well the memory compresses, and which blobs a checkpoint shares
+with the one before.
+
+Without a cluster key nothing is encrypted; blobs still carry random bytes, so that no two of
+them have one name, and deleting an old one never takes a new one along.
 """
 
 import hashlib
-from functools import cache
+import itertools
+import secrets
+from dataclasses import dataclass, field
 
 import zstandard
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from workrs.domain.errors import CheckpointError
-from workrs.domain.ids import Digest
+from edge_agent.checkpoint.keys import KEY_ID_BYTES, ClusterKey, KeyRing
+from edge_agent.checkpoint.manifest import BODY_BYTES_MAX
+from workrs.domain.errors import CheckpointError, StoreError
+from workrs.domain.ids import Digest, Epoch, JobId
+from workrs.ports.store import JobSpace
 
 _LEVEL = 1
-"""Higher levels save a tenth more and cost twice the time."""
+"""Of zstd. Measured on memory half of which compresses, a core: level -1 2.3 GB/s, 1 1.9 GB/s,
+3 0.7 GB/s, for the same size; lz4 0.9 GB/s through its Python package, and a larger result."""
+_SEALED, _PLAIN = b"WKS2", b"WKP2"
+_NONCE_BYTES = 12
+_TAG_BYTES = 16
+_WRAPPED_BYTES = KEY_ID_BYTES + _NONCE_BYTES + 32 + _TAG_BYTES
+"""Id of the cluster's key, nonce, the job key, tag."""
+
+
+class KeyMissingError(StoreError):
+    """The checkpoint is sealed and this agent has no key: another agent must take the job."""
 
 
 def digest(data: bytes) -> Digest:
-    """Return the SHA-256 of *data*."""
+    """Return the SHA-256 of *data*: what the stores call it."""
     return Digest(hashlib.sha256(data).hexdigest())
 
 
-@cache
-def digest_of_zeros(size: int) -> Digest:
-    """Return the SHA-256 of *size* zeros. Few sizes occur: a full part, and the last ones."""
-    return digest(bytes(size))
+def _bound(kind: str, cluster: str, space: JobSpace, seq: int = 0) -> bytes:
+    """Return the data that something sealed is bound to. No part can have the separator."""
+    return "\0".join((kind, cluster, space.job, str(space.epoch), str(seq))).encode()
 
 
-def seal(raw: bytes) -> bytes:
-    """Return the blob for a part's bytes."""
-    return zstandard.ZstdCompressor(level=_LEVEL, write_checksum=False).compress(raw)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sealer:
+    """Seals what one process stores for one job at one epoch."""
+
+    space: JobSpace
+    cluster: str = ""
+    wrapped: bytes = b""
+    """The job key, for manifests; empty: nothing is encrypted."""
+    _cipher: AESGCM | None = field(default=None, repr=False)
+    _nonces: "itertools.count[int]" = field(default_factory=itertools.count, repr=False)
+
+    @property
+    def is_sealed(self) -> bool:
+        """Return whether it encrypts."""
+        return self._cipher is not None
+
+    def blob(self, raw: bytes | bytearray) -> bytes:
+        """Return the blob for some of the stream's bytes."""
+        return self._seal(raw, b"", _bound("blob", self.cluster, self.space))
+
+    def manifest(self, body: bytes, seq: int) -> bytes:
+        """Return the blob for the body of manifest number *seq*."""
+        return self._seal(body, self.wrapped, _bound("manifest", self.cluster, self.space, seq))
+
+    def _seal(self, raw: bytes | bytearray, head: bytes, bound: bytes) -> bytes:
+        packed = zstandard.ZstdCompressor(level=_LEVEL, write_checksum=False).compress(raw)
+        if self._cipher is None:
+            return _PLAIN + secrets.token_bytes(_NONCE_BYTES) + packed
+        nonce = next(self._nonces).to_bytes(_NONCE_BYTES, "big")
+        return b"".join((_SEALED, head, nonce, self._cipher.encrypt(nonce, packed, bound + head)))
 
 
-def unseal(blob: bytes, *, raw: Digest, raw_bytes: int) -> bytes:
-    """Return a part's bytes from its verified blob.
+def new_sealer(keys: KeyRing | None, job: JobId, epoch: Epoch) -> Sealer:
+    """Return a sealer with a new job key; without *keys* one that does not encrypt."""
+    space = JobSpace(job=job, epoch=epoch)
+    if keys is None:
+        return Sealer(space=space)
+    secret = AESGCM.generate_key(256)
+    nonce = secrets.token_bytes(_NONCE_BYTES)
+    by = keys.keys[0]
+    bound = _bound("key", keys.cluster, space)
+    wrapped = by.id + nonce + AESGCM(by.secret).encrypt(nonce, secret, bound)
+    return Sealer(space=space, cluster=keys.cluster, wrapped=wrapped, _cipher=AESGCM(secret))
 
-    Never allocates more than *raw_bytes*, whatever the blob claims.
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opener:
+    """Opens the blobs that one manifest names."""
+
+    space: JobSpace
+    cluster: str = ""
+    _cipher: AESGCM | None = field(default=None, repr=False)
+
+    def blob(self, data: bytes, size: int) -> bytes:
+        """Return the *size* bytes in a blob. Never allocates more, whatever the blob claims.
+
+        Raises:
+            CheckpointError: it is not of this job and epoch, was changed, or has other bytes.
+        """
+        bound = _bound("blob", self.cluster, self.space)
+        raw = _unpack(_open(data, 0, self._cipher, bound), size)
+        if len(raw) != size:
+            raise CheckpointError(
+                "a blob of the checkpoint has another size than its manifest says"
+            )
+        return raw
+
+
+def open_manifest(
+    data: bytes, *, keys: KeyRing | None, space: JobSpace, seq: int
+) -> tuple[Opener, bytes]:
+    """Return what opens the blobs of a manifest, and the manifest's body.
 
     Raises:
-        CheckpointError: they are not what the manifest says.
+        CheckpointError: it is not number *seq* of this job and epoch of this cluster, or was
+            changed.
+        KeyMissingError: it is sealed, and there are no *keys*.
     """
-    try:
-        if zstandard.frame_content_size(blob) != raw_bytes:
-            raise CheckpointError(
-                "a part of the checkpoint has another size than the manifest says"
+    sealed = data.startswith(_SEALED)
+    if keys is None:
+        if sealed:
+            raise KeyMissingError(
+                f"{space.job}: the checkpoint is sealed, and this agent has no key"
             )
-        data = zstandard.ZstdDecompressor().decompress(blob, max_output_size=raw_bytes)
+        return Opener(space=space), _unpack(_open(data, 0, None, b""), BODY_BYTES_MAX)
+    if not sealed:
+        raise CheckpointError("the manifest is not sealed, and this cluster has a key")
+    head = data[len(_SEALED) : len(_SEALED) + _WRAPPED_BYTES]
+    key = keys.find(head[:KEY_ID_BYTES])
+    if key is None:
+        raise CheckpointError(f"no key here has the manifest's key id {head[:KEY_ID_BYTES].hex()}")
+    cipher = AESGCM(_unwrap(head, key, _bound("key", keys.cluster, space)))
+    bound = _bound("manifest", keys.cluster, space, seq) + head
+    body = _unpack(_open(data, len(head), cipher, bound), BODY_BYTES_MAX)
+    return Opener(space=space, cluster=keys.cluster, _cipher=cipher), body
+
+
+def _unwrap(head: bytes, key: ClusterKey, bound: bytes) -> bytes:
+    nonce, wrapped = head[KEY_ID_BYTES:][:_NONCE_BYTES], head[KEY_ID_BYTES + _NONCE_BYTES :]
+    return _decrypt(AESGCM(key.secret), nonce, wrapped, bound)
+
+
+def _open(data: bytes, head_bytes: int, cipher: AESGCM | None, bound: bytes) -> bytes:
+    """Return the compressed bytes in a blob that has *head_bytes* between magic and nonce."""
+    start = len(_SEALED) + head_bytes
+    nonce, rest = data[start : start + _NONCE_BYTES], data[start + _NONCE_BYTES :]
+    if not data.startswith(_PLAIN if cipher is None else _SEALED):
+        raise CheckpointError("a blob of the checkpoint is of another kind than its manifest")
+    return rest if cipher is None else _decrypt(cipher, nonce, rest, bound)
+
+
+def _decrypt(cipher: AESGCM, nonce: bytes, data: bytes, bound: bytes) -> bytes:
+    try:
+        return cipher.decrypt(nonce, data, bound)
+    except (InvalidTag, ValueError):
+        raise CheckpointError(
+            "a seal of the checkpoint is broken: it was changed, or is of another job, epoch, "
+            "number or cluster"
+        ) from None
+
+
+def _unpack(packed: bytes, limit_bytes: int) -> bytes:
+    """Return what was compressed, of at most *limit_bytes*."""
+    try:
+        size = zstandard.frame_content_size(packed)
+        if not 0 <= size <= limit_bytes:
+            raise CheckpointError(f"a blob of the checkpoint claims {size} bytes: too many")
+        return zstandard.ZstdDecompressor().decompress(
+            packed, max_output_size=limit_bytes, allow_extra_data=False
+        )
     except zstandard.ZstdError as error:
-        raise CheckpointError(f"a part of the checkpoint does not decompress: {error}") from None
-    if digest(data) != raw:
-        raise CheckpointError("a part of the checkpoint has other bytes than the manifest says")
-    return data
+        raise CheckpointError(f"a blob of the checkpoint does not decompress: {error}") from None

@@ -1,8 +1,8 @@
 """The threads that hash, compress and write.
 
-Saving has one, less urgent than everything else: one core at most goes to it, because the jobs
-own the others, and a heartbeat must not wait for a gigabyte of zstd. Loading has two, as
-urgent as any, because a job waits for it.
+Saving has one, less urgent than everything else, which all checkpoints of an agent share: one
+core at most goes to it, because the jobs own the others, and a heartbeat must not wait for a
+gigabyte of zstd. Loading has two, as urgent as any, because a job waits for it.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 
 class Worker:
-    """A few threads, for as long as one checkpoint takes."""
+    """A few threads."""
 
     def __init__(self, *, threads: int = 1, nice: int = 0) -> None:
         """Start none before the first call."""
@@ -38,7 +38,11 @@ class Worker:
         trace: TracebackType | None,
     ) -> None:
         """Wait for the call that is under way."""
-        # Waiting is short, since one call handles one part; not waiting would let it write
+        self.close()
+
+    def close(self) -> None:
+        """Wait for the call that is under way, and begin no other. Idempotent."""
+        # Waiting is short, since one call handles one blob; not waiting would let it write
         # into a folder that is being removed.
         self._pool.shutdown(wait=True, cancel_futures=True)
 

@@ -2,6 +2,7 @@
 
 import logging
 from argparse import Namespace
+from pathlib import Path
 
 from edge_agent.config import RUNTIMES, AgentConfig
 from workrs.adapters import log
@@ -37,6 +38,12 @@ def options() -> Options:
     it.many("--label", metavar="LABEL", help="what jobs may ask for: gpu, lab-3 …")
     it.value("--copies", convert=int, default=2, metavar="N", help="nodes to keep a checkpoint")
     it.value(
+        "--checkpoint-key",
+        convert=Path,
+        metavar="FILE",
+        help="keys that checkpoints are sealed with, the same on all agents: see workrs key",
+    )
+    it.value(
         "--grace",
         convert=float,
         default=10.0,
@@ -65,6 +72,7 @@ def config(asked: Namespace) -> AgentConfig:
         engine=asked.engine or "",
         labels=tuple(asked.label),
         copies=asked.copies,
+        checkpoint_key=asked.checkpoint_key,
         grace_s=asked.grace,
         pull=not asked.offline,
         **given,

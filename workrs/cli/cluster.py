@@ -30,6 +30,8 @@ from workrs.wire.message import AgentView, NodeState
 
 HOST = "127.0.0.1"
 STOP_S = 15.0
+CHECKPOINT_KEY = "checkpoint.key"
+"""File in the cluster's folder with the keys that its agents seal checkpoints with."""
 READY_S = 30.0
 
 
@@ -248,6 +250,7 @@ def _plan_members(plan: ClusterPlan) -> LocalCluster:
         words += ["--engine", agent.engine] if agent.engine else []
         words += [w for label in agent.labels for w in ("--label", label)]
         words += ["--slots", str(agent.slots), "--state", str(plan.root / agent.name)]
+        words += ["--checkpoint-key", str(plan.root / CHECKPOINT_KEY)]
         _add(cluster, agent.name, [*words, *agent.options])
     return cluster
 
@@ -266,6 +269,7 @@ def local_cluster(plan: ClusterPlan) -> Iterator[LocalCluster]:
         ConfigError: a port is taken, or a member ended at once; its last lines are told.
     """
     plan.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+    _make_key(plan)
     cluster = _plan_members(plan)
     try:
         for name in cluster.members:
@@ -274,6 +278,15 @@ def local_cluster(plan: ClusterPlan) -> Iterator[LocalCluster]:
         yield cluster
     finally:
         cluster.stop()
+
+
+def _make_key(plan: ClusterPlan) -> None:
+    """Make the keys of a new cluster; one that goes on from its disks has them."""
+    path = plan.root / CHECKPOINT_KEY
+    if plan.agents and not path.exists():
+        from edge_agent.checkpoint.keys import new_ring, write_keys  # noqa: PLC0415
+
+        write_keys(path, new_ring())
 
 
 async def wait_ready(cluster: LocalCluster, timeout_s: float = READY_S) -> None:

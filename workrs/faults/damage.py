@@ -1,21 +1,26 @@
 """What can happen to a checkpoint where it lies: on the nodes' disks, in files named by hash."""
 
+import itertools
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from edge_agent.checkpoint.keys import KeyRing, read_keys
 from edge_agent.checkpoint.manifest import (
+    HOLE,
+    Extent,
     Manifest,
-    Part,
     decode_manifest,
     encode_manifest,
-    pieces,
+    pack_map,
 )
-from edge_agent.checkpoint.seal import digest, seal, unseal
-from workrs.domain.ids import Digest
+from edge_agent.checkpoint.seal import Opener, digest, new_sealer, open_manifest
+from workrs.cli.cluster import CHECKPOINT_KEY
+from workrs.domain.ids import Digest, JobId
 from workrs.domain.record import CheckpointRef
 from workrs.faults.row import RowError
+from workrs.ports.store import JobSpace
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,17 +38,34 @@ class Stored:
         place = f"blobs/blobs/{self.job}/{self.ref.epoch}/{name}"
         return sorted(path for path in self.root.glob(f"*/{place}") if path.is_file())
 
+    @property
+    def keys(self) -> KeyRing | None:
+        """Return what the cluster's agents seal with."""
+        path = self.root / CHECKPOINT_KEY
+        return read_keys(path) if path.exists() else None
+
     def manifest(self) -> Manifest:
         """Return its manifest, as the first node has it."""
-        copies = self.copies(self.ref.manifest)
+        return self.open()[0]
+
+    def open(self) -> tuple[Manifest, Opener]:
+        """Return its manifest, and what opens its blobs, without looking whose they are."""
+        data = self.read(self.ref.manifest)
+        space = JobSpace(job=JobId(self.job), epoch=self.ref.epoch)
+        opener, body = open_manifest(data, keys=self.keys, space=space, seq=self.ref.seq)
+        return decode_manifest(body), opener
+
+    def read(self, name: Digest) -> bytes:
+        """Return a blob of it, as the first node has it."""
+        copies = self.copies(name)
         if not copies:
-            raise RowError(f"no node has the manifest of {self.job}'s checkpoint {self.ref.order}")
-        return decode_manifest(copies[0].read_bytes())
+            raise RowError(f"no node has {name} of {self.job}'s checkpoint {self.ref.order}")
+        return copies[0].read_bytes()
 
     def own_blobs(self, others: Sequence["Stored"]) -> list[Digest]:
         """Return the blobs that none of *others* needs; the manifest is always one of them."""
-        shared = {blob for other in others for blob in other.manifest().blobs()}
-        return [self.ref.manifest, *sorted(self.manifest().blobs() - shared)]
+        shared = {blob for other in others for blob in other.manifest().names()}
+        return [self.ref.manifest, *sorted(self.manifest().names() - shared)]
 
 
 def truncate(path: Path, rng: random.Random) -> None:
@@ -85,48 +107,66 @@ def swap(one: Stored, other: Stored) -> None:
 def forge(stored: Stored, *, spoil: str = "", **host: str) -> CheckpointRef:
     """Store the same checkpoint once more, whole, as if another machine had taken it.
 
-    Returns what its agent would report. The number leaves room for real ones in between, so
-    that it stays the newest.
+    It is sealed with the cluster's key: what only somebody who has that could do. Returns what
+    its agent would report. The number leaves room for real ones in between, so that it stays
+    the newest.
 
     Args:
         stored: the real one.
         spoil: path of a file in it that is to hold nothing but zeros, with hashes that fit.
         host: facts of the other machine, by their names in the manifest.
     """
-    real = stored.manifest()
-    parts = _spoilt(stored, real, spoil) if spoil else real.parts
-    facts = replace(real.host, **host)
-    manifest = replace(real, seq=real.seq + 1000, host=facts, parts=parts)
-    data = encode_manifest(manifest)
-    _store(stored, data)
-    return replace(stored.ref, seq=manifest.seq, manifest=digest(data))
+    real, opener = stored.open()
+    sealer = new_sealer(stored.keys, real.job, real.epoch)
+    extents = list(real.extents())
+    if spoil:
+        extents = _spoilt(stored, real, spoil)
+    used = sorted({extent.blob for extent in extents} - {HOLE})
+    numbers = {number: place for place, number in enumerate(used)} | {HOLE: HOLE}
+    blobs = []
+    for number in used:
+        blob = real.blobs[number]
+        data = sealer.blob(opener.blob(stored.read(blob.name), blob.bytes))
+        blobs.append(replace(blob, name=_store(stored, data), stored=len(data)))
+    manifest = replace(
+        real,
+        seq=real.seq + 1000,
+        host=replace(real.host, **host),
+        blobs=tuple(blobs),
+        map=pack_map(n for e in extents for n in (numbers[e.blob], e.offset, e.bytes)),
+    )
+    name = _store(stored, sealer.manifest(encode_manifest(manifest), manifest.seq))
+    return replace(stored.ref, seq=manifest.seq, manifest=name)
 
 
-def _store(stored: Stored, data: bytes) -> None:
+def _store(stored: Stored, data: bytes) -> Digest:
+    name = digest(data)
     for path in stored.copies(stored.ref.manifest):
-        path.with_name(digest(data)).write_bytes(data)
+        path.with_name(name).write_bytes(data)
+    return name
 
 
-def _spoilt(stored: Stored, manifest: Manifest, path: str) -> tuple[Part, ...]:
-    """Return the parts of a checkpoint in which one file holds zeros; store what is new."""
-    parts = list(manifest.parts)
-    for place, found in enumerate(pieces(manifest.entries, (part.bytes for part in parts))):
-        before = 0
-        for piece in found:
-            if piece.path == path:
-                parts[place] = _zeroed(stored, parts[place], before, piece.length)
-            before += piece.length
-    if tuple(parts) == manifest.parts:
+def _spoilt(stored: Stored, manifest: Manifest, path: str) -> list[Extent]:
+    """Return the extents of a checkpoint in which one file is a hole."""
+    begin = 0
+    size = 0
+    for entry in manifest.entries:
+        if entry.path == path:
+            size = entry.size
+            break
+        begin += entry.size
+    if not size:
         raise RowError(f"{stored.job}'s checkpoint has no bytes of {path}")
-    return tuple(parts)
-
-
-def _zeroed(stored: Stored, part: Part, offset: int, length: int) -> Part:
-    if part.blob is None:
-        return part
-    blob = stored.copies(part.blob)[0].read_bytes()
-    raw = bytearray(unseal(blob, raw=part.raw, raw_bytes=part.bytes))
-    raw[offset : offset + length] = bytes(length)
-    sealed = seal(bytes(raw))
-    _store(stored, sealed)
-    return replace(part, raw=digest(bytes(raw)), blob=digest(sealed), stored=len(sealed))
+    found = []
+    at = 0
+    for extent in manifest.extents():
+        # What lies before the file, in it, and behind it.
+        cuts = [at, *(min(max(c, at), at + extent.bytes) for c in (begin, begin + size))]
+        cuts.append(at + extent.bytes)
+        for number, (low, high) in enumerate(itertools.pairwise(cuts)):
+            if low < high:
+                hole = number == 1 or extent.blob == HOLE
+                offset = 0 if hole else extent.offset + low - at
+                found.append(Extent(HOLE if hole else extent.blob, offset, high - low))
+        at += extent.bytes
+    return found

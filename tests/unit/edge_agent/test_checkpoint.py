@@ -6,7 +6,6 @@ Method: snapshots made of plain files, stores in memory, each blob spoiled in tu
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import hashlib
 import os
 import random
@@ -17,18 +16,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from edge_agent.checkpoint import Saved, discard, load, save
-from edge_agent.checkpoint.manifest import (
-    PART_BYTES,
-    Entry,
-    Kind,
-    Manifest,
-    decode_manifest,
-    encode_manifest,
-    part_lengths,
-)
+from edge_agent.checkpoint.keys import KeyRing, new_key, new_ring
+from edge_agent.checkpoint.manifest import PACK_BYTES
+from edge_agent.checkpoint.seal import KeyMissingError
 from workrs.domain.errors import CheckpointError, StoreError
 from workrs.domain.ids import Digest, Epoch, JobId
-from workrs.ports.runtime import Progress, Rung, Snapshot
+from workrs.ports.runtime import Progress, RestoreError, Rung, Snapshot
 from workrs.testing.runtime import HOST
 from workrs.testing.store import MemoryStores
 
@@ -51,7 +44,7 @@ def make_snapshot(path: Path, *, pages: bytes = b"", rung: Rung = Rung.MEMORY) -
     (path / "job" / "deep" / "link").symlink_to("../text")
     os.mkfifo(path / "job" / "fifo")
     with (path / "job" / "sparse").open("wb") as file:
-        file.truncate(3 * PART_BYTES + 5)
+        file.truncate(3 * PACK_BYTES + 5)
     if rung is Rung.MEMORY:
         (path / "image").mkdir()
         (path / "image" / "pages-1.img").write_bytes(pages)
@@ -90,27 +83,41 @@ def tree(path: Path) -> dict[str, tuple[object, ...]]:
     return found
 
 
+RING = new_ring()
+
+
 async def store(
-    stores: MemoryStores, snapshot: Snapshot, *, seq: int = 1, previous: Saved | None = None
+    stores: MemoryStores,
+    snapshot: Snapshot,
+    *,
+    seq: int = 1,
+    epoch: int = 2,
+    previous: Saved | None = None,
+    keys: KeyRing | None = RING,
 ) -> Saved:
     return await save(
         snapshot,
         job=JOB,
-        epoch=Epoch(2),
+        epoch=Epoch(epoch),
         seq=seq,
         stores=[stores.open(url) for url in URLS],
         previous=previous,
+        keys=keys,
     )
 
 
-async def restore(stores: MemoryStores, saved: Saved, path: Path) -> Snapshot:
-    return await load(saved.ref, job=JOB, open_store=stores.open, path=path, limit_bytes=BIG)
+async def restore(
+    stores: MemoryStores, saved: Saved, path: Path, *, keys: KeyRing | None = RING
+) -> Snapshot:
+    return await load(
+        saved.ref, job=JOB, open_store=stores.open, path=path, limit_bytes=BIG, keys=keys
+    )
 
 
 def test_a_checkpoint_comes_back_as_it_was(tmp_path: Path) -> None:
     async def story() -> None:
         stores = MemoryStores()
-        pages = noise(2 * PART_BYTES) + bytes(PART_BYTES) + noise(1000)
+        pages = noise(2 * PACK_BYTES) + bytes(PACK_BYTES) + noise(1000)
         snapshot = make_snapshot(tmp_path / "a", pages=pages)
         saved = await store(stores, snapshot)
         assert saved.ref.location == URLS[:2]
@@ -125,19 +132,19 @@ def test_a_checkpoint_comes_back_as_it_was(tmp_path: Path) -> None:
 def test_what_did_not_change_is_not_sent_again(tmp_path: Path) -> None:
     async def story() -> None:
         stores = MemoryStores()
-        pages = noise(4 * PART_BYTES)
+        pages = noise(4 * PACK_BYTES)
         first = await store(stores, make_snapshot(tmp_path / "a", pages=pages))
-        changed = pages[:PART_BYTES] + noise(PART_BYTES, seed=2) + pages[2 * PART_BYTES :]
+        changed = pages[:PACK_BYTES] + noise(PACK_BYTES, seed=2) + pages[2 * PACK_BYTES :]
         second = await store(
             stores, make_snapshot(tmp_path / "b", pages=changed), seq=2, previous=first
         )
-        assert first.uploaded_bytes > 4 * PART_BYTES
-        assert second.uploaded_bytes < 1.1 * PART_BYTES
-        await discard(first.ref, job=JOB, keep=[second.ref], open_store=stores.open)
+        assert first.uploaded_bytes > 4 * PACK_BYTES
+        assert second.uploaded_bytes < 1.1 * PACK_BYTES
+        await discard(first.ref, job=JOB, keep=[second.ref], open_store=stores.open, keys=RING)
         await restore(stores, second, tmp_path / "c")
         with pytest.raises(CheckpointError):
             await restore(stores, first, tmp_path / "d")
-        await discard(second.ref, job=JOB, keep=[], open_store=stores.open)
+        await discard(second.ref, job=JOB, keep=[], open_store=stores.open, keys=RING)
         assert not any(one.blobs for one in stores.stores.values())
 
     asyncio.run(story())
@@ -160,8 +167,8 @@ def test_another_store_takes_over_for_one_that_fails(tmp_path: Path) -> None:
 def test_a_store_that_is_silent_is_waited_for_once_and_not_for_every_part(tmp_path: Path) -> None:
     async def story() -> None:
         stores = MemoryStores()
-        saved = await store(stores, make_snapshot(tmp_path / "a", pages=noise(8 * PART_BYTES)))
-        assert len(saved.manifest.blobs()) >= 8
+        saved = await store(stores, make_snapshot(tmp_path / "a", pages=noise(8 * PACK_BYTES)))
+        assert len(saved.manifest.names()) >= 8
         stores.open(URLS[0]).silent = True
         await restore(stores, saved, tmp_path / "b")
         assert stores.open(URLS[0]).unanswered == 1
@@ -172,10 +179,10 @@ def test_a_store_that_is_silent_is_waited_for_once_and_not_for_every_part(tmp_pa
 def test_a_spoiled_blob_is_noticed_and_the_other_copy_used(tmp_path: Path) -> None:
     async def story() -> None:
         stores = MemoryStores()
-        snapshot = make_snapshot(tmp_path / "a", pages=noise(PART_BYTES + 1000))
+        snapshot = make_snapshot(tmp_path / "a", pages=noise(PACK_BYTES + 1000))
         saved = await store(stores, snapshot)
-        names = [*saved.manifest.blobs(), saved.ref.manifest]
-        assert len(names) >= 4
+        names = [*saved.manifest.names(), saved.ref.manifest]
+        assert len(names) == 3
         for number, name in enumerate(names):
             for spoiled in (_cut, _flip, _swap, _drop):
                 whole = {url: dict(stores.open(url).blobs) for url in URLS}
@@ -225,23 +232,132 @@ def _remove(path: Path) -> None:
     shutil.rmtree(path)
 
 
-def test_a_checkpoint_of_another_job_or_number_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("keys", [RING, None])
+def test_a_checkpoint_of_another_job_or_number_is_refused(
+    tmp_path: Path, keys: KeyRing | None
+) -> None:
     async def story() -> None:
         stores = MemoryStores()
-        saved = await store(stores, make_snapshot(tmp_path / "a"))
+        saved = await store(stores, make_snapshot(tmp_path / "a"), keys=keys)
         for ref in (replace(saved.ref, seq=2), replace(saved.ref, epoch=Epoch(3))):
-            with pytest.raises(CheckpointError, match="was asked for"):
-                await restore(stores, replace(saved, ref=ref), tmp_path / "b")
+            with pytest.raises(CheckpointError, match=r"was asked for|seal"):
+                await restore(stores, replace(saved, ref=ref), tmp_path / "b", keys=keys)
         for one in stores.stores.values():
             one.blobs = {(JobId("pump_2"), e, n): data for (_, e, n), data in one.blobs.items()}
-        with pytest.raises(CheckpointError, match="was asked for"):
+        with pytest.raises(CheckpointError, match=r"was asked for|seal"):
             await load(
                 saved.ref,
                 job=JobId("pump_2"),
                 open_store=stores.open,
                 path=tmp_path / "b",
                 limit_bytes=BIG,
+                keys=keys,
             )
+
+    asyncio.run(story())
+
+
+def test_who_has_no_key_gives_the_job_back_and_who_has_another_refuses(tmp_path: Path) -> None:
+    async def story() -> None:
+        stores = MemoryStores()
+        saved = await store(stores, make_snapshot(tmp_path / "a", pages=noise(5000)))
+        with pytest.raises(KeyMissingError):
+            await restore(stores, saved, tmp_path / "b", keys=None)
+        with pytest.raises(CheckpointError, match="no key here"):
+            await restore(stores, saved, tmp_path / "b", keys=new_ring())
+        other_cluster = replace(RING, cluster="0" * 32)
+        with pytest.raises(CheckpointError, match="seal"):
+            await restore(stores, saved, tmp_path / "b", keys=other_cluster)
+        assert not (tmp_path / "b").exists()
+
+    asyncio.run(story())
+
+
+def test_with_a_key_nothing_is_read_that_was_not_sealed(tmp_path: Path) -> None:
+    async def story() -> None:
+        stores = MemoryStores()
+        saved = await store(stores, make_snapshot(tmp_path / "a"), keys=None)
+        with pytest.raises(CheckpointError, match="not sealed"):
+            await restore(stores, saved, tmp_path / "b")
+        await restore(stores, saved, tmp_path / "c", keys=None)
+        assert tree(tmp_path / "a") == tree(tmp_path / "c")
+
+    asyncio.run(story())
+
+
+def test_what_an_older_key_sealed_is_read_while_that_key_is_kept(tmp_path: Path) -> None:
+    async def story() -> None:
+        stores = MemoryStores()
+        saved = await store(stores, make_snapshot(tmp_path / "a", pages=noise(5000)))
+        turned = replace(RING, keys=(new_key(), *RING.keys))
+        await restore(stores, saved, tmp_path / "b", keys=turned)
+        assert tree(tmp_path / "a") == tree(tmp_path / "b")
+
+    asyncio.run(story())
+
+
+def test_what_is_stored_shows_nothing_of_what_was_saved(tmp_path: Path) -> None:
+    async def story() -> None:
+        stores = MemoryStores()
+        secret = b"the password is swordfish "
+        snapshot = make_snapshot(tmp_path / "a", pages=noise(5000) + secret)
+        await store(stores, replace(snapshot, command=("run", secret.decode())))
+        assert not any(b"swordfish" in data for data in stores.open(URLS[0]).blobs.values())
+        await store(stores, snapshot, keys=None, seq=2)
+        assert any(b"swordfish" in data for data in stores.open(URLS[0]).blobs.values())
+
+    asyncio.run(story())
+
+
+def test_no_two_blobs_have_one_name_even_where_nothing_is_encrypted(tmp_path: Path) -> None:
+    """Else deleting an old checkpoint could take a blob along that a new one has just stored."""
+
+    async def story() -> None:
+        stores = MemoryStores()
+        for keys in (RING, None):
+            a = await store(stores, make_snapshot(tmp_path / f"{keys}a", pages=b"x"), keys=keys)
+            b = await store(stores, make_snapshot(tmp_path / f"{keys}b", pages=b"x"), keys=keys)
+            assert not a.manifest.names() & b.manifest.names()
+
+    asyncio.run(story())
+
+
+def test_memory_of_a_foreign_machine_is_refused_before_it_is_fetched(tmp_path: Path) -> None:
+    async def story() -> None:
+        stores = MemoryStores()
+        saved = await store(stores, make_snapshot(tmp_path / "a", pages=noise(5000)))
+        for name in saved.manifest.names():
+            for url in URLS:
+                stores.open(url).blobs.pop((JOB, Epoch(2), name), None)
+        for host, error in ((replace(HOST, cpu="other"), RestoreError), (HOST, CheckpointError)):
+            with pytest.raises(error):
+                await load(
+                    saved.ref,
+                    job=JOB,
+                    open_store=stores.open,
+                    path=tmp_path / "b",
+                    limit_bytes=BIG,
+                    keys=RING,
+                    host=host,
+                )
+
+    asyncio.run(story())
+
+
+def test_files_of_a_foreign_machine_are_taken(tmp_path: Path) -> None:
+    async def story() -> None:
+        stores = MemoryStores()
+        saved = await store(stores, make_snapshot(tmp_path / "a", rung=Rung.FILES))
+        await load(
+            saved.ref,
+            job=JOB,
+            open_store=stores.open,
+            path=tmp_path / "b",
+            limit_bytes=BIG,
+            keys=RING,
+            host=replace(HOST, arch="arm64"),
+        )
+        assert tree(tmp_path / "a") == tree(tmp_path / "b")
 
     asyncio.run(story())
 
@@ -252,7 +368,12 @@ def test_a_checkpoint_larger_than_the_job_may_be_is_refused(tmp_path: Path) -> N
         saved = await store(stores, make_snapshot(tmp_path / "a"))
         with pytest.raises(CheckpointError, match="too many"):
             await load(
-                saved.ref, job=JOB, open_store=stores.open, path=tmp_path / "b", limit_bytes=1000
+                saved.ref,
+                job=JOB,
+                open_store=stores.open,
+                path=tmp_path / "b",
+                limit_bytes=1000,
+                keys=RING,
             )
 
     asyncio.run(story())
@@ -261,7 +382,7 @@ def test_a_checkpoint_larger_than_the_job_may_be_is_refused(tmp_path: Path) -> N
 def test_a_cancelled_load_leaves_nothing(tmp_path: Path) -> None:
     async def story() -> None:
         stores = MemoryStores()
-        saved = await store(stores, make_snapshot(tmp_path / "a", pages=noise(8 * PART_BYTES)))
+        saved = await store(stores, make_snapshot(tmp_path / "a", pages=noise(8 * PACK_BYTES)))
         task = asyncio.create_task(restore(stores, saved, tmp_path / "b"))
         while not (tmp_path / "b").exists() and not task.done():  # noqa: ASYNC110
             await asyncio.sleep(0)
@@ -270,94 +391,3 @@ def test_a_cancelled_load_leaves_nothing(tmp_path: Path) -> None:
         assert not (tmp_path / "b").exists()
 
     asyncio.run(story())
-
-
-GOOD = [
-    Entry(path="job", kind=Kind.FOLDER),
-    Entry(path="stdout", kind=Kind.FILE),
-]
-
-
-@pytest.mark.parametrize(
-    "entry",
-    [
-        {"path": "/etc/passwd", "kind": Kind.FILE},
-        {"path": "job/../../etc/passwd", "kind": Kind.FILE},
-        {"path": "job//x", "kind": Kind.FILE},
-        {"path": "job/./x", "kind": Kind.FILE},
-        {"path": "job/x\0", "kind": Kind.FILE},
-        {"path": "elsewhere", "kind": Kind.FILE},
-        {"path": "job/x", "kind": Kind.FILE, "mode": 0o4755},
-        {"path": "job/x", "kind": Kind.FILE, "size": -1},
-        {"path": "job/x", "kind": Kind.FIFO, "size": 1},
-        {"path": "job/x", "kind": Kind.LINK, "link": "/etc/passwd"},
-        {"path": "job/x", "kind": Kind.LINK, "link": "../x"},
-        {"path": "job/x", "kind": Kind.LINK, "link": "a/../../job/../x"},
-        {"path": "job/x", "kind": Kind.LINK, "link": ""},
-        {"path": "image/x", "kind": Kind.LINK, "link": "y"},
-        {"path": "image/a b", "kind": Kind.FILE},
-        {"path": "stdout", "kind": Kind.FIFO},
-        {"path": "job", "kind": Kind.LINK, "link": "x"},
-        {"path": "missing/folder/x", "kind": Kind.FILE},
-    ],
-)
-def test_a_name_that_leads_elsewhere_cannot_be_listed(entry: dict[str, object]) -> None:
-    with pytest.raises(CheckpointError):
-        Entry(**entry)  # type: ignore[arg-type]
-
-
-def manifest(*entries: Entry) -> Manifest:
-    return Manifest(
-        v=1,
-        job=JOB,
-        epoch=Epoch(1),
-        seq=1,
-        rung=Rung.FILES,
-        image="",
-        command=(),
-        host=HOST,
-        entries=entries,
-        parts=(),
-    )
-
-
-@pytest.mark.parametrize(
-    "entries",
-    [
-        [],
-        GOOD[:1],
-        [*GOOD, Entry(path="job/a/b", kind=Kind.FILE)],
-        [*GOOD, Entry(path="job/a", kind=Kind.FILE), Entry(path="job/a", kind=Kind.FIFO)],
-        [
-            *GOOD,
-            Entry(path="job/a", kind=Kind.LINK, link="b"),
-            Entry(path="job/a/b", kind=Kind.FILE),
-        ],
-        [*GOOD, Entry(path="job/a", kind=Kind.FILE, size=1)],
-    ],
-)
-def test_entries_that_do_not_fit_together_are_refused(entries: list[Entry]) -> None:
-    with pytest.raises(CheckpointError):
-        manifest(*entries)
-
-
-def test_a_manifest_survives_its_own_format() -> None:
-    good = manifest(*GOOD, Entry(path="job/a", kind=Kind.LINK, link="/job/b"))
-    assert decode_manifest(encode_manifest(good)) == good
-
-
-def test_junk_is_no_manifest() -> None:
-    rng = random.Random(1)
-    good = bytearray(encode_manifest(manifest(*GOOD)))
-    for _ in range(2000):
-        data = bytearray(good)
-        for _ in range(rng.randint(1, 4)):
-            data[rng.randrange(len(data))] = rng.randrange(256)
-        with contextlib.suppress(CheckpointError):
-            decode_manifest(bytes(data))
-
-
-def test_small_files_share_parts_and_large_ones_begin_their_own() -> None:
-    sizes = [1000] * 100 + [PART_BYTES // 2, PART_BYTES + 1]
-    entries = [Entry(path=f"job/{n}", kind=Kind.FILE, size=s) for n, s in enumerate(sizes)]
-    assert part_lengths(entries) == [100_000, PART_BYTES // 2, PART_BYTES, 1]

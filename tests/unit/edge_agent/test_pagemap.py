@@ -1,4 +1,4 @@
-"""Goal: memory that did not change gives equal parts, whatever grew before it.
+"""Goal: of each page in an image it is known which memory it is.
 
 Method: page maps written here, in CRIU's format; and bytes that are none.
 """
@@ -10,13 +10,12 @@ import random
 import struct
 from typing import TYPE_CHECKING
 
-from edge_agent.checkpoint.pagemap import page_cuts
+from edge_agent.checkpoint.pagemap import PageMap, page_maps
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 PAGE = mmap.PAGESIZE
-PART = 4 * PAGE
 
 
 def varint(value: int) -> bytes:
@@ -42,31 +41,32 @@ def write(image: Path, ranges: list[tuple[int, int]], *, flags: int = 4) -> None
     (image / "pages-3.img").write_bytes(bytes(pages * PAGE))
 
 
-def test_cuts_are_where_addresses_are_multiples_of_a_part(tmp_path: Path) -> None:
+def test_pages_are_known_by_address(tmp_path: Path) -> None:
+    write(tmp_path, [(2, 1), (4, 3), (9, 10)])
+    ranges = [(2 * PAGE, PAGE), (4 * PAGE, 3 * PAGE), (9 * PAGE, 10 * PAGE)]
+    assert page_maps(tmp_path) == {"pages-3.img": PageMap("pagemap-7.img", ranges)}
+
+
+def test_ranges_side_by_side_are_one(tmp_path: Path) -> None:
     write(tmp_path, [(2, 1), (3, 3), (9, 10)])
-    assert page_cuts(tmp_path, PART) == {
-        "pages-3.img": [2 * PAGE, 2 * PAGE, 3 * PAGE, 4 * PAGE, 3 * PAGE]
-    }
-
-
-def test_a_page_more_changes_one_cut(tmp_path: Path) -> None:
-    write(tmp_path, [(1, 1), (100, 40)])
-    before = page_cuts(tmp_path, PART)["pages-3.img"]
-    write(tmp_path, [(1, 2), (100, 40)])
-    after = page_cuts(tmp_path, PART)["pages-3.img"]
-    assert before[0] + PAGE == after[0]
-    assert before[1:] == after[1:]
+    [found] = page_maps(tmp_path).values()
+    assert found.ranges == [(2 * PAGE, 4 * PAGE), (9 * PAGE, 10 * PAGE)]
 
 
 def test_pages_that_are_elsewhere_are_not_counted(tmp_path: Path) -> None:
     write(tmp_path, [(0, 5)], flags=2)
-    assert page_cuts(tmp_path, PART) == {"pages-3.img": []}
+    assert page_maps(tmp_path)["pages-3.img"].ranges == []
 
 
 def test_a_map_that_does_not_fit_its_pages_is_ignored(tmp_path: Path) -> None:
     write(tmp_path, [(0, 5)])
     (tmp_path / "pages-3.img").write_bytes(b"x")
-    assert page_cuts(tmp_path, PART) == {}
+    assert page_maps(tmp_path) == {}
+
+
+def test_ranges_that_go_back_are_ignored(tmp_path: Path) -> None:
+    write(tmp_path, [(9, 5), (2, 1)])
+    assert page_maps(tmp_path) == {}
 
 
 def test_junk_is_ignored(tmp_path: Path) -> None:
@@ -78,10 +78,11 @@ def test_junk_is_ignored(tmp_path: Path) -> None:
         for _ in range(rng.randint(1, 5)):
             data[rng.randrange(len(data))] = rng.randrange(256)
         (tmp_path / "pagemap-7.img").write_bytes(data[: rng.randrange(len(data) + 1)])
-        for name, lengths in page_cuts(tmp_path, PART).items():
-            assert sum(lengths) == (tmp_path / name).stat().st_size
-            assert all(0 < length <= PART for length in lengths)
+        for name, found in page_maps(tmp_path).items():
+            assert sum(size for _, size in found.ranges) == (tmp_path / name).stat().st_size
+            ends = [address + size for address, size in found.ranges]
+            assert all(a < b for a, (b, _) in zip(ends, found.ranges[1:], strict=False))
 
 
-def test_no_images_no_cuts(tmp_path: Path) -> None:
-    assert page_cuts(tmp_path / "image", PART) == {}
+def test_no_images_no_maps(tmp_path: Path) -> None:
+    assert page_maps(tmp_path / "image") == {}

@@ -209,15 +209,18 @@ def swapped(site: Site, *, name: str) -> Injection:
 _CLAIMS: Final[tuple[Mapping[str, str], ...]] = (
     {"cpu": "0" * 64},
     {"arch": "riscv64"},
-    # Kernel and CRIU are not compared: CRIU knows best what it can read, and says so.
-    {"kernel": "99.0", "criu": "99.0", "spoil": "image/inventory.img"},
+    {"kernel": "99.0"},
+    {"criu": "99.0"},
+    # Of this very machine as far as anybody can tell, but CRIU cannot read it, and says so.
+    {"spoil": "image/inventory.img"},
 )
 
 
 def foreign(site: Site, *, name: str) -> Injection:
     """Report a checkpoint that is whole and claims to be another machine's.
 
-    It is another processor's or architecture's, or has images that this CRIU cannot read.
+    It is another processor's, architecture's, kernel's or CRIU's, or has images that no CRIU
+    can read.
     """
     claim = _CLAIMS[next(_NUMBERS) % len(_CLAIMS)]
 

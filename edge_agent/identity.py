@@ -23,7 +23,8 @@ from workrs.wire.message import AgentView
 
 _LOG = log.get("agent")
 _CONNECT_S = 2.0
-_RETRY_FIRST_S = 0.2
+_RETRY_STEP_S = 0.1
+"""Each pause is longer by that: agents and nodes that start together should not miss each other."""
 _RETRY_MAX_S = 2.0
 
 
@@ -117,8 +118,8 @@ async def _shown_number(name: ClientId, nodes: Sequence[Address], connect: Conne
             tries += 1
             if tries % len(nodes) == 0:
                 _LOG.warning("no_node", tried=len(nodes), why=str(error) or "no answer")
-                wait_s = _RETRY_FIRST_S * 2.0 ** (min(tries, 20) // len(nodes) - 1)
-                await asyncio.sleep(min(_RETRY_MAX_S, wait_s))
+                rounds = tries // len(nodes)
+                await asyncio.sleep(min(_RETRY_MAX_S, _RETRY_STEP_S * rounds))
             continue
         number = 0
         for message in found:

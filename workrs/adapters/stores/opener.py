@@ -2,15 +2,15 @@
 
 from collections.abc import Collection
 from types import TracebackType
-from typing import Self
-
-import aiohttp
+from typing import TYPE_CHECKING, Self
 
 from workrs.adapters.stores.address import StoreAddress, store_address
 from workrs.adapters.stores.folder import FolderStore
-from workrs.adapters.stores.http import HttpStore
 from workrs.domain.errors import StoreError
 from workrs.ports.store import BlobStore, SharedStore
+
+if TYPE_CHECKING:
+    import aiohttp
 
 _CONNECT_S = 2.0
 _SILENT_S = 8.0
@@ -33,18 +33,14 @@ class Stores:
             shared: locations of the stores of no node that may be opened; None: any. A record
                 can name any bucket, and this process's credentials may be good for others.
         """
+        self._is_entered = False
         self._session: aiohttp.ClientSession | None = None
         self._allowed = shared
         self._shared: dict[str, SharedStore] = {}
 
     async def __aenter__(self) -> Self:
-        """Make the pool of connections."""
-        self._session = aiohttp.ClientSession(
-            timeout=aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_S, sock_read=_SILENT_S),
-            connector=aiohttp.TCPConnector(limit=_CONNECTIONS_MAX),
-            # What is stored is compressed, and a store that says otherwise is not believed.
-            auto_decompress=False,
-        )
+        """Allow stores to be opened."""
+        self._is_entered = True
         return self
 
     async def __aexit__(
@@ -54,6 +50,7 @@ class Stores:
         trace: TracebackType | None,
     ) -> None:
         """Close all connections."""
+        self._is_entered = False
         if self._session is not None:
             await self._session.close()
 
@@ -62,8 +59,25 @@ class Stores:
         address = store_address(url)
         if address.is_shared:
             return self.open_shared(url)
-        if self._session is None:
+        if not self._is_entered:
             raise StoreError("stores are opened within `async with`")
+        return self._open_http(url)
+
+    def _open_http(self, url: str) -> BlobStore:
+        # A third of what an agent loads, and none of it is needed at its start.
+        import aiohttp  # noqa: PLC0415
+
+        from workrs.adapters.stores.http import HttpStore  # noqa: PLC0415
+
+        if self._session is None:
+            self._session = aiohttp.ClientSession(
+                timeout=aiohttp.ClientTimeout(
+                    total=None, sock_connect=_CONNECT_S, sock_read=_SILENT_S
+                ),
+                connector=aiohttp.TCPConnector(limit=_CONNECTIONS_MAX),
+                # What is stored is compressed, and a store that says otherwise is not believed.
+                auto_decompress=False,
+            )
         return HttpStore(url, self._session)
 
     def open_shared(self, url: str) -> SharedStore:

@@ -78,7 +78,7 @@ class AgentConfig:
             raise ConfigError(
                 f"node {far} is another machine, and checkpoints hold what programs have in "
                 "memory: give --checkpoint-key FILE, the same on all agents; "
-                "`workrs key FILE` makes one"
+                "`workrs key make FILE` makes it"
             )
 
 

@@ -6,9 +6,9 @@ object stores keep what they cannot read. Lines of it:
     cluster 32 hex digits       which cluster; bound into everything that is sealed
     key 64 hex digits           the first one wraps, all of them unwrap
 
-To change the key: add a new one at the end, bring the file to all agents, restart them; then
-move it to the front and do that again. The old one may go when no open job has a checkpoint
-from before.
+To change the key: add a new one at the end (`workrs key add`), bring the file to all agents,
+restart them; then move it to the front (`workrs key turn`) and do that again. The old one may
+go when no open job has a checkpoint from before.
 """
 
 import hashlib
@@ -89,7 +89,7 @@ def read_keys(path: Path) -> KeyRing:
     )
     if None in found or len(clusters) != 1 or not 1 <= len(keys) <= KEYS_MAX:
         # No word of what it holds instead: an error's text ends up in logs.
-        raise ConfigError(f"{path} is no checkpoint key: make one with `workrs key {path}`")
+        raise ConfigError(f"{path} is no checkpoint key: make one with `workrs key make {path}`")
     return KeyRing(cluster=clusters[0], keys=keys)
 
 

@@ -20,7 +20,7 @@ def options() -> Options:
         examples=(
             "workrs agent --name a1 --runtime process",
             "workrs agent --name a2 --node 10.0.0.1:1883 --node 10.0.0.2:1883 \\",
-            "    --engine unix:///var/run/docker.sock --slots 4 --label gpu",
+            "    --checkpoint-key /etc/workrs/checkpoint.key --slots 4 --label gpu",
         ),
     )
     it.value("--name", convert=client_id, required=True, metavar="NAME", help="this agent's name")

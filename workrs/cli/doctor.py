@@ -37,6 +37,12 @@ def options() -> Options:
         metavar="URL",
         help="judge this container engine; default the one at DOCKER_HOST or the usual place",
     )
+    it.value(
+        "--checkpoint-key",
+        convert=Path,
+        metavar="FILE",
+        help="what agents here are to seal checkpoints with",
+    )
     it.flag("--rehearse", help="save and restore a container on that engine, too (1 s)")
     it.flag("--skip-own", help="do not start an engine of our own and rehearse on it (2 s)")
     it.flag("--json", help="print JSON")
@@ -48,7 +54,7 @@ def run(asked: Namespace) -> int:
     from workrs.engine import probe  # noqa: PLC0415 (the help needs none of it)
 
     machine = probe.probe_machine()
-    found = probe.findings(machine)
+    found = (*probe.findings(machine), _judge_key(asked.checkpoint_key))
     ladders = {"no engine: plain processes": probe.rungs(machine, None)}
     for url in asked.engine or _usual_engines():
         ladders[f"engine {url}"] = _judge(machine, url, rehearsed=asked.rehearse)
@@ -67,6 +73,29 @@ def run(asked: Namespace) -> int:
     else:
         _print(found, ladders)
     return OK if machine.programs["mosquitto"] else FAILED
+
+
+def _judge_key(path: Path | None) -> "Finding":
+    """Say whether checkpoints would be sealed."""
+    from workrs.engine.probe import Finding  # noqa: PLC0415
+
+    if path is None:
+        return Finding(
+            name="checkpoint key",
+            ok=False,
+            why="none given: what programs have in memory is stored as it is, so an agent takes "
+            "nodes of this machine alone",
+            fix="workrs key make FILE, then --checkpoint-key FILE",
+        )
+    try:
+        from edge_agent.checkpoint.keys import read_keys  # noqa: PLC0415
+
+        keys = read_keys(path)
+    except (WorkrsError, ModuleNotFoundError) as error:
+        fix = f"workrs key make {path}" if not path.exists() else ""
+        return Finding(name="checkpoint key", ok=False, why=str(error), fix=fix)
+    why = f"{len(keys.keys)} of cluster {keys.cluster}, sealing with {keys.keys[0].id.hex()}"
+    return Finding(name="checkpoint key", ok=True, why=why)
 
 
 def _usual_engines() -> list[str]:

@@ -23,6 +23,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "doctor": "what this machine can do, and what to type for the rest",
     "node": "run a node: broker, votes, blob store",
     "agent": "run an agent: claim jobs and run them",
+    "key": "make or change the keys that agents seal checkpoints with",
     "image": "make a job image from this machine's Python",
     "submit": "publish a job as a device",
     "jobs": "list jobs",
@@ -58,7 +59,8 @@ def load(name: str) -> Subcommand:
     try:
         return cast("Subcommand", importlib.import_module(f"workrs.cli.{name}"))
     except ModuleNotFoundError as error:
-        extra = {"node": "node", "agent": "agent", "up": "agent,node", "demo": "agent,node"}
+        both = "agent,node"
+        extra = {"node": "node", "agent": "agent", "key": "agent", "up": both, "demo": both}
         raise ConfigError(
             f"workrs {name} needs the package {error.name!r}, which is not installed: "
             f"pip install 'workrs[{extra.get(name, 'bus')}]', or ./run setup in a checkout"

@@ -201,7 +201,9 @@ def test_an_agent_is_configured_by_its_options() -> None:
     found = agent_config(
         *("--name", "a1", "--node", "10.0.0.1:1900", "--node", "h", "--runtime", "process"),
         *("--state", "/s", "--slots", "3", "--label", "gpu", "--label", "lab-3"),
+        *("--checkpoint-key", "/k"),
     )
+    assert found.checkpoint_key == Path("/k")
     assert [str(at) for at in found.nodes] == ["10.0.0.1:1900", "h:1883"]
     assert (found.runtime, found.slots, found.labels) == ("process", 3, ("gpu", "lab-3"))
     assert found.memory_mb > 0

@@ -10,6 +10,7 @@
 
 from dataclasses import replace
 
+from broker import fault_count
 from broker.agents import AgentEntry
 from broker.effect import Publish
 from broker.event import BeatHeard
@@ -48,7 +49,9 @@ def on_beat(node: Node, event: BeatHeard, now: Instant) -> None:
         return
     if entry.profile is None or entry.incarnation != beat.incarnation or entry.gone:
         node.fact_limited("agent_up", agent=event.agent, incarnation=beat.incarnation.number)
-    if entry.incarnation != beat.incarnation:
+    if entry.incarnation == beat.incarnation:
+        fault_count.on_back(node, event.agent, now)
+    else:
         entry.incarnation = beat.incarnation
         _end_former(node, entry, now)
     entry.connection, entry.counter = beat.connection, beat.counter
@@ -147,6 +150,7 @@ def _undo(node: Node, will: Will, now: Instant) -> None:
     agent = node.agents.get(will.holder.client)
     if agent is not None and agent.gone and agent.incarnation == will.holder.incarnation:
         agent.gone = False
+        fault_count.on_back(node, agent.client, now)
         _receipt(node, agent)
     for lease in will.shortened:
         entry = node.entries.get(lease.job)
@@ -165,6 +169,7 @@ def _lose(node: Node, agent: AgentEntry, now: Instant, *, why: str) -> tuple[Sho
     """Bring the ends of a lost agent's leases forward; return those that were."""
     shortened = []
     agent.gone = True
+    fault_count.on_lost(node, agent, now)
     node.agents.refresh(agent)
     holder = Holder(client=agent.client, incarnation=agent.incarnation)
     node.note_limited("agent_lost", None, agent=agent.client, jobs=len(agent.holding), why=why)

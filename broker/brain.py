@@ -16,6 +16,7 @@ from broker import (
     backlog,
     beats,
     dispatcher,
+    fault_count,
     front,
     intake,
     orders,
@@ -94,6 +95,7 @@ def start(node: Node, ledger: Ledger, now: Instant, wall_s: float) -> None:
     node.payload = ledger.payload
     node.sweep.load(ledger.unswept())
     admission.begin(node, ledger.standing, ledger.seen(), now)
+    fault_count.begin(node, ledger.faults(), now)
     # The oldest decisions first: they are the first to make room.
     for saved in sorted(ledger.load(), key=lambda saved: saved.decided_wall_s or 0.0):
         ago_s = max(0.0, wall_s - (saved.decided_wall_s or wall_s))
@@ -259,6 +261,7 @@ def _tick(node: Node, now: Instant) -> None:
     peers.check_silent(node, now)
     reach.on_beat(node, now)
     if node.admission.votes:
+        fault_count.on_beat(node, now)
         beats.check_silent(node, now)
         retirement.on_beat(node, now)
         ask(node, now)

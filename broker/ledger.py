@@ -22,6 +22,7 @@ from typing import Any, Final
 from broker import ledger_file, ledger_standing
 from broker.ledger_batch import Batch, Row, retired_job
 from workrs.domain.errors import LedgerError, WireError
+from workrs.domain.fault_history import FaultHistory
 from workrs.domain.ids import ClientId, Digest, JobId
 from workrs.domain.job import SHORT_REASON_MAX
 from workrs.domain.record import Record
@@ -183,6 +184,17 @@ class SqliteLedger:
         """
         return ledger_standing.seen_of(self._read(ledger_standing.READ_SEEN))
 
+    def faults(self) -> FaultHistory:
+        """Return how many agents were lost in how much time, as it was noted last.
+
+        Raises:
+            LedgerError: the file cannot be read, or says what nobody counted.
+        """
+        try:
+            return ledger_standing.faults_of(self._read(ledger_standing.READ_STANDING))
+        except WireError as error:
+            raise ledger_file.damaged(self._path, str(error)) from error
+
     def _begin_boot(self) -> int:
         try:
             row = self._database.execute(
@@ -260,7 +272,7 @@ class SqliteLedger:
         if batch.swept:
             self._database.execute(_SWEEP, (json.dumps(list(batch.swept)),))
         self._insert(_TAKE_RETIRED, batch.taken)
-        ledger_standing.write(self._database, batch.seen, batch.standings)
+        ledger_standing.write(self._database, batch.seen, batch.standings, batch.faults)
         self._commits += 1
         if self._commits % _TRIM_EVERY == 0:
             self._database.execute(

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, assert_never
 
 from workrs.domain.errors import LedgerError
+from workrs.domain.fault_history import FaultHistory
 from workrs.domain.ids import ClientId, JobId
 from workrs.domain.job import Outcome, Verdict, shortened
 from workrs.domain.record import Record
@@ -18,6 +19,7 @@ from workrs.ports.ledger import (
     NoteHistory,
     RetiredJob,
     RetireJob,
+    SaveFaults,
     SaveRecord,
     SaveRetired,
     SaveSeen,
@@ -45,6 +47,7 @@ class Batch:
     """Retired jobs of a peer."""
     seen: dict[ClientId, Seen] = field(default_factory=dict)
     standings: list[Standing] = field(default_factory=list)
+    faults: FaultHistory | None = None
 
     def add(self, change: Change) -> None:
         """Take in one change; LedgerError when it cannot follow the ones before."""
@@ -67,6 +70,8 @@ class Batch:
                 self.seen[node] = seen
             case SaveStanding(standing=standing):
                 self.standings.append(standing)
+            case SaveFaults(history=history):
+                self.faults = history
             case _:
                 assert_never(change)
 

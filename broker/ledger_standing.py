@@ -1,4 +1,4 @@
-"""What the ledger says of its node as a voter, and of its peers' disks, in SQL.
+"""What the ledger says of its node as a voter, of its peers' disks and of lost agents, in SQL.
 
 1. Every commit counts itself: the serial on disk is the number of commits on disk.
 2. Nothing of a standing goes back; the greater of old and new stays.
@@ -8,12 +8,14 @@ import sqlite3
 from collections.abc import Iterable, Mapping
 from typing import Final
 
+from workrs.domain.fault_history import FaultHistory
 from workrs.domain.ids import ClientId
 from workrs.domain.rollback import Seen
 from workrs.ports.ledger import Rejoin, Standing
 
 _COUNT: Final = "UPDATE meta SET value = value + 1 WHERE key = 'serial'"
 _RAISE: Final = "UPDATE meta SET value = max(value, ?) WHERE key = ?"
+_FAULTS: Final = "INSERT OR REPLACE INTO meta (key, value) VALUES ('losses', ?), ('agent_s', ?)"
 _SEEN: Final = "INSERT OR REPLACE INTO peers (node, boot, nonce, serial) VALUES (?,?,?,?)"
 READ_STANDING: Final = "SELECT key, value FROM meta"
 READ_SEEN: Final = "SELECT node, boot, nonce, serial FROM peers"
@@ -35,13 +37,24 @@ def seen_of(rows: Iterable[tuple[str, int, str, int]]) -> dict[ClientId, Seen]:
     return {ClientId(node): Seen(boot, nonce, serial) for node, boot, nonce, serial in rows}
 
 
+def faults_of(rows: Iterable[tuple[str, int]]) -> FaultHistory:
+    """Return what the rows of READ_STANDING say of lost agents: nothing in a ledger from before."""
+    found = dict(rows)
+    return FaultHistory(losses=found.get("losses", 0), agent_s=found.get("agent_s", 0))
+
+
 def write(
-    database: sqlite3.Connection, seen: Mapping[ClientId, Seen], standings: Iterable[Standing]
+    database: sqlite3.Connection,
+    seen: Mapping[ClientId, Seen],
+    standings: Iterable[Standing],
+    faults: FaultHistory | None,
 ) -> None:
     """Count the commit that is under way, and write down what it says of node and peers."""
     database.execute(_COUNT)
     for node, most in seen.items():
         database.execute(_SEEN, (node, *most))
+    if faults is not None:
+        database.execute(_FAULTS, (faults.losses, round(faults.agent_s)))
     for new in standings:
         for key, value in (
             ("boot", new.boot),

@@ -15,6 +15,7 @@ from broker.admission import Admission
 from broker.agents import AgentTable
 from broker.effect import Effects, Fact, Publish
 from broker.entry import JobEntry
+from broker.fault_count import FaultCount
 from broker.job_queue import JobQueue
 from broker.limits import HISTORY_TEXT_MAX
 from broker.line_limit import LineLimit
@@ -78,6 +79,7 @@ class Node:
     entries: dict[JobId, JobEntry] = field(default_factory=dict)
     peers: dict[ClientId, Peer] = field(default_factory=dict)
     storms: StormGuard = field(default_factory=StormGuard)
+    faults: FaultCount = field(default_factory=FaultCount)
     local_devices: dict[ClientId, None] = field(default_factory=dict)
     """Devices that were last heard here, the one silent longest first."""
     payload: Callable[[JobId], bytes | None] | None = None
@@ -319,7 +321,12 @@ class Node:
     def terms(self) -> NodeTerms:
         """Return what agents must know of this node."""
         settings = self.settings
-        return NodeTerms(nodes=settings.nodes, timing=settings.timing, blobs_url=settings.blobs_url)
+        return NodeTerms(
+            nodes=settings.nodes,
+            timing=settings.timing,
+            blobs_url=settings.blobs_url,
+            faults=self.faults.told,
+        )
 
     def finish(self, now: Instant) -> Effects:
         """Return the batch's effects and begin a new batch."""

@@ -13,6 +13,7 @@ import pytest
 
 from broker.ledger import create_ledger, open_ledger
 from workrs.domain.errors import LedgerError
+from workrs.domain.fault_history import FaultHistory
 from workrs.domain.ids import ClientId, Epoch, JobId
 from workrs.domain.job import (
     RESULT_GONE,
@@ -39,6 +40,7 @@ from workrs.ports.ledger import (
     RetiredJob,
     RetireJob,
     SavedJob,
+    SaveFaults,
     SaveRecord,
     SaveRetired,
     SaveSeen,
@@ -346,3 +348,11 @@ def test_retired_jobs_of_a_peer_are_taken_unless_known_here(start: Start) -> Non
     assert [item.job for item in found] == many
     assert found[-1].kept == kept()
     assert set(ledger.unswept()) == set(many)
+
+
+def test_how_often_agents_were_lost_outlives_a_restart(start: Start) -> None:
+    ledger = start()
+    assert ledger.faults() == FaultHistory()
+    noted = [FaultHistory(losses=n, agent_s=1000.0 * n) for n in (3, 2)]
+    ledger.commit([SaveFaults(history=history) for history in noted])
+    assert ledger.faults() == start().faults() == noted[-1]

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Protocol
 
+from workrs.domain.fault_history import FaultHistory
 from workrs.domain.ids import ClientId, Digest, Epoch, JobId
 from workrs.domain.job import Outcome
 from workrs.domain.record import Record
@@ -120,6 +121,13 @@ class SaveStanding:
     standing: Standing
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SaveFaults:
+    """Note how many agents were lost in how much time, in place of what was noted before."""
+
+    history: FaultHistory
+
+
 Change = (
     SaveSpec
     | SaveRecord
@@ -129,6 +137,7 @@ Change = (
     | SaveRetired
     | SaveSeen
     | SaveStanding
+    | SaveFaults
 )
 
 
@@ -159,6 +168,10 @@ class Ledger(Protocol):
 
     def seen(self) -> Mapping[ClientId, Seen]:
         """Return the most that each peer was seen to have on its disk, as far as it was saved."""
+        ...
+
+    def faults(self) -> FaultHistory:
+        """Return how many agents were lost in how much time, as it was noted last."""
         ...
 
     def load(self) -> Iterable[SavedJob]:

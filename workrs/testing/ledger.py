@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import assert_never
 
 from workrs.domain.errors import LedgerError, WireError
+from workrs.domain.fault_history import FaultHistory
 from workrs.domain.ids import ClientId, Digest, JobId
 from workrs.domain.job import StoredSpec, shortened
 from workrs.domain.record import Record
@@ -22,6 +23,7 @@ from workrs.ports.ledger import (
     RetiredJob,
     RetireJob,
     SavedJob,
+    SaveFaults,
     SaveRecord,
     SaveRetired,
     SaveSeen,
@@ -43,6 +45,7 @@ class MemoryDisk:
     retired: dict[JobId, RetiredJob] = field(default_factory=dict)
     unswept: dict[JobId, None] = field(default_factory=dict)
     history: list[NoteHistory] = field(default_factory=list)
+    faults: FaultHistory = field(default_factory=FaultHistory)
     broken: str = ""
     """Why writes fail; empty while they do not."""
 
@@ -85,6 +88,10 @@ class MemoryLedger:
         """Return the most that each peer was seen to have on its disk."""
         return dict(self.disk.seen)
 
+    def faults(self) -> FaultHistory:
+        """Return how many agents were lost in how much time, as it was noted last."""
+        return self.disk.faults
+
     def _require_working(self) -> None:
         if not self._open:
             raise LedgerError("the ledger is closed")
@@ -102,17 +109,17 @@ class MemoryLedger:
         self._require_working()
         disk = self.disk
         old = (copy(disk.jobs), copy(disk.retired), copy(disk.unswept), copy(disk.history))
-        standing, seen = disk.standing, copy(disk.seen)
+        standing, seen, faults = disk.standing, copy(disk.seen), disk.faults
         disk.standing = replace(standing, serial=standing.serial + 1)
         try:
             for change in changes:
                 self._apply(change)
         except LedgerError:
             disk.jobs, disk.retired, disk.unswept, disk.history = old
-            disk.standing, disk.seen = standing, seen
+            disk.standing, disk.seen, disk.faults = standing, seen, faults
             raise
 
-    def _apply(self, change: Change) -> None:
+    def _apply(self, change: Change) -> None:  # noqa: C901 (a table)
         match change:
             case SaveRecord(record=record):
                 self._save_record(record)
@@ -145,6 +152,8 @@ class MemoryLedger:
                     generation=max(old.generation, new.generation),
                     rejoin=max(old.rejoin, new.rejoin),
                 )
+            case SaveFaults(history=history):
+                self.disk.faults = history
             case _:
                 assert_never(change)
 

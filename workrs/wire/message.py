@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from workrs.domain.dispatch import AgentProfile
 from workrs.domain.errors import OutcomeError, WireError
+from workrs.domain.fault_history import FaultHistory
 from workrs.domain.ids import NUMBER_MAX, Digest, Epoch, JobId
 from workrs.domain.job import INLINE_MAX_BYTES, REASON_MAX, Outcome, StoredSpec
 from workrs.domain.job_state import State as State  # noqa: PLC0414 (told by its message)
@@ -185,6 +186,9 @@ class NodeTerms:
     """Names of all nodes of the cluster."""
     timing: LeaseTiming = field(default_factory=LeaseTiming)
     blobs_url: str = ""
+    faults: FaultHistory = field(default_factory=FaultHistory)
+    """How many agents were lost in how much time, as the node counted; told again once it would
+    change a plan, at most every minute."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

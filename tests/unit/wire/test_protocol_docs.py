@@ -34,6 +34,7 @@ from tests.unit.wire.protocol_page import PAGE, Page, names, parts
 from tests.unit.wire.protocol_traffic import Sent, traffic
 from workrs.domain import ids, job, retry, voter
 from workrs.domain.dispatch import OFFER_S, AgentProfile
+from workrs.domain.fault_history import FaultHistory
 from workrs.domain.job_state import FINAL, State
 from workrs.domain.lease import LeaseTiming
 from workrs.domain.record import Accepted, CheckpointRef, Record
@@ -70,6 +71,7 @@ PARTS: dict[str, type] = {
     "outcome": job.Outcome,
     "checkpoint": CheckpointRef,
     "accepted": Accepted,
+    "faults": FaultHistory,
 }
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from workrs.domain.dispatch import AgentProfile
+from workrs.domain.fault_history import FaultHistory
 from workrs.domain.ids import ClientId, Digest, Epoch, JobId
 from workrs.domain.job import (
     Base64File,
@@ -219,6 +220,7 @@ _KINDS: dict[type, st.SearchStrategy[Any]] = {
         nodes=st.lists(CLIENT, max_size=5).map(tuple),
         timing=TIMING,
         blobs_url=TEXT,
+        faults=st.builds(FaultHistory, losses=st.integers(0, 200), agent_s=st.floats(0, 1e7)),
     ),
     message.Offer: st.builds(message.Offer, job=JOB, epoch=EPOCH, digest=DIGEST, stored=STORED),
     message.Order: st.builds(

@@ -19,6 +19,7 @@ from bench.checkpoint.ours import JOB
 from bench.checkpoint.packages import environment
 from bench.checkpoint.rivals import run
 from edge_agent.checkpoint import Saved, load, save
+from edge_agent.checkpoint.keys import new_ring
 from edge_agent.stores import Stores
 from workrs.domain.ids import Epoch
 
@@ -51,7 +52,9 @@ class Archive(Protocol):
 class Own:
     """save() and load(), with a shared folder as the store."""
 
-    name = OWN
+    def __init__(self, *, sealed: bool = True) -> None:
+        self.name = OWN if sealed else f"{OWN}, not encrypted"
+        self._keys = new_ring() if sealed else None
 
     def open(self, folder: Path) -> None:
         self._url = folder.as_uri()
@@ -68,6 +71,7 @@ class Own:
                     stores=[stores.open(self._url)],
                     copies=1,
                     previous=self._saved,
+                    keys=self._keys,
                 )
 
         self._saved = asyncio.run(call())
@@ -81,6 +85,7 @@ class Own:
                     open_store=stores.open,
                     path=path,
                     limit_bytes=_UNPACKED_MAX_BYTES,
+                    keys=self._keys,
                 )
 
         assert self._saved is not None

@@ -110,7 +110,7 @@ def size(stage: Stage) -> None:
 
 
 def _archives(stage: Stage, snapshots: list[Snapshot]) -> None:
-    contestants: list[archives.Archive] = [archives.Own()]
+    contestants: list[archives.Archive] = [archives.Own(), archives.Own(sealed=False)]
     if stage.programs is not None:
         contestants += archives.rivals(stage.programs)
     rounds: dict[str, list[dict[str, float]]] = {one.name: [] for one in contestants}

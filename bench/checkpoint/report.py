@@ -141,7 +141,7 @@ def rival_verdicts(tools: Mapping[str, Figures], *, own: str) -> list[str]:
     """Return, for each other tool, in what it is within twice our time."""
     said = []
     for name, theirs in tools.items():
-        if name != own:
+        if not name.startswith(own):
             factors = {step: theirs[step].median / tools[own][step].median for step in _TIMES}
             text = ", ".join(f"{step} {factor:.1f} x" for step, factor in factors.items())
             within = all(factor <= USE_INSTEAD_FACTOR for factor in factors.values())

@@ -7,6 +7,7 @@ a container with ``runtime=RUNTIME_NAME``, calls `hand_over`, and starts the con
 2. `hand_over` before `start` or never: a container that was started without it is a new one.
 """
 
+import os
 import re
 from pathlib import Path
 
@@ -21,6 +22,7 @@ RUNTIME_PATH = Path("/opt/workrs/bin/workrs-runc")
 PREFIX_BIN = Path("/opt/workrs/bin")
 """To be put first in PATH for `runc checkpoint`, so that it finds a CRIU that works."""
 
+_LOG_BYTES = 1 << 20
 _HANDED_OVER = Path("/run/workrs/restore")
 _CONTAINER_ID = re.compile(r"[0-9a-f]{64}")
 
@@ -50,9 +52,16 @@ def take_back(container_id: str) -> None:
 
 
 def restore_errors(checkpoint: Path) -> list[str]:
-    """Return what CRIU's log of a restore from *checkpoint* calls errors, oldest first."""
+    """Return what CRIU's log of a restore from *checkpoint* calls errors, oldest first.
+
+    Looks at its beginning and its end: a restore that reads a short page image for ever writes
+    gigabytes in between.
+    """
     try:
-        log = (checkpoint / "work" / "restore.log").read_text(errors="replace")
+        with (checkpoint / "work" / "restore.log").open("rb") as file:
+            log = file.read(_LOG_BYTES)
+            file.seek(max(file.tell(), file.seek(0, os.SEEK_END) - _LOG_BYTES))
+            log += b"\n" + file.read(_LOG_BYTES)
     except OSError:
         return []
-    return [line for line in log.splitlines() if "Error (" in line]
+    return [line for line in log.decode(errors="replace").splitlines() if "Error (" in line]

@@ -16,6 +16,7 @@ import uvloop
 
 from broker import brain, ledger_copy
 from broker.agents import AgentTable
+from broker.blob_repairer import Repairer
 from broker.blob_server import BlobServer
 from broker.config import NodeConfig
 from broker.event import CopiedAgent
@@ -112,9 +113,14 @@ async def _serve(config: NodeConfig, ledger: SqliteLedger) -> None:
             clock=loop.time,
         )
         async with asyncio.TaskGroup() as tasks:
-            keeping = tasks.create_task(house.keep(), name=f"node[{config.name}].house")
+            name = f"node[{config.name}]"
+            keeping = [
+                tasks.create_task(house.keep(), name=f"{name}.house"),
+                tasks.create_task(Repairer(node, blobs.directory).keep(), name=f"{name}.repair"),
+            ]
             await _with_broker(config, supervisor)
-            keeping.cancel()
+            for task in keeping:
+                task.cancel()
     finally:
         await blobs.stop()
 

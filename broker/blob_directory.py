@@ -242,6 +242,18 @@ class BlobDirectory:
     def _epochs(self, job: str) -> list[Epoch]:
         return [Epoch(int(entry.name)) for entry in (self.root / "blobs" / job).iterdir()]
 
+    def blobs(self, job: str) -> list[tuple[Epoch, Digest, int]]:
+        """Return epoch, name and size of every blob of *job*, or raise IdError."""
+        split_job_id(job)
+        found: list[tuple[Epoch, Digest, int]] = []
+        for epoch in self.epochs(JobId(job)):
+            with (
+                suppress(FileNotFoundError),
+                os.scandir(self.root / "blobs" / job / str(epoch)) as it,
+            ):
+                found += ((epoch, Digest(entry.name), entry.stat().st_size) for entry in it)
+        return found
+
     def drop_inputs(self, *, keep: Collection[tuple[ClientId, Digest]], older_than_s: float) -> int:
         """Remove inputs that no job needs; return how many.
 

@@ -4,6 +4,7 @@
 |---|---|
 | `PUT /blobs/{job}/{epoch}/{sha256}` | 201 stored, 200 was there, or a refusal below |
 | `GET`, `HEAD /blobs/{job}/{sha256}` | the bytes, of whatever epoch; ranges work |
+| `GET /blobs/{job}` | a line `EPOCH SHA256 BYTES` for each blob of the job |
 | `DELETE /blobs/{job}/{epoch}/{sha256}` | 204, also when it was not there |
 | `PUT /inputs/{device}/{sha256}`, `GET`, `HEAD` of the same | as above |
 | `GET /health` | room left; 503 when there is none |
@@ -126,6 +127,7 @@ class BlobServer:
         put("/blobs/{job}/{epoch}/{digest}")
         put("/inputs/{device}/{digest}")
         app.router.add_get("/blobs/{job}/{digest}", self._get)
+        app.router.add_get("/blobs/{job}", self._list)
         app.router.add_get("/inputs/{device}/{digest}", self._get_input)
         app.router.add_delete("/blobs/{job}/{epoch}/{digest}", self._delete)
         app.router.add_get("/health", self._health)
@@ -213,6 +215,11 @@ class BlobServer:
         return self._file(
             await self._in_thread(self.directory.find_any_epoch, found["job"], found["digest"])
         )
+
+    async def _list(self, request: web.Request) -> web.StreamResponse:
+        blobs = await self._in_thread(self.directory.blobs, request.match_info["job"])
+        lines = (f"{epoch} {digest} {size}\n" for epoch, digest, size in blobs)
+        return web.Response(text="".join(lines))
 
     async def _get_input(self, request: web.Request) -> web.StreamResponse:
         return self._file(await self._in_thread(self.directory.find, _named(request)))

@@ -1,0 +1,68 @@
+"""Goal: two nodes hold a checkpoint, also after one was killed and came back without its blobs.
+
+Method: kill -9 of the agent, and of a node that holds a copy, its blobs deleted; back it fetches
+them. Then the other holder's are lost, too: the job goes on from what was fetched.
+"""
+
+import asyncio
+import json
+import shutil
+from collections.abc import Callable
+
+from device_client import Device
+from tests.acceptance.agreement import read_records, until
+from workrs.cli.cluster import LocalCluster, wait_ready
+from workrs.domain import quorum
+from workrs.domain.ids import ClientId
+from workrs.domain.record import CheckpointRef
+
+JOB = "pump-7_long"
+PRODUCTS = 120
+
+
+def checkpoint_of(cluster: LocalCluster) -> CheckpointRef | None:
+    """Return the job's newest checkpoint once a majority names it."""
+    records = read_records(cluster.addresses["n2"]).get(JOB, {})
+    shown = {ClientId(node): record for node, record in records.items()}
+    found = quorum.newest_checkpoints(shown)
+    return found[0] if found and quorum.is_named(shown, found[0], 3) else None
+
+
+def holders(cluster: LocalCluster, ref: CheckpointRef) -> list[str]:
+    """Return the nodes that hold a checkpoint's manifest."""
+    name = f"{ref.epoch}/{ref.manifest}"
+    return [node for node in cluster.node_names if name in blobs(cluster, node)]
+
+
+def blobs(cluster: LocalCluster, node: str) -> dict[str, bytes]:
+    folder = cluster.plan.root / node / "blobs" / "blobs" / JOB
+    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+def test_a_lost_copy_is_made_again_and_is_enough_to_go_on_from(
+    start_cluster: Callable[..., LocalCluster],
+) -> None:
+    cluster = start_cluster(nodes=3, agents=1)
+    with Device("pump-7", nodes=cluster.hosts) as device:
+        given = json.dumps({"n": 20, "products": PRODUCTS, "pace_s": 0.1, "save": True})
+        spec = {"function": "matrix", "input": given, "checkpoint": {"interval_s": 2.0}}
+        device.submit(spec, job="long")
+        until("a checkpoint", lambda: checkpoint_of(cluster))
+        # Without an agent nothing moves any more.
+        cluster.kill("a1")
+        first, other = holders(cluster, until("the last one", lambda: checkpoint_of(cluster)))
+
+        cluster.kill(first)
+        shutil.rmtree(cluster.plan.root / first / "blobs")
+        cluster.start(first)
+        until("its copy", lambda: blobs(cluster, first) == blobs(cluster, other) != {})
+        assert "copies_repaired" in cluster.members[first].log.read_text()
+
+        cluster.kill(other)
+        shutil.rmtree(cluster.plan.root / other / "blobs")
+        cluster.start("a1")
+        result = device.result("long", timeout=90)
+        assert f'"products": {PRODUCTS}'.encode() in result.value
+        assert f"restored job={JOB}" in cluster.members["a1"].log.read_text()
+        cluster.start(other)
+        asyncio.run(wait_ready(cluster))

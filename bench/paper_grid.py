@@ -106,7 +106,7 @@ def main() -> int:
             spares=asked.spares,
             memory_mib=asked.memory_mib,
         )
-        if asked.quick:
+        if asked.quick and not asked.resume:
             (asked.out / "runs.jsonl").unlink(missing_ok=True)
         found = raw.begin(plan, resume=asked.resume)
         play(asked, plan, raw, found)

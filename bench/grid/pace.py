@@ -7,6 +7,7 @@ minute as in the last and no run is left over at the end alone.
 
 from __future__ import annotations
 
+import heapq
 import sys
 import time
 from pathlib import Path
@@ -16,7 +17,7 @@ from bench.grid.cell import Cell, fault_times, replay_s
 from workrs.domain.plan import Conditions
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from bench.grid.raw import Plan, RunFacts
 
@@ -75,22 +76,33 @@ class Pace:
             self._failed += 1
             print(f"{cell.name} seed {seed}: {facts.state} {facts.reason}", file=sys.stderr)
 
-    def tell(self, running: int, kills: int) -> None:
-        """Print a line if it is time for one."""
+    def tell(self, running: Mapping[tuple[Cell, int], float], kills: int) -> None:
+        """Print a line if it is time for one; *running*: runs that go on, for how many seconds."""
         now_s = time.monotonic()
         if now_s < self._told_s + TELL_S:
             return
         self._told_s = now_s
         done, since_s = self._all - len(self._left), now_s - self._begun_s
-        factor = self._took_s / self._guessed_s if self._guessed_s else 1.0
-        left_s = sum(self._left.values()) * factor / self._plan.side_by_side
-        left_s = max(left_s - TELL_S * running / self._plan.side_by_side / 2, 0.0)
+        left_min = self._left_s(running) / 60
         print(
-            f"{since_s / 60:5.1f} min: {done} of {self._all} runs, {running} go on, "
-            f"{kills} kills, CPU {self._busy():.0%}, about {left_s / 60:.0f} min left",
+            f"{since_s / 60:5.1f} min: {done} of {self._all} runs, {len(running)} go on, "
+            f"{kills} kills, CPU {self._busy():.0%}, about {left_min:.0f} min left",
             file=sys.stderr,
             flush=True,
         )
+
+    def _left_s(self, running: Mapping[tuple[Cell, int], float]) -> float:
+        """Return how long the rest takes, if all runs err like those that ended."""
+        factor = self._took_s / self._guessed_s if self._guessed_s else 1.0
+        ends_s = [
+            max(factor * self._left[run] - been_s, TELL_S / 2) for run, been_s in running.items()
+        ]
+        ends_s += [0.0] * (self._plan.side_by_side - len(ends_s))
+        heapq.heapify(ends_s)
+        for run, guessed_s in self._left.items():
+            if run not in running:
+                heapq.heapreplace(ends_s, ends_s[0] + factor * guessed_s)
+        return max(ends_s)
 
     def summary(self) -> str:
         """Return how long it took and how busy the machine was."""

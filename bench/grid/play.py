@@ -116,9 +116,10 @@ class Player:
             time.sleep(TURN_S)  # noqa: TID251 (the pace of an observer)
 
     @property
-    def running(self) -> int:
-        """Return how many runs go on."""
-        return len(self._runs)
+    def running(self) -> dict[tuple[Cell, int], float]:
+        """Return the runs that go on, and for how long."""
+        now_s = self._field.now_s
+        return {(run.cell, run.seed): now_s - run.sent_s for run in self._runs.values()}
 
     def _begin(self, cell: Cell, seed: int) -> None:
         plan, name = self._plan, f"{cell.name}-s{seed}"

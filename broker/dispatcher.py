@@ -7,19 +7,22 @@
 3. With no free agent nothing is scanned: the queue waits for a slot.
 4. A job whose lease a majority shows, at an epoch this node did not grant, is not offered
    before a ttl without news of it: this node alone cannot know when that lease ends.
-5. Only so many offers of this node stand at a time as are answered soon: see `pace`.
+5. For a while only agents that can restore its newest checkpoint are offered a job.
+6. Only so many offers of this node stand at a time as are answered soon: see `pace`.
 """
 
 from zlib import crc32
 
+from broker import teller
 from broker.effect import Publish
 from broker.entry import JobEntry
 from broker.job_queue import Item
 from broker.limits import AVOIDED_MAX, QUEUE_SLACK
 from broker.node import Node
 from workrs.domain import quorum
-from workrs.domain.dispatch import OFFER_S, choose, need_of, rank_nodes
+from workrs.domain.dispatch import OFFER_S, RESTORE_WAIT_S, choose, need_of, rank_nodes
 from workrs.domain.ids import ClientId, Epoch, Instant
+from workrs.domain.record import CheckpointRef
 from workrs.wire import topics
 from workrs.wire.message import Offer
 
@@ -48,15 +51,54 @@ def consider(node: Node, entry: JobEntry, now: Instant) -> None:
         # Else the orphans of an agent that came back would fill its slots for ever.
         node.unhold(entry.record.holder, entry.job)
     if _is_ready(node, entry, now):
+        _await_restorer(node, entry, now)
         if entry.turn_at is not None and now < entry.turn_at:
             node.poke(entry.job, entry.turn_at)
         elif not entry.queued:
             assert entry.stored is not None
             entry.queued = True
             item = (-entry.stored.spec.priority, entry.arrived, entry.job)
-            node.queue.push(need_of(entry.stored.spec), item)
+            newest = _to_restore(entry, now)
+            entry.is_kept_back = newest is not None
+            node.queue.push(need_of(entry.stored.spec, newest), item)
+        if entry.is_kept_back and entry.restore_by is not None:
+            node.poke(entry.job, entry.restore_by)
     elif entry.is_open and now < entry.vote.lease_until:
+        entry.restore_by = None
+        entry.held_up = ""
         node.poke(entry.job, entry.vote.lease_until)
+
+
+def _to_restore(entry: JobEntry, now: Instant) -> CheckpointRef | None:
+    """Return the checkpoint that whoever is offered the job now must be able to restore."""
+    if entry.restore_by is None or now >= entry.restore_by:
+        return None
+    return next(iter(quorum.newest_checkpoints(entry.records)), None)
+
+
+def _await_restorer(node: Node, entry: JobEntry, now: Instant) -> None:
+    """Begin and end the time in which a job is kept for those who can restore it."""
+    if entry.restore_by is None:
+        entry.restore_by = Instant(now + RESTORE_WAIT_S)
+    elif now >= entry.restore_by and entry.is_kept_back:
+        # It stands in the queue for agents that did not come; that place counts for nothing.
+        entry.is_kept_back = entry.queued = False
+        if entry.held_up:
+            node.note("restore_given_up", entry.job, waited_s=RESTORE_WAIT_S)
+        entry.held_up = ""
+
+
+def _hold_up(node: Node, entry: JobEntry, newest: CheckpointRef, now: Instant) -> None:
+    """Say that a free job waits although an agent is free, which cannot restore it."""
+    assert entry.stored is not None
+    free = node.agents.candidates()
+    if not entry.held_up and choose(entry.job, entry.stored.spec, free, frozenset()) is not None:
+        entry.held_up = (
+            f"waits for an agent that can restore checkpoint {newest.epoch}.{newest.seq} "
+            f"({newest.rung}), {RESTORE_WAIT_S:g} s at most"
+        )
+        node.note("restore_awaited", entry.job, epoch=newest.epoch, seq=newest.seq)
+        teller.tell(node, entry, now)
 
 
 def _watch_offer(node: Node, entry: JobEntry, now: Instant) -> None:
@@ -69,6 +111,8 @@ def _watch_offer(node: Node, entry: JobEntry, now: Instant) -> None:
         node.poke(entry.job, entry.offer_until)
         return
     if taken:
+        entry.restore_by = None
+        entry.held_up = ""
         entry.avoid = ()
         entry.turn_at = None
     else:
@@ -108,18 +152,21 @@ def pump(node: Node, now: Instant) -> None:
     while node.pace.has_room and node.agents.has_free() and (found := node.queue.pop()) is not None:
         need, item = found
         entry = node.entries.get(item[2])
-        if entry is None:
-            continue
+        if entry is None or not entry.queued:
+            continue  # ended, or queued anew under another need
         entry.queued = False
         if not _is_ready(node, entry, now) or _must_wait(node, entry, now):
             continue
         assert entry.stored is not None
+        newest = _to_restore(entry, now)
         agent = choose(
-            entry.job, entry.stored.spec, node.agents.candidates(), frozenset(entry.avoid)
+            entry.job, entry.stored.spec, node.agents.candidates(), frozenset(entry.avoid), newest
         )
         if agent is None:
             entry.queued = True
             node.queue.give_up(need, item)
+            if newest is not None:
+                _hold_up(node, entry, newest, now)
         else:
             _offer(node, entry, agent, now)
 

@@ -43,6 +43,13 @@ class JobEntry:
     """It stands in the node's queue."""
     offered_to: ClientId | None = None
     offer_until: Instant = Instant(0.0)  # noqa: RUF009 (a NewType of an immutable float)
+    restore_by: Instant | None = None
+    """Until when it is offered only to agents that can restore its newest checkpoint; None while
+    it is not free."""
+    is_kept_back: bool = False
+    """It stands in the queue for such agents alone."""
+    held_up: str = ""
+    """Why no agent is offered it though it is free, for humans."""
     avoid: tuple[ClientId, ...] = ()
     """Agents that let an offer lapse since the job was last held, the latest last."""
     turn_at: Instant | None = None
@@ -65,6 +72,10 @@ class JobEntry:
     """When its device submitted it here, until a majority has it."""
     copied: Digest | None = None
     """Of a spec that was only copied from a peer, at re-admission: no vote."""
+    is_spec_shown: bool = False
+    """The own broker may keep the spec under this node's name."""
+    copies: int = 0
+    """What the own broker keeps of the peers' records and specs; see `sweep.copy_bit`."""
     published_at: Instant = Instant(0.0)  # noqa: RUF009
     decided_at: Instant = Instant(0.0)  # noqa: RUF009
 

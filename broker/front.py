@@ -137,12 +137,18 @@ def waiting_state(local: str, node: str, *, reach: str) -> JobState:
     return JobState(v=1, job=local, state=State.WAITING, note=note)
 
 
-def open_state(local: str, records: Mapping[ClientId, Record], own: Record, nodes: int) -> JobState:
-    """Return what a device sees of an accepted, undecided job."""
+def open_state(
+    local: str, records: Mapping[ClientId, Record], own: Record, nodes: int, *, held_up: str = ""
+) -> JobState:
+    """Return what a device sees of an accepted, undecided job; *held_up* is why nobody gets it."""
     led = quorum.leader(records, nodes)
     if led is None:
         return JobState(
-            v=1, job=local, state=State.QUEUED, attempt=own.attempt or None, note=own.reason or None
+            v=1,
+            job=local,
+            state=State.QUEUED,
+            attempt=own.attempt or None,
+            note=held_up or own.reason or None,
         )
     epoch, holder = led
     refs = quorum.newest_checkpoints(records)
@@ -168,6 +174,7 @@ def open_state(local: str, records: Mapping[ClientId, Record], own: Record, node
             location=newest.location,
             bytes=newest.bytes,
             progress=newest.progress,
+            rung=newest.rung,
         ),
     )
 

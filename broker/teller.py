@@ -36,7 +36,9 @@ def tell(node: Node, entry: JobEntry, now: Instant, *, again: bool = False) -> N
     elif entry.check_stored(node.size):
         if entry.told is None or entry.told.state is State.WAITING:
             _say(node, entry, JobState(v=1, job=local, state=State.ACCEPTED), now)
-        state = front.open_state(local, entry.records, entry.record, node.size)
+        state = front.open_state(
+            local, entry.records, entry.record, node.size, held_up=entry.held_up
+        )
         if not node.minority.quorum:
             node.minority.noted[entry.job] = None
             state = replace(state, note=_minority_note(node, entry), quorum=False)

@@ -222,7 +222,13 @@ async def _profile(config: AgentConfig, body: _Body | None) -> AgentProfile:
         return profile
     runtime = body.runtime
     images = await runtime.images()
-    return replace(profile, arch=runtime.host.arch, rung=runtime.rung.value, images=images)
+    return replace(
+        profile,
+        arch=runtime.host.arch,
+        rung=runtime.rung.value,
+        images=images,
+        host=runtime.host,
+    )
 
 
 async def _guard(warden: Warden) -> None:

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from edge_agent.cluster import Cluster
 from edge_agent.effect import Effect, Log, Publish
 from edge_agent.work import NOT
+from workrs.domain import ladder
+from workrs.domain.host import HostFacts
 from workrs.domain.ids import ClientId, Instant, JobId
 from workrs.domain.record import Holder, Incarnation
 from workrs.wire import topics
@@ -23,7 +25,9 @@ class Agent:
     holder: Holder
     cluster: Cluster
     rng: random.Random
-    can_checkpoint: bool
+    rung: str = ladder.NONE
+    """The best that it can save and restore."""
+    host: HostFacts | None = None
     now: Instant = NEVER_YET
     effects: list[Effect] = field(default_factory=list)
     runs: int = 0
@@ -42,6 +46,11 @@ class Agent:
     def incarnation(self) -> Incarnation:
         """Return which start of this agent it is."""
         return self.holder.incarnation
+
+    @property
+    def can_checkpoint(self) -> bool:
+        """Return whether it can save anything."""
+        return self.rung != ladder.NONE
 
     def new_run(self) -> int:
         """Return a number that no container of this incarnation had."""

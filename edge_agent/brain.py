@@ -79,7 +79,8 @@ class Brain:
             holder=settings.holder,
             cluster=self.cluster,
             rng=rng,
-            can_checkpoint=settings.profile.rung != "none",
+            rung=settings.profile.rung,
+            host=settings.profile.host,
         )
         self.agenda = Agenda()
         self.roster = Roster(self.agent, settings.profile.slots, self.agenda)

@@ -8,7 +8,7 @@ import asyncio
 import itertools
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from edge_agent import checkpoint, transfer
@@ -44,6 +44,7 @@ from workrs.ports.runtime import (
     ContainerRuntime,
     Exit,
     RestoreError,
+    Rung,
     Snapshot,
     StartRequest,
     Warden,
@@ -124,8 +125,10 @@ class Container:
                     path=self._folder / "restore",
                     limit_bytes=limit,
                     keys=tools.keys,
-                    host=tools.runtime.host,
+                    host=None if effect.rung == Rung.FILES else tools.runtime.host,
                 )
+                if effect.rung == Rung.FILES and self._snapshot.rung is Rung.MEMORY:
+                    self._snapshot = await asyncio.to_thread(_files_of, self._snapshot)
         except (StoreError, CheckpointError, RestoreError, OSError) as error:
             # A full disk here is no fault of the job's: release it, as with a silent store.
             await self._clear()
@@ -323,6 +326,16 @@ class Container:
         """Remove what was fetched or saved in between."""
         if self._folder.exists():
             await asyncio.to_thread(shutil.rmtree, self._folder, ignore_errors=True)
+
+
+def _files_of(snapshot: Snapshot) -> Snapshot:
+    """Return what a snapshot of memory holds for a program that begins again. Blocks.
+
+    What it had printed goes, as with every snapshot on the files rung: it will be said again.
+    """
+    shutil.rmtree(snapshot.path / "image", ignore_errors=True)
+    (snapshot.path / "stdout").write_bytes(b"")
+    return replace(snapshot, rung=Rung.FILES)
 
 
 def _blame(error: StoreError | CheckpointError | RestoreError | OSError) -> Blame:

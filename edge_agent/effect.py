@@ -57,6 +57,8 @@ class PrepareStart:
     spec: JobSpec
     checkpoint: CheckpointRef | None
     stores: tuple[str, ...]
+    rung: str = ""
+    """Of the start; `files` of a checkpoint of memory takes its files alone."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,12 +3,13 @@
 1. An outcome that the records oblige us to adopt is proposed, and nothing is run.
 2. The program starts only after a majority has the attempt's number on disk, so that a job
    that kills its agents runs out of attempts.
-3. A damaged or unrestorable checkpoint costs the step back to the one before it; a silent
-   store costs no attempt as long as nothing was started.
+3. A checkpoint that is damaged, or of a machine too unlike this one, costs the step back to the
+   next best way that `workrs.domain.ladder` knows, and the job says so; a silent store costs no
+   attempt as long as nothing was started.
 4. A lease is released only after its container is gone.
 """
 
-from edge_agent import ending, holding, moving, saving
+from edge_agent import ending, holding, moving, saving, telling
 from edge_agent.agent import Agent
 from edge_agent.effect import (
     FreezeContainer,
@@ -25,10 +26,11 @@ from edge_agent.event import (
     StartFailed,
 )
 from edge_agent.work import NOT, BeginAnew, Finish, GiveBack, Lease, Restart, Stage, Work
-from workrs.domain import quorum
+from workrs.domain import ladder, quorum
 from workrs.domain.ids import Instant
 from workrs.domain.job import Outcome, Verdict
 from workrs.domain.retry import EXIT_CHECKPOINTED
+from workrs.domain.voter import NOTE_MAX
 
 STORE_RETRY_S = 1.0
 """Wait before a job goes elsewhere because a store was silent here."""
@@ -79,16 +81,27 @@ def _begin_attempt(work: Work, agent: Agent) -> None:
         reason = f"given up after {starts}: the last ended without a report, its agent was lost"
         ending.settle(work, agent, Outcome(verdict=Verdict.FAILED, reason=reason))
         return
-    work.candidates = quorum.newest_checkpoints(work.granted)
-    work.kept = list(work.candidates)
+    work.kept = quorum.newest_checkpoints(work.granted)
+    _find_ways(work, agent)
     prepare(work, agent)
+
+
+def _find_ways(work: Work, agent: Agent) -> None:
+    """List how the job can be started again here, the best way first."""
+    work.fall_why = ""
+    if work.kept:
+        newest = work.kept[0]
+        refused = ladder.refusal(newest.rung, newest.host, agent.rung, agent.host)
+        work.fall_why = refused or ""
+    mode = work.spec.checkpoint.mode
+    work.candidates = ladder.ways(work.kept, rung=agent.rung, host=agent.host, mode=mode)
 
 
 def prepare(work: Work, agent: Agent) -> None:
     """Fetch what the start needs, if anything; then have the attempt recorded."""
     work.run = agent.new_run()
-    work.checkpoint = work.candidates[0] if work.candidates else None
-    if work.checkpoint is None and work.spec.input_url is None:
+    work.way = work.candidates[0] if work.candidates else None
+    if work.way is None and work.spec.input_url is None:
         record(work, agent)
         return
     work.move(Stage.PREPARING)
@@ -97,7 +110,8 @@ def prepare(work: Work, agent: Agent) -> None:
             job=work.job,
             run=work.run,
             spec=work.spec,
-            checkpoint=work.checkpoint,
+            checkpoint=work.way.ref if work.way else None,
+            rung=work.way.rung if work.way else "",
             stores=agent.cluster.stores,
         )
     )
@@ -139,7 +153,7 @@ def _start(work: Work, agent: Agent) -> None:
             epoch=work.epoch,
             attempt=work.attempt,
             spec=work.spec,
-            restore=work.checkpoint is not None,
+            restore=work.way is not None,
             deadline=work.safe_until,
         )
     )
@@ -157,17 +171,19 @@ def on_started(work: Work, agent: Agent, event: ContainerStarted) -> None:
         "attempt": work.attempt,
         "start_s": round(event.start_s, 3),
     }
-    if work.checkpoint is None:
+    if work.way is None:
         agent.log("job_started", **facts)
     else:
+        ref = work.way.ref
         facts |= {
             "fetch_s": round(event.fetch_s, 3),
-            "rung": work.checkpoint.rung,
-            "from_epoch": work.checkpoint.epoch,
-            "seq": work.checkpoint.seq,
-            "bytes": work.checkpoint.bytes,
+            "rung": work.way.rung,
+            "from_epoch": ref.epoch,
+            "seq": ref.seq,
+            "bytes": ref.bytes,
         }
         agent.log("restored", **facts)
+    _tell_fall(work, agent)
     saving.plan_first(work, agent)
     if agent.now >= work.told_until - holding.LAPSE_SLACK_S:
         work.lapsed = True
@@ -176,13 +192,23 @@ def on_started(work: Work, agent: Agent, event: ContainerStarted) -> None:
         moving.step(work, agent)
 
 
+def _tell_fall(work: Work, agent: Agent) -> None:
+    """Say in the log and in the job's state that it goes back further than it was saved."""
+    fell = ladder.fall(work.kept, work.way, work.fall_why)
+    if fell:
+        agent.log("job_fell", job=work.job, epoch=work.epoch, what=fell)
+        reached = work.way.ref.progress if work.way else None
+        telling.on_progress(work, agent, reached or 0.0, fell[:NOTE_MAX])
+
+
 def on_start_failed(work: Work, agent: Agent, event: StartFailed) -> None:
     """Step back to an older checkpoint, go elsewhere, or count a failed attempt."""
     agent.log(
         "start_failed", job=work.job, epoch=work.epoch, blame=event.blame.value, why=event.reason
     )
     match event.blame:
-        case Blame.CHECKPOINT if work.checkpoint is not None:
+        case Blame.CHECKPOINT if work.way is not None:
+            work.fall_why = work.fall_why or event.reason
             work.candidates = work.candidates[1:]
             prepare(work, agent)
         case Blame.STORE:
@@ -258,7 +284,8 @@ def after_removal(work: Work, agent: Agent) -> None:
         case GiveBack() as back:
             holding.release(work, agent, back)
         case Restart(ref=ref) if work.lease is Lease.HELD:
-            work.candidates = [ref, *(k for k in work.kept if k != ref)]
+            work.kept = [ref, *(k for k in work.kept if k != ref)]
+            _find_ways(work, agent)
             prepare(work, agent)
         case BeginAnew() if work.lease is Lease.HELD:
             work.attempt = 0

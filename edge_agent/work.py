@@ -15,6 +15,7 @@ from enum import Enum
 
 from workrs.domain.ids import ClientId, Digest, Epoch, Instant, JobId
 from workrs.domain.job import JobSpec, Outcome
+from workrs.domain.ladder import Way
 from workrs.domain.quorum import Tally
 from workrs.domain.record import NEVER, CheckpointRef, Holder, Record
 
@@ -158,10 +159,12 @@ class Work:
     attempt: int = 0
     spared: int = 0
     """Starts before this one that ended on purpose, and count for nothing."""
-    candidates: list[CheckpointRef] = field(default_factory=list)
-    """Checkpoints still to be tried, newest first."""
-    checkpoint: CheckpointRef | None = None
-    """The one this run is started from."""
+    candidates: list[Way] = field(default_factory=list)
+    """Starts still to be tried, the best first."""
+    way: Way | None = None
+    """The one this run is started by; None: from the beginning."""
+    fall_why: str = ""
+    """Why the newest checkpoint is of no use here."""
     recorded: bool = False
     """Whether a majority has `attempt` on disk."""
     started_at: Instant = NOT

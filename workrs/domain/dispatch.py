@@ -3,6 +3,8 @@
 1. Dispatch may be wrong or doubled without harm: the votes decide who runs a job.
 2. Every node computes the same ranks from the same names; the first live one offers first.
 3. A job is offered only to an agent that meets all of its constraints.
+4. One that has a checkpoint is offered for RESTORE_WAIT_S only to agents that can restore it;
+   then to any, which falls to a lower rung.
 """
 
 import hashlib
@@ -11,11 +13,17 @@ from dataclasses import dataclass
 from typing import NamedTuple
 from zlib import crc32
 
+from workrs.domain import ladder
+from workrs.domain.host import HostFacts
 from workrs.domain.ids import ClientId, JobId
 from workrs.domain.job import CheckpointMode, JobSpec
+from workrs.domain.record import CheckpointRef
 
 OFFER_S = 1.0
 """How long one offer stands before the job goes to the next agent, jitter not included."""
+RESTORE_WAIT_S = 30.0
+"""How long a free job waits for an agent that can restore its newest checkpoint: an agent that
+restarts is back by then, and a job of half an hour loses less by waiting than by falling."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +44,8 @@ class AgentProfile:
     blobs: str = ""
     load: float = 0.0
     draining: bool = False
+    host: HostFacts | None = None
+    """What restoring memory depends on; None where nothing can be restored."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +67,13 @@ def rank_nodes(job: JobId, nodes: Iterable[ClientId]) -> list[ClientId]:
     )
 
 
+class Saved(NamedTuple):
+    """What of a checkpoint decides which agents can restore it."""
+
+    rung: str
+    host: HostFacts | None
+
+
 class Need(NamedTuple):
     """What an agent must have to get a job. Jobs with the same need fit the same agents."""
 
@@ -64,13 +81,16 @@ class Need(NamedTuple):
     labels: frozenset[str]
     memory_mb: int
     memory_rung: bool
+    restores: Saved | None = None
+    """What its newest checkpoint needs, while the job waits for an agent that can restore it."""
 
 
-def need_of(spec: JobSpec) -> Need:
-    """Return what the job needs of its agent."""
+def need_of(spec: JobSpec, newest: CheckpointRef | None = None) -> Need:
+    """Return what the job needs of its agent, one that can restore *newest* if that is given."""
     wanted = spec.constraints
     is_memory = spec.checkpoint.mode is CheckpointMode.MEMORY
-    return Need(wanted.arch, frozenset(wanted.labels), spec.memory_mb, is_memory)
+    restores = None if newest is None else Saved(newest.rung, newest.host)
+    return Need(wanted.arch, frozenset(wanted.labels), spec.memory_mb, is_memory, restores)
 
 
 def meets(need: Need, profile: AgentProfile) -> bool:
@@ -80,8 +100,13 @@ def meets(need: Need, profile: AgentProfile) -> bool:
         and need.arch in (None, profile.arch)
         and need.labels.issubset(profile.labels)
         and need.memory_mb <= profile.memory_mb
-        and (not need.memory_rung or profile.rung == "memory")
+        and (not need.memory_rung or profile.rung == ladder.MEMORY)
+        and (need.restores is None or _restores(need.restores, profile))
     )
+
+
+def _restores(saved: Saved, profile: AgentProfile) -> bool:
+    return ladder.refusal(saved.rung, saved.host, profile.rung, profile.host) is None
 
 
 def fits(spec: JobSpec, profile: AgentProfile) -> bool:
@@ -90,17 +115,21 @@ def fits(spec: JobSpec, profile: AgentProfile) -> bool:
 
 
 def choose(
-    job: JobId, spec: JobSpec, candidates: Iterable[Candidate], avoid: frozenset[ClientId]
+    job: JobId,
+    spec: JobSpec,
+    candidates: Iterable[Candidate],
+    avoid: frozenset[ClientId],
+    newest: CheckpointRef | None = None,
 ) -> ClientId | None:
     """Return the best agent with a free slot, or None.
 
-    *avoid* are agents that let an offer of this job lapse; they come last, as do those that
-    let any lapse since they were heard. Not never, since they may be the only ones. Image
-    present, then share of free slots, then load. Ties are broken by the job: three nodes
-    that all offered to the first name of a thousand would fill one slot three times and
-    leave the others empty.
+    With *newest* only one that can restore this checkpoint. *avoid* are agents that let an offer
+    of this job lapse; they come last, as do those that let any lapse since they were heard. Not
+    never, since they may be the only ones. Image present, then share of free slots, then load.
+    Ties are broken by the job: three nodes that all offered to the first name of a thousand would
+    fill one slot three times and leave the others empty.
     """
-    need = need_of(spec)
+    need = need_of(spec, newest)
     image = spec.image
     best: tuple[bool, bool, float, float] | None = None
     equal: list[ClientId] = []

@@ -5,9 +5,10 @@
 3. `accepted` survives later grants and releases; `decided` survives everything.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from workrs.domain.host import HostFacts
 from workrs.domain.ids import ClientId, Digest, Epoch, JobId
 from workrs.domain.job import Outcome
 
@@ -55,6 +56,9 @@ class CheckpointRef:
     """`memory` or `files`."""
     bytes: int
     progress: float | None = None
+    host: HostFacts | None = field(default=None, compare=False)
+    """The machine it was saved on, on the memory rung. Not part of which checkpoint it is: a node
+    that does not know the field names the same one without it."""
 
     @property
     def order(self) -> tuple[int, int]:

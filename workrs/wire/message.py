@@ -13,6 +13,7 @@ from typing import NamedTuple
 from workrs.domain.dispatch import AgentProfile
 from workrs.domain.errors import OutcomeError, WireError
 from workrs.domain.fault_history import FaultHistory
+from workrs.domain.host import HostFacts
 from workrs.domain.ids import NUMBER_MAX, Digest, Epoch, JobId
 from workrs.domain.job import INLINE_MAX_BYTES, REASON_MAX, Outcome, StoredSpec
 from workrs.domain.job_state import State as State  # noqa: PLC0414 (told by its message)
@@ -33,6 +34,17 @@ def _check_incarnation(incarnation: Incarnation) -> None:
         raise WireError(
             f"incarnation: the number is 0 to 2^53, the nonce at most {NONCE_MAX} characters"
         )
+
+
+HOST_TEXT_MAX = 100
+
+
+def _check_host(host: HostFacts | None) -> None:
+    """Refuse facts of a machine that no machine has: they stand in records and views."""
+    if host is not None and len(max(host.arch, host.cpu, host.kernel, host.criu, key=len)) > (
+        HOST_TEXT_MAX
+    ):
+        raise WireError(f"host: each fact has at most {HOST_TEXT_MAX} characters")
 
 
 LOG_MAX_BYTES = 8 * 1024
@@ -93,6 +105,7 @@ class CheckpointReport:
         """Refuse what would make a record too large for a broker to carry."""
         ref = self.checkpoint
         longest = max((len(text) for text in (ref.manifest, ref.rung, *ref.location)), default=0)
+        _check_host(ref.host)
         if len(ref.location) > LOCATIONS_MAX or longest > URL_MAX:
             raise WireError(
                 f"checkpoint: at most {LOCATIONS_MAX} locations of at most {URL_MAX} characters"
@@ -156,6 +169,7 @@ class Beat:
     def __post_init__(self) -> None:
         """Refuse an incarnation that no agent has, and attempts that no ledger holds."""
         _check_incarnation(self.incarnation)
+        _check_host(self.profile.host if self.profile else None)
         if any(not 0 <= held.attempt <= NUMBER_MAX for held in self.held):
             raise WireError("held: an attempt is 0 to 2^53")
 
@@ -283,6 +297,8 @@ class CheckpointState:
     location: tuple[str, ...]
     bytes: int
     progress: float | None = None
+    rung: str | None = None
+    """`memory` or `files`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,8 +13,10 @@ from typing import Any
 import pytest
 
 from workrs.domain.dispatch import AgentProfile, Candidate, choose, fits, rank_nodes
-from workrs.domain.ids import ClientId, JobId
+from workrs.domain.host import HostFacts
+from workrs.domain.ids import ClientId, Digest, Epoch, JobId
 from workrs.domain.job import CheckpointMode, CheckpointPolicy, Constraints, JobSpec
+from workrs.domain.record import CheckpointRef
 
 NODES = [ClientId(f"n{i}") for i in range(1, 6)]
 SPEC = JobSpec(
@@ -129,3 +131,26 @@ def test_a_dead_node_moves_only_its_own_jobs() -> None:
 def test_jobs_spread_evenly_over_nodes() -> None:
     firsts = Counter(rank_nodes(JobId(f"pump_{n}"), NODES)[0] for n in range(2000))
     assert max(firsts.values()) < 1.25 * 2000 / len(NODES)
+
+
+def test_a_job_with_a_checkpoint_goes_to_an_agent_that_can_restore_it() -> None:
+    here = HostFacts(arch="amd64", cpu="c1", kernel="6.1", criu="4.1")
+    ref = CheckpointRef(
+        epoch=Epoch(1),
+        seq=1,
+        manifest=Digest("0" * 64),
+        location=("u",),
+        rung="memory",
+        bytes=1,
+        host=here,
+    )
+    able = agent("b", rung="memory", host=here)
+    unable = [
+        agent("a", rung="memory", host=replace(here, cpu="c2")),
+        agent("c", rung="files", host=here),
+    ]
+    everybody = [able, *unable]
+    chosen = choose(JobId("pump_1"), SPEC, everybody, frozenset({able.client}), ref)
+    assert chosen == able.client
+    assert choose(JobId("pump_1"), SPEC, unable, frozenset(), ref) is None
+    assert choose(JobId("pump_1"), SPEC, unable, frozenset()) is not None

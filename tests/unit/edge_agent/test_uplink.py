@@ -24,7 +24,7 @@ SILENCE_S = 3.0
 def agent() -> Agent:
     holder = Holder(client=ClientId("a1"), incarnation=Incarnation(1, "00"))
     return Agent(
-        holder=holder, cluster=Cluster(LeaseTiming()), rng=random.Random(1), can_checkpoint=False
+        holder=holder, cluster=Cluster(LeaseTiming()), rng=random.Random(1)
     )
 
 

@@ -1,0 +1,117 @@
+"""Goal: a checkpoint is offered to agents that can restore it, and no job waits for ever for one.
+
+Method: a job that was saved on one machine is given back to a cluster of other machines; one with
+the right CPU comes, or does not come.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from tests.unit.broker.cluster import Agent, Cluster
+from workrs.domain.dispatch import OFFER_S, RESTORE_WAIT_S
+from workrs.domain.host import HostFacts
+from workrs.domain.ids import Digest, Epoch, JobId
+from workrs.domain.record import CheckpointRef
+from workrs.wire import topics
+from workrs.wire.message import CheckpointReport, JobState
+
+HERE = HostFacts(arch="amd64", cpu="c1", kernel="6.1", criu="4.1")
+THERE = replace(HERE, cpu="c2")
+
+
+def agent(cluster: Cluster, name: str, host: HostFacts) -> Agent:
+    made = Agent(cluster, name=name)
+    made.profile = replace(made.profile, rung="memory", host=host, slots=1)
+    made.beat()
+    return made
+
+
+def saved_and_given_back(cluster: Cluster) -> JobId:
+    """Let a job be saved by an agent that leaves."""
+    job = cluster.submit("n1")
+    former = agent(cluster, "former", HERE)
+    former.claim(job, 1)
+    ref = CheckpointRef(
+        epoch=Epoch(1),
+        seq=1,
+        manifest=Digest("0" * 64),
+        location=("http://n1",),
+        rung="memory",
+        bytes=100,
+        host=HERE,
+    )
+    former.say("checkpoint", job, CheckpointReport(incarnation=former.incarnation, checkpoint=ref))
+    former.beat(profile=replace(former.profile, draining=True))
+    former.release(job, 1, reason="its agent was told to drain")
+    return job
+
+
+def keep_alive(cluster: Cluster, *agents: Agent, seconds: float) -> None:
+    for _ in range(int(seconds / 0.5)):
+        cluster.tick(0.5)
+        for one in agents:
+            one.beat()
+
+
+def asked(cluster: Cluster, job: JobId) -> list[str]:
+    """Return the agents that were offered the job again, in order."""
+    return [name for _, name, offered in cluster.offered() if offered == job][1:]
+
+
+def notes(cluster: Cluster) -> list[str]:
+    topic = topics.down("pump-7", "j1")
+    states = [p.body for _, p in cluster.heard if p.topic == topic]
+    return [body.note or "" for body in states if isinstance(body, JobState)]
+
+
+def test_an_agent_of_another_cpu_is_not_offered_it_and_one_of_the_same_is() -> None:
+    cluster = Cluster(1)
+    other = agent(cluster, "other", THERE)
+    other.profile = replace(other.profile, draining=True)
+    other.beat()
+    job = saved_and_given_back(cluster)
+    other.profile = replace(other.profile, draining=False)
+    keep_alive(cluster, other, seconds=RESTORE_WAIT_S / 2)
+    assert asked(cluster, job) == []
+    assert "waits for an agent that can restore checkpoint 1.1 (memory), 30 s at most" in notes(
+        cluster
+    )
+    same = agent(cluster, "same", HERE)
+    keep_alive(cluster, other, same, seconds=1)
+    assert asked(cluster, job)[0] == "same"
+
+
+def test_after_a_while_anybody_is_offered_it() -> None:
+    cluster = Cluster(1)
+    job = saved_and_given_back(cluster)
+    other = agent(cluster, "other", THERE)
+    keep_alive(cluster, other, seconds=RESTORE_WAIT_S - 1)
+    assert asked(cluster, job) == []
+    keep_alive(cluster, other, seconds=2)
+    assert asked(cluster, job) == ["other"]
+    assert notes(cluster)[-1] == "its agent was told to drain"
+
+
+def test_a_job_that_fell_and_was_held_again_waits_anew() -> None:
+    cluster = Cluster(1)
+    job = saved_and_given_back(cluster)
+    other = agent(cluster, "other", THERE)
+    keep_alive(cluster, other, seconds=RESTORE_WAIT_S + 1)
+    other.claim(job, 2)
+    other.beat((job, 2))
+    other.release(job, 2)
+    before = len(asked(cluster, job))
+    keep_alive(cluster, other, seconds=RESTORE_WAIT_S - 2)
+    assert len(asked(cluster, job)) == before
+
+
+def test_other_jobs_do_not_wait_behind_it() -> None:
+    cluster = Cluster(1)
+    job = saved_and_given_back(cluster)
+    other = agent(cluster, "other", THERE)
+    keep_alive(cluster, other, seconds=2)
+    free = cluster.submit("n1", "j2")
+    keep_alive(cluster, other, seconds=OFFER_S)
+    assert asked(cluster, job) == []
+    assert ("n1", "other", free) in cluster.offered()

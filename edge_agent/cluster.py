@@ -8,6 +8,7 @@
 
 from collections.abc import Iterator
 
+from workrs.domain.fault_history import FaultHistory, longest
 from workrs.domain.ids import ClientId, Instant
 from workrs.domain.lease import LeaseTiming
 from workrs.domain.quorum import majority
@@ -41,6 +42,11 @@ class Cluster:
         ranked = sorted((node in silent, node) for node in self._members())
         urls = (self._terms[node].blobs_url for _, node in ranked)
         return tuple(url for url in urls if url)
+
+    @property
+    def faults(self) -> FaultHistory:
+        """Return how often agents are lost, as the member counted it that watched longest."""
+        return longest(self._terms[node].faults for node in self._members())
 
     def hear(self, node: ClientId, now: Instant) -> None:
         """Note that a member answered."""

@@ -9,7 +9,7 @@
 4. A lease is released only after its container is gone.
 """
 
-from edge_agent import ending, holding, moving, saving, telling
+from edge_agent import ending, holding, moving, planning, saving, telling
 from edge_agent.agent import Agent
 from edge_agent.effect import (
     FreezeContainer,
@@ -184,6 +184,8 @@ def on_started(work: Work, agent: Agent, event: ContainerStarted) -> None:
         }
         agent.log("restored", **facts)
     _tell_fall(work, agent)
+    restored = work.way.ref if work.way else None
+    planning.begin(work, agent, restored, event.fetch_s + event.start_s)
     saving.plan_first(work, agent)
     if agent.now >= work.told_until - holding.LAPSE_SLACK_S:
         work.lapsed = True
@@ -246,7 +248,8 @@ def on_saved(work: Work, agent: Agent, event: CheckpointSaved) -> None:
     """Make a checkpoint count; after an exit that asked for it, start from it."""
     useful = saving.on_saved(work, agent, event)
     if work.stage is Stage.EXITED:
-        ending.remove(work, agent, Restart(ref=event.ref))
+        ref = next((kept for kept in work.kept if kept == event.ref), event.ref)
+        ending.remove(work, agent, Restart(ref=ref))
     elif work.leaving:
         moving.on_saved(work, agent, event, useful=useful)
     elif useful:

@@ -7,22 +7,15 @@
    arrives after the lease was claimed anew is deleted, because nodes would refuse it.
 """
 
+from edge_agent import planning
 from edge_agent.agent import Agent
 from edge_agent.effect import DiscardCheckpoint, TakeCheckpoint
 from edge_agent.event import CheckpointFailed, CheckpointSaved
 from edge_agent.work import NOT, Lease, Stage, Work, growing
-from workrs.domain import plan, quorum
-from workrs.domain.ids import Instant
+from workrs.domain import quorum
 from workrs.domain.job import CheckpointMode
 from workrs.wire.message import CheckpointReport
 
-FIRST_S = 5.0
-"""Where the interval is ours to plan, the first one comes early: it measures what one costs."""
-COST_GUESS_S = 0.3
-MTBF_PRIOR_S = 3600.0
-"""Mean time between losses of an agent, assumed while nothing was observed."""
-COST_WEIGHT = 0.5
-"""Weight of the newest measurement in the moving average."""
 POSTPONE_S = 1.0
 """Wait while the program is frozen or its lease is being claimed anew."""
 RETRY_S = 10.0
@@ -37,23 +30,11 @@ def is_possible(work: Work, agent: Agent) -> bool:
     return agent.can_checkpoint and work.spec.checkpoint.mode is not CheckpointMode.OFF
 
 
-def interval_s(work: Work) -> float:
-    """Return how long to work between two checkpoints."""
-    wanted = work.spec.checkpoint.interval_s
-    if wanted is not None:
-        return wanted
-    odds = plan.Conditions(cost_s=work.cost_s or COST_GUESS_S, mtbf_s=MTBF_PRIOR_S)
-    return plan.endless_interval_s(odds)
-
-
 def plan_first(work: Work, agent: Agent) -> None:
-    """Set the first checkpoint of a run."""
+    """Set the first checkpoint of a run, or the next one of a job that stays after all."""
     work.saving = False
     if is_possible(work, agent):
-        wait_s = interval_s(work)
-        if work.spec.checkpoint.interval_s is None:
-            wait_s = min(wait_s, FIRST_S)
-        work.save_at = agent.later(wait_s)
+        planning.tell(work, agent, planning.plan(work, agent))
 
 
 def take(work: Work, agent: Agent) -> None:
@@ -92,10 +73,7 @@ def on_saved(work: Work, agent: Agent, event: CheckpointSaved) -> bool:
         if work.stage is Stage.RUNNING:
             work.save_at = agent.later(POSTPONE_S)
         return False
-    cost_s = event.frozen_s
-    if work.cost_s:
-        cost_s = COST_WEIGHT * cost_s + (1 - COST_WEIGHT) * work.cost_s
-    work.cost_s = cost_s
+    ref = planning.on_saved(work, agent, ref, event.frozen_s)
     work.kept.insert(0, ref)
     work.reports = 0
     report(work, agent)
@@ -108,11 +86,10 @@ def on_saved(work: Work, agent: Agent, event: CheckpointSaved) -> bool:
         bytes=ref.bytes,
         frozen_s=round(event.frozen_s, 3),
         upload_s=round(event.upload_s, 3),
+        work_s=ref.work_s,
+        next_s=ref.next_s,
+        next_why=ref.next_why,
     )
-    if work.stage is Stage.RUNNING:
-        # An interval is work: the program did none while it stood still.
-        thawed_at = work.saved_at + event.frozen_s
-        work.save_at = Instant(max(agent.now, thawed_at + interval_s(work)))
     return True
 
 
@@ -121,7 +98,7 @@ def on_failed(work: Work, agent: Agent, event: CheckpointFailed) -> None:
     work.saving = False
     agent.log("checkpoint_failed", job=work.job, epoch=work.epoch, why=event.reason)
     if work.stage is Stage.RUNNING:
-        work.save_at = agent.later(max(RETRY_S, interval_s(work)))
+        work.save_at = agent.later(max(RETRY_S, planning.plan(work, agent).work_s))
 
 
 def report(work: Work, agent: Agent) -> None:

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 
+from edge_agent.measured import Measured
 from workrs.domain.ids import ClientId, Digest, Epoch, Instant, JobId
 from workrs.domain.job import JobSpec, Outcome
 from workrs.domain.ladder import Way
@@ -188,8 +189,7 @@ class Work:
     save_at: Instant = NOT
     saved_at: Instant = PAST
     """When the last one was begun."""
-    cost_s: float = 0.0
-    """What a checkpoint costs this job: moving average of the time it stood still."""
+    measured: Measured = field(default_factory=Measured)
     seq: int = 0
     kept: list[CheckpointRef] = field(default_factory=list)
     """Checkpoints of this job whose blobs are not deleted yet, newest first."""

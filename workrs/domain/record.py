@@ -60,6 +60,16 @@ class CheckpointRef:
     """The machine it was saved on, on the memory rung. Not part of which checkpoint it is: a node
     that does not know the field names the same one without it."""
 
+    work_s: float | None = field(default=None, compare=False)
+    """Work of the job that it holds, since the job's beginning. Not part of which checkpoint it
+    is, as all below."""
+    frozen_s: float | None = field(default=None, compare=False)
+    """How long the program stood still for it."""
+    next_s: float | None = field(default=None, compare=False)
+    """After how much more work the next one is planned."""
+    next_why: str = field(default="", compare=False)
+    """What that follows from: see `workrs.domain.next_checkpoint.Why`."""
+
     @property
     def order(self) -> tuple[int, int]:
         """Return what makes one checkpoint newer than another."""

@@ -62,32 +62,6 @@ def test_no_checkpoint_is_taken_where_it_is_off_or_impossible() -> None:
     assert talk.all(TakeCheckpoint) == bare.all(TakeCheckpoint) == []
 
 
-def test_without_an_interval_the_first_checkpoint_comes_early_and_its_cost_plans_the_next() -> None:
-    talk = Talk()
-    talk.run()
-    talk.wait(5.1)
-    assert len(talk.all(TakeCheckpoint)) == 1
-    saved(talk, frozen_s=1.0)
-    talk.wait(84.0)
-    assert len(talk.all(TakeCheckpoint)) == 1
-    talk.wait(2.0)
-    assert len(talk.all(TakeCheckpoint)) == 2
-
-
-def test_an_asked_interval_is_work_between_checkpoints_from_the_first_on() -> None:
-    talk = Talk()
-    talk.run(checkpoint=CheckpointPolicy(interval_s=9.0))
-    talk.wait(8.9)
-    assert len(talk.all(TakeCheckpoint)) == 0
-    talk.wait(0.2)
-    assert len(talk.all(TakeCheckpoint)) == 1
-    saved(talk, frozen_s=3.0)
-    talk.wait(11.8)
-    assert len(talk.all(TakeCheckpoint)) == 1
-    talk.wait(0.2)
-    assert len(talk.all(TakeCheckpoint)) == 2
-
-
 def test_a_failed_checkpoint_is_tried_again_later() -> None:
     talk = Talk()
     asked = talk.run(checkpoint=EVERY_2_S)

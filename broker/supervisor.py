@@ -41,6 +41,8 @@ LOG = log.get("node")
 FLUSH_EVERY = 1000
 """Publishes of one batch between two waits for acknowledgement: a refill may be long."""
 RETRY_S = 1.0
+_RETRY_FIRST_S = 0.02
+"""A broker that is back takes what devices send, and nobody hears it before this node is there."""
 SETTLED_S = 10.0
 """A connection that held this long was good: the next try comes soon, and its loss is logged."""
 KEEPALIVE_S = 5
@@ -88,9 +90,9 @@ class NodeSupervisor:
                     await self._serve()
                 except BusError as error:
                     refused = 1 if self._clock() - began > SETTLED_S else refused + 1
-                    if refused % 10 == 1:
+                    if refused == 1 or refused % 100 == 0:
                         self._log.warning("broker_lost", address=self._address, why=str(error))
-                    await asyncio.sleep(min(0.1 * refused, RETRY_S))
+                    await asyncio.sleep(_pause_s(refused))
 
     async def _serve(self) -> None:
         """Serve over one connection, until it is lost."""
@@ -207,3 +209,8 @@ class NodeSupervisor:
                 self._log.warning("unsayable", topic=item.topic[:200], why=str(error))
             if count % FLUSH_EVERY == 0:
                 await bus.flush()
+
+
+def _pause_s(refused: int) -> float:
+    """Return how long to wait after so many failures: 0.05 s after a second, 1 s after 50 s."""
+    return min(_RETRY_FIRST_S * 1.02 ** min(refused, 200), RETRY_S)

@@ -94,8 +94,11 @@ def draw(curve: Curve) -> str:
     figure.draw(figure.signal(*zip(*curve.points, strict=True)))
     x, y = curve.best
     figure.draw(figure.signal([x], [y], marker="●"))
-    places = _ticks(curve.points[0][0], curve.points[-1][0])
-    figure.ruler("x").ticks(places, [f"{place:g}" for place in places])
+    for axis, values in zip("xy", zip(*curve.points, strict=True), strict=True):
+        low, high = min(values), max(values)
+        places = _ticks(low, high)
+        figure.ruler(axis).lim(low, high)
+        figure.ruler(axis).ticks(places, [f"{place:g}" for place in places])
     figure.label(curve.x_name, "x")
     lines = figure.build().string(colorless=True).splitlines()
     head = f"{curve.y_name} (● best: {x:.4g})"
@@ -124,11 +127,11 @@ def write(curve: Curve, path: Path, kind: str) -> None:
     figure = Figure(figsize=(7, 4), layout="constrained")
     axes = figure.subplots()
     axes.plot(*zip(*curve.points, strict=True), color="tab:blue")
-    for (x, y), name, marker in (
-        (curve.best, f"best: {curve.best[0]:.4g}", "o"),
-        (curve.published, f"as published: {curve.published[0]:.4g}", "x"),
+    for (x, y), name, marker, colour in (
+        (curve.best, f"best: {curve.best[0]:.4g}", "o", "tab:red"),
+        (curve.published, f"as published: {curve.published[0]:.4g}", "x", "black"),
     ):
-        axes.plot([x], [y], marker, color="tab:red", label=name)
+        axes.plot([x], [y], marker, color=colour, label=name)
     axes.set_xlabel(curve.x_name)
     axes.set_ylabel(curve.y_name)
     axes.grid(visible=True, alpha=0.3)

@@ -25,10 +25,12 @@ from broker.ledger import SqliteLedger, create_ledger, open_ledger
 from broker.mosquitto import Peer, mosquitto, render
 from broker.node import Node, NodeSettings
 from broker.stand_in import StandIn
+from broker.store_sweep import keep_swept
 from broker.supervisor import NodeSupervisor
 from workrs import __version__
 from workrs.adapters import log
 from workrs.adapters.mqtt import connect
+from workrs.adapters.stores.opener import Stores
 from workrs.domain.errors import ConfigError
 from workrs.domain.ids import Instant, client_id
 from workrs.domain.record import Incarnation
@@ -101,6 +103,7 @@ async def _serve(config: NodeConfig, ledger: SqliteLedger) -> None:
 
     folder = config.state_dir / "blobs"
     blobs = BlobServer(folder, config.blobs.host, config.blobs.port, ledger=read_ledger)
+    shared = Stores(config.stores).open_configured()
     await blobs.start()
     try:
         house = House(node, ledger, blobs.directory)
@@ -117,6 +120,7 @@ async def _serve(config: NodeConfig, ledger: SqliteLedger) -> None:
             keeping = [
                 tasks.create_task(house.keep(), name=f"{name}.house"),
                 tasks.create_task(Repairer(node, blobs.directory).keep(), name=f"{name}.repair"),
+                tasks.create_task(keep_swept(node, shared), name=f"{name}.sweep"),
             ]
             await _with_broker(config, supervisor)
             for task in keeping:

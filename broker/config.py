@@ -28,6 +28,8 @@ class NodeConfig:
     """Where its blob store listens."""
     blobs_url: str = ""
     """How others reach the blob store; empty: http://{blobs}."""
+    stores: tuple[str, ...] = ()
+    """Locations of the stores in which agents keep checkpoints, if not on nodes' disks."""
     given_broker: bool = False
     """A Mosquitto already runs at `listen`: do not start one."""
     functions: Path | None = None

@@ -75,6 +75,8 @@ class Tools:
     """With which checkpoints are sealed; None: they are stored as they are."""
     packing: checkpoint.Worker | None = None
     """The one thread that packs checkpoints; None: one for each."""
+    stores: tuple[str, ...] = ()
+    """Where checkpoints go; none: to the nodes."""
     refusals: "itertools.count[int]" = field(default_factory=lambda: itertools.count(1))
     """Numbers the checkpoints that were not restored."""
 
@@ -261,7 +263,8 @@ class Container:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             snapshot = await self._attempt.checkpoint(path)
             begin = clock()
-            stores = [self._tools.open_store(url) for url in effect.stores]
+            urls = self._tools.stores or effect.stores
+            stores = [self._tools.open_store(url) for url in urls]
             saved = await checkpoint.save(
                 snapshot,
                 job=self.job,

@@ -17,7 +17,7 @@ import pytest
 from obstore.store import from_url
 
 from tests.object_store_fixture import ObjectServer, azurite, seaweedfs
-from workrs.adapters.stores import Stores
+from workrs.adapters.stores.opener import Stores
 from workrs.domain.errors import StoreError
 from workrs.domain.ids import ClientId, Digest, Epoch, JobId
 from workrs.ports.store import (

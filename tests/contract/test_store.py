@@ -20,7 +20,7 @@ from obstore.store import from_url
 from broker.blob_directory import BlobLimits
 from broker.blob_server import BlobServer
 from tests.object_store_fixture import ObjectServer, azurite, seaweedfs
-from workrs.adapters.stores import Stores
+from workrs.adapters.stores.opener import Stores
 from workrs.domain.errors import StoreError
 from workrs.domain.ids import ClientId, Digest, Epoch, JobId
 from workrs.ports.store import (

@@ -18,7 +18,7 @@ import pytest
 from edge_agent.checkpoint import Saved, load, save, size_limit
 from edge_agent.runtimes.docker import DockerRuntime
 from tests.engine_fixture import Engines, engines
-from workrs.adapters.stores import Stores
+from workrs.adapters.stores.opener import Stores
 from workrs.domain.errors import ContainerError
 from workrs.domain.ids import ClientId, Epoch, Instant, JobId
 from workrs.domain.job import CheckpointMode, CheckpointPolicy, JobSpec

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from broker.config import NodeConfig
 from workrs.adapters import log
+from workrs.adapters.stores.address import shared_location
 from workrs.cli.connection import address
 from workrs.cli.options import Options
 from workrs.domain.errors import ConfigError, IdError
@@ -55,6 +56,7 @@ def options() -> Options:
         metavar="HOST:PORT",
         help="where its blob store listens; default the host of --listen, its port + 10000",
     )
+    add_stores_option(it)
     it.value("--blobs-url", metavar="URL", help="how others reach it; default http://BLOBS")
     it.flag("--given-broker", help="a Mosquitto already runs at --listen: start none")
     _add_seconds(it, "--lease-ttl", _DEFAULT.ttl_s, "life of a lease")
@@ -92,6 +94,17 @@ def add_state_option(options: Options) -> None:
     )
 
 
+def add_stores_option(options: Options) -> None:
+    """Add the stores that belong to no node."""
+    options.many(
+        "--store",
+        convert=shared_location,
+        metavar="URL",
+        help="where checkpoints go instead of the nodes' disks, the same on all nodes and agents: "
+        "file:///FOLDER, s3://BUCKET/PREFIX, gs://…, az://CONTAINER/PREFIX",
+    )
+
+
 def state_directory(asked: Namespace) -> Path:
     """Return where a node or agent keeps its files."""
     given: Path | None = asked.state
@@ -126,6 +139,7 @@ def config(asked: Namespace) -> NodeConfig:
         state_dir=state_directory(asked),
         blobs=blobs,
         blobs_url=asked.blobs_url or "",
+        stores=tuple(asked.store),
         given_broker=asked.given_broker,
         functions=asked.functions,
         init=asked.init,

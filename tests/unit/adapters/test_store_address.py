@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from workrs.adapters.stores.address import shared_location, store_address
-from workrs.domain.errors import StoreError
+from workrs.domain.errors import ConfigError, StoreError
 
 GOOD = {
     "file:///mnt/shared/workrs": "file:///mnt/shared/workrs",
@@ -57,8 +57,9 @@ def test_a_secret_in_a_url_is_refused_and_not_repeated(url: str) -> None:
 
 def test_a_node_is_no_store_of_its_own() -> None:
     assert not store_address("http://127.0.0.1:7001").is_shared
-    with pytest.raises(StoreError, match="no store of its own"):
-        shared_location("http://127.0.0.1:7001")
+    for url in ("http://127.0.0.1:7001", "ftp://x"):
+        with pytest.raises(ConfigError, match="s3://BUCKET"):
+            shared_location(url)
 
 
 def test_a_folder_s_path_is_decoded() -> None:

@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 from typing import Final
 from urllib.parse import unquote, urlsplit
 
-from workrs.domain.errors import StoreError
+from workrs.domain.errors import ConfigError, StoreError
 
 OBJECT_SCHEMES: Final = ("s3", "gs", "az")
 NODE_SCHEMES: Final = ("http", "https")
@@ -64,8 +64,11 @@ def store_address(url: str) -> StoreAddress:
 
 
 def shared_location(url: str) -> str:
-    """Return the location of a store that belongs to no node, or raise StoreError."""
-    address = store_address(url)
+    """Return the location of a store that belongs to no node, or raise ConfigError."""
+    try:
+        address = store_address(url)
+    except StoreError as error:
+        raise ConfigError(str(error)) from error
     if not address.is_shared:
-        raise StoreError(f"{url[:200]!r} is no store of its own: {FORMS}")
+        raise ConfigError(f"{url[:200]!r} is no store of its own: {FORMS}")
     return address.location

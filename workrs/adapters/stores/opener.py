@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Self
 
 from workrs.adapters.stores.address import StoreAddress, store_address
 from workrs.adapters.stores.folder import FolderStore
-from workrs.domain.errors import StoreError
+from workrs.domain.errors import ConfigError, StoreError
 from workrs.ports.store import BlobStore, SharedStore
 
 if TYPE_CHECKING:
@@ -79,6 +79,17 @@ class Stores:
                 auto_decompress=False,
             )
         return HttpStore(url, self._session)
+
+    def open_configured(self) -> list[SharedStore]:
+        """Return all shared stores that may be opened, in their order.
+
+        Raises:
+            ConfigError: one of them cannot be used here.
+        """
+        try:
+            return [self.open_shared(url) for url in self._allowed or ()]
+        except StoreError as error:
+            raise ConfigError(str(error)) from error
 
     def open_shared(self, url: str) -> SharedStore:
         """Return the store at *url*, which must belong to no node."""

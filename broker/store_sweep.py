@@ -1,0 +1,49 @@
+"""Removes from stores that belong to no node what is left of jobs that are over.
+
+Agents delete the checkpoints that records name when their job is decided. Those that were cut
+short, and those that nobody was left to delete, go here, with their job.
+
+1. Only jobs that the ledger knows as retired are touched: decided by a majority for good, so
+   nobody restores them any more. What is not known may be another cluster's.
+2. Every node that is told of a store sweeps it; removing twice does no harm.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Final
+
+from broker.node import Node
+from workrs.adapters import log
+from workrs.domain.errors import StoreError
+from workrs.domain.ids import JobId
+from workrs.ports.store import SharedStore
+
+LOG = log.get("node.sweep")
+PERIOD_S: Final = 3600.0
+
+
+async def keep_swept(node: Node, stores: Sequence[SharedStore]) -> None:
+    """Sweep now and every hour, until cancelled. A store that fails is said and tried again."""
+    while True:
+        for store in stores:
+            try:
+                dropped = await drop_over(node, store)
+            except StoreError as error:
+                LOG.warning("store_not_swept", store=store.location, why=str(error))
+            else:
+                if dropped:
+                    LOG.event("store_swept", store=store.location, jobs=dropped)
+        await asyncio.sleep(PERIOD_S)
+
+
+async def drop_over(node: Node, store: SharedStore) -> int:
+    """Remove all blobs of retired jobs from a store; return of how many jobs."""
+    found = await store.jobs()
+    over = await asyncio.to_thread(lambda: [job for job in found if _is_over(node, job)])
+    for job in over:
+        await store.drop(job)
+    return len(over)
+
+
+def _is_over(node: Node, job: JobId) -> bool:
+    return job not in node.entries and node.retired(job) is not None

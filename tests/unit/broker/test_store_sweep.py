@@ -1,0 +1,81 @@
+"""Goal: what is left of a retired job goes from shared stores; nothing else is touched.
+
+Method: the real sweep over stores in memory, one of them silent.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from broker import store_sweep
+from broker.agents import AgentTable
+from broker.node import Node, NodeSettings
+from broker.store_sweep import drop_over, keep_swept
+from workrs.domain.errors import StoreError
+from workrs.domain.ids import ClientId, Digest, Epoch, JobId
+from workrs.domain.job import Outcome, Verdict, digest_of
+from workrs.domain.record import Incarnation
+from workrs.ports.ledger import RetiredJob
+from workrs.ports.store import JobSpace
+from workrs.testing.store import MemoryStore
+
+OVER, OPEN, UNKNOWN = JobId("pump_over"), JobId("pump_open"), JobId("other_job")
+KEPT = RetiredJob(
+    request=Digest(""),
+    outcome=Digest(""),
+    short=Outcome(verdict=Verdict.SUCCEEDED),
+    epoch=Epoch(1),
+    attempt=1,
+)
+
+
+def make_node() -> Node:
+    settings = NodeSettings(
+        name=ClientId("n1"), nodes=(ClientId("n1"),), incarnation=Incarnation(1, "a" * 16)
+    )
+    # A job can be on the bus again after the ledger noted its former self as retired.
+    node = Node(settings, {OVER: KEPT, OPEN: KEPT}.get, AgentTable(10.0))
+    node.entry(OPEN)
+    return node
+
+
+async def filled(url: str) -> MemoryStore:
+    store = MemoryStore(url)
+    for job in (OVER, OPEN, UNKNOWN):
+        for epoch in (1, 2):
+            await store.put(digest_of(b"x"), b"x", JobSpace(job=job, epoch=Epoch(epoch)))
+    return store
+
+
+def test_only_what_the_ledger_knows_as_over_is_removed() -> None:
+    async def story() -> None:
+        store = await filled("mem://1")
+        assert await drop_over(make_node(), store) == 1
+        assert await store.jobs() == [UNKNOWN, OPEN]
+        assert len(store.blobs) == 4
+
+    asyncio.run(story())
+
+
+def test_a_silent_store_does_not_keep_the_others_from_being_swept(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(store_sweep, "PERIOD_S", 0.0)
+
+    async def story() -> None:
+        silent, other = await filled("mem://silent"), await filled("mem://other")
+        silent.silent = True
+        with pytest.raises(StoreError):
+            await drop_over(make_node(), silent)
+        sweeping = asyncio.create_task(keep_swept(make_node(), [silent, other]))
+        async with asyncio.timeout(10):
+            while OVER in await other.jobs():  # noqa: ASYNC110 (no event tells it)
+                await asyncio.sleep(0)
+            silent.silent = False
+            while OVER in await silent.jobs():  # noqa: ASYNC110
+                await asyncio.sleep(0)
+        sweeping.cancel()
+
+    asyncio.run(story())

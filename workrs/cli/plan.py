@@ -4,11 +4,11 @@ Needs no cluster. The model and its limits are in docs/checkpoint-model.md.
 """
 
 import math
+import sys
 from argparse import Namespace
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from sys import stderr
 from typing import Final
 
 from workrs.cli.options import Options
@@ -173,7 +173,10 @@ def _plot(asked: Namespace, conditions: Conditions) -> None:
         return
     curve = plan_plot.curve(asked.work, conditions)
     if curve is None:
-        print("\nNo plot: without faults, or if no job ever ends, there is no choice.", file=stderr)
+        print(
+            "\nNo plot: without faults, or if no job ever ends, there is no choice.",
+            file=sys.stderr,
+        )
         return
     if not asked.json:
         print()

@@ -119,6 +119,7 @@ def restore(
         node.hold(record.holder, record.job)
     if payload is not None:
         entry.stored = front.read_stored(record.job, payload)
+        entry.is_spec_shown = True  # perhaps, by an earlier start
         entry.origin = node.name
         entry.copied = digest_of(payload) if record.abstains else None
     if record.decided is not None:
@@ -158,8 +159,10 @@ def _handle(node: Node, event: Event, now: Instant) -> None:  # noqa: C901, PLR0
             teller.reject(node, event.device, event.name, event.reason, plain=event.plain)
         case BrokerEmptied():
             _refill(node, now)
-        case PeerEmptied() | Ticked():
-            pass  # what a peer voted stays a fact, though it shows it no more
+        case PeerEmptied():
+            peers.on_emptied(node, event)
+        case Ticked():
+            pass
         case _:
             assert_never(event)
 

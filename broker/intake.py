@@ -142,6 +142,7 @@ def show_spec(node: Node, entry: JobEntry) -> None:
     if payload is None and node.payload is not None and entry.stored is not None:
         payload = node.payload(entry.job)
     if payload is not None:
+        entry.is_spec_shown = True
         node.say(Publish(topics.node(node.name, "spec", entry.job), payload))
 
 

@@ -103,6 +103,8 @@ class Node:
     arrivals: int = 0
     step: int = 0
     beat: int = 0
+    sent: int = 0
+    """Messages published since the start."""
     next_beat_at: Instant = Instant(0.0)  # noqa: RUF009 (a NewType of an immutable float)
     dropped: int = 0
     _timers: list[tuple[Instant, JobId]] = field(default_factory=list)
@@ -316,6 +318,7 @@ class Node:
             dropped=self.dropped,
             quorum=self.minority.quorum,
             nodes_heard=self.minority.heard,
+            sent=self.sent,
         )
 
     def terms(self) -> NodeTerms:
@@ -360,6 +363,7 @@ class Node:
         admission.finish(self, effects.changes)
         # Records first: whoever waits for a vote should not wait for what devices are told.
         effects.publishes[:0] = records
+        self.sent += len(effects.publishes)
         self._unsaved.clear()
         self._unpublished.clear()
         self._dropped.clear()

@@ -12,10 +12,11 @@
 from broker import admission, dispatcher, intake, proposer, retirement, teller
 from broker.effect import Publish
 from broker.entry import RIVALS_MAX, JobEntry
-from broker.event import PeerRecordSeen, PeerSpecSeen, PeerStateSeen
+from broker.event import PeerEmptied, PeerRecordSeen, PeerSpecSeen, PeerStateSeen
 from broker.front import read_stored
 from broker.node import PEER_SILENT_S, Node, Peer
 from broker.settle import settle
+from broker.sweep import copy_bit
 from workrs.domain import quorum, voter
 from workrs.domain.errors import WireError
 from workrs.domain.ids import ClientId, Instant
@@ -42,6 +43,8 @@ def on_record(node: Node, event: PeerRecordSeen, now: Instant) -> None:
         retirement.answer(node, record.job, kept)
         return
     entry = node.entry(record.job)
+    if not record.retired:
+        entry.copies |= copy_bit(node.settings.nodes, peer, "job")
     if not entry.is_open:
         _on_late_record(node, entry, event, now)
         return
@@ -96,6 +99,8 @@ def on_spec(node: Node, event: PeerSpecSeen, now: Instant) -> None:
         node.say(Publish(topics.node(event.node, "spec", event.job), b""))
         retirement.answer(node, event.job, kept)
         return
+    if known is not None:
+        known.copies |= copy_bit(node.settings.nodes, event.node, "spec")
     digest = digest_of(event.payload)
     has_spec = known is not None and known.stored is not None
     if known is not None and has_spec:
@@ -109,6 +114,7 @@ def on_spec(node: Node, event: PeerSpecSeen, now: Instant) -> None:
         node.fact_limited("peer_spec_dropped", job=event.job, node=event.node, reason=str(error))
         return
     entry = node.entry(event.job)
+    entry.copies |= copy_bit(node.settings.nodes, event.node, "spec")
     if entry.stored is not None:
         if len(entry.rivals) < RIVALS_MAX:
             entry.rivals[digest] = event.payload
@@ -136,6 +142,18 @@ def _adopt_settled(node: Node, entry: JobEntry) -> None:
             _, local = entry.job.split("_", 1)
             teller.reject(node, owner(entry.job), local, reason, plain=lost.plain)
         return
+
+
+def on_emptied(node: Node, event: PeerEmptied) -> None:
+    """Note that a peer took a job off the bus. What it voted stays a fact."""
+    if event.node not in node.settings.nodes:
+        return
+    bit = copy_bit(node.settings.nodes, event.node, event.kind)
+    entry = node.entries.get(event.job)
+    if entry is not None:
+        entry.copies &= ~bit
+    elif left := node.sweep.left.pop(event.job, 0) & ~bit:
+        node.sweep.left[event.job] = left
 
 
 def on_state(node: Node, event: PeerStateSeen, now: Instant) -> None:

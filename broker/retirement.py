@@ -5,13 +5,14 @@
    nothing up; one that comes back is told.
 2. Whoever asks for a retired job, or shows anything of it but its short form, is answered by
    the short form: not retained, in a version of its own.
-3. What the own broker keeps of a retired job is emptied at once, and again on every new
-   connection until it was said on one that held: a link that dies between the commit and
-   the publishing leaves nothing behind.
+3. What this node published of a retired job is emptied at once; the copies of what a peer did
+   not empty within SWEPT_S, too. All of it is emptied again on every new connection until it
+   was said on one that held: a link that dies between the commit and the publishing leaves
+   nothing behind.
 """
 
 from dataclasses import replace
-from itertools import islice
+from itertools import islice, product
 
 from broker.effect import Publish
 from broker.entry import JobEntry
@@ -23,6 +24,7 @@ from broker.limits import (
     SWEEPS_PER_BEAT,
 )
 from broker.node import PEER_BEAT_S, Node
+from broker.sweep import copy_bit
 from workrs.domain import quorum
 from workrs.domain.ids import Digest, Instant, JobId, split_job_id
 from workrs.domain.job import StoredSpec, shortened
@@ -116,8 +118,10 @@ def _retire(node: Node, entry: JobEntry, now: Instant) -> None:
     assert record.decided is not None
     node.note("retired", job)
     node.retire(entry, _kept(entry.stored, record))
-    _empty(node, job)
+    _empty_own(node, entry)
     node.sweep.said.append((now, job))
+    if entry.copies:
+        node.sweep.left[job] = entry.copies
 
 
 def _kept(stored: StoredSpec | None, record: Record) -> RetiredJob:
@@ -132,14 +136,34 @@ def _kept(stored: StoredSpec | None, record: Record) -> RetiredJob:
     )
 
 
-def _empty(node: Node, job: JobId) -> None:
-    """Empty what the own broker keeps, what bridges brought of the peers included."""
+def _empty_own(node: Node, entry: JobEntry) -> None:
+    """Empty what this node itself published. Each peer does so, too, and bridges carry it."""
+    device, local = split_job_id(entry.job)
+    node.say(Publish(topics.record(node.name, entry.job), b""))
+    if entry.is_spec_shown:
+        node.say(Publish(topics.node(node.name, "spec", entry.job), b""))
+    # Without the spec nobody knows in which form its device was told.
+    plain = entry.stored.plain if entry.stored else None
+    if plain is not True:
+        node.say(Publish(topics.down(device, local), b""))
+    if plain is not False:
+        node.say(Publish(topics.down(device, local, "state"), b""))
+        node.say(Publish(topics.down(device, local, "out"), b""))
+
+
+def _empty_all(node: Node, job: JobId) -> None:
+    """Empty all that the own broker may keep, what bridges brought of the peers included."""
     device, local = split_job_id(job)
-    for name in node.settings.nodes:
-        node.say(Publish(topics.record(name, job), b""))
-        node.say(Publish(topics.node(name, "spec", job), b""))
+    _empty_copies(node, job, -1)
     for rest in ((), ("state",), ("out",)):
         node.say(Publish(topics.down(device, local, *rest), b""))
+
+
+def _empty_copies(node: Node, job: JobId, copies: int) -> None:
+    nodes = node.settings.nodes
+    for name, kind in product(nodes, ("job", "spec")):
+        if copies & copy_bit(nodes, name, kind):
+            node.say(Publish(topics.node(name, kind, job), b""))
 
 
 def answer(node: Node, job: JobId, kept: RetiredJob) -> None:
@@ -163,10 +187,16 @@ def on_beat(node: Node, now: Instant) -> None:
     for _ in range(min(SWEEPS_PER_BEAT, len(sweep.todo))):
         job = sweep.todo.popleft()
         if job not in node.entries:
-            _empty(node, job)
+            _empty_all(node, job)
             sweep.said.append((now, job))
     while sweep.said and now - sweep.said[0][0] >= SWEPT_S:
-        node.effects.changes.append(SweepJob(job=sweep.said.popleft()[1]))
+        _, job = sweep.said.popleft()
+        if left := sweep.left.pop(job, 0):
+            # A peer that did not do so itself is dead, or its bridge was.
+            _empty_copies(node, job, left)
+            sweep.said.append((now, job))
+        else:
+            node.effects.changes.append(SweepJob(job=job))
 
 
 def _make_room(node: Node, now: Instant) -> None:

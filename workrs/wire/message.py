@@ -240,6 +240,8 @@ class NodeState:
     """False while it hears no majority of nodes: nothing is accepted or decided there."""
     nodes_heard: int = 0
     """Nodes that give it signs of life, itself included; 0: it does not say."""
+    sent: int = 0
+    """Messages it has published since its start."""
 
     def __post_init__(self) -> None:
         """Refuse numbers that no ledger holds."""

@@ -138,10 +138,18 @@ class Cluster:
         for origin, peer in ((one, other), (other, one)):
             if origin != peer and not {origin, peer} & self.down:
                 for publish in list(self.retained[origin].values()):
-                    if publish.topic.startswith(f"{topics.ROOT}/node/"):
+                    if publish.topic.startswith(topics.node(origin, "")):
                         self._deliver(peer, publish)
 
+    def _keep(self, name: str, publish: Publish) -> None:
+        """Let the broker of a node retain what it or its peer's bridge published."""
+        if publish.retain:
+            self.retained[name][publish.topic] = publish
+            if publish.body == b"":
+                del self.retained[name][publish.topic]
+
     def _deliver(self, peer: str, publish: Publish) -> None:
+        self._keep(peer, publish)
         event = parse(ClientId(peer), _message(publish))
         assert not isinstance(event, Dropped), event
         if event is not None:
@@ -192,10 +200,7 @@ class Cluster:
         assert node.wake_at() > self.now, f"{name} would spin"
         for publish in effects.publishes:
             self.heard.append((name, publish))
-            if publish.retain:
-                self.retained[name][publish.topic] = publish
-                if publish.body == b"":
-                    del self.retained[name][publish.topic]
+            self._keep(name, publish)
             self._check(name, publish)
         return effects
 
@@ -235,6 +240,7 @@ class Cluster:
             return found
         for peer in self.nodes:
             if peer != origin and frozenset((peer, origin)) not in self.cut:
+                self._keep(peer, publish)
                 event = parse(ClientId(peer), _message(publish))
                 assert not isinstance(event, Dropped), event
                 if event is not None:

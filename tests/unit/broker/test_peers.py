@@ -93,6 +93,11 @@ def test_the_jobs_of_a_dead_node_are_shown_by_the_others_to_one_that_missed_them
     assert cluster.nodes["n3"].entries[job].check_stored(3)
 
 
+def is_copy(topic: str) -> bool:
+    """Return whether a bridge brought what n1's broker keeps."""
+    return "/node/" in topic and "/node/n1/" not in topic
+
+
 def test_a_broker_that_came_back_empty_gets_everything_again() -> None:
     cluster = Cluster(3)
     open_job, done = cluster.submit("n1"), cluster.submit("n1", "j2")
@@ -100,11 +105,11 @@ def test_a_broker_that_came_back_empty_gets_everything_again() -> None:
     agent.beat()
     agent.claim(done, 1)
     agent.outcome(done, 1)
-    kept = dict(cluster.retained["n1"])
+    kept = {t: p for t, p in cluster.retained["n1"].items() if not is_copy(t)}
     versions = {job: cluster.record("n1", job).version for job in (open_job, done)}
     cluster.retained["n1"] = {}
     cluster.feed("n1", BrokerEmptied())
-    assert cluster.retained["n1"].keys() == kept.keys()
+    assert {t for t in cluster.retained["n1"] if not is_copy(t)} == kept.keys()
     for topic, publish in kept.items():
         if not topic.endswith("/state"):
             assert cluster.retained["n1"][topic].body == publish.body

@@ -243,6 +243,38 @@ def test_what_a_broken_link_swallowed_is_emptied_on_the_next_connection() -> Non
     assert not cluster.disks["n1"].unswept
 
 
+@pytest.mark.parametrize(("plain", "ends"), [(False, 1), (True, 2)])
+def test_each_node_empties_its_own_topics_and_no_others(*, plain: bool, ends: int) -> None:
+    cluster = Cluster(3)
+    job, _ = decided(cluster)
+    for node in cluster.nodes.values():
+        entry = node.entries[job]
+        assert entry.stored is not None
+        entry.stored = replace(entry.stored, plain=plain)
+    before = len(cluster.heard)
+    cluster.tick(RETENTION_S + 2 * retirement.SWEPT_S + 2)
+    emptied = Counter(p.topic for _, p in cluster.heard[before:] if p.body == b"")
+    own = {topics.record(name, job): 1 for name in cluster.names}
+    told = {topic: 3 for topic in emptied if "/down/" in topic}
+    assert emptied == {**own, topics.node("n1", "spec", job): 1, **told}
+    assert len(told) == ends
+    assert not any(node.sweep.left or node.sweep.said for node in cluster.nodes.values())
+
+
+def test_what_a_dead_peer_left_at_the_own_broker_is_emptied_after_a_while() -> None:
+    cluster = Cluster(3)
+    job, _ = decided(cluster)
+    cluster.stop("n3")
+    cluster.tick(RETENTION_S + 10)
+    assert job not in cluster.nodes["n1"].entries
+    assert leftovers(cluster, job)["n1"] == [topics.record("n3", job)]
+    cluster.tick(retirement.SWEPT_S)
+    assert not leftovers(cluster, job)["n1"]
+    assert cluster.disks["n1"].unswept, "believed only on a connection that held"
+    cluster.tick(retirement.SWEPT_S + 1)
+    assert not cluster.disks["n1"].unswept
+
+
 def test_a_given_broker_is_swept_after_a_restart_of_the_daemon() -> None:
     cluster = Cluster(3)
     job, _ = decided(cluster)

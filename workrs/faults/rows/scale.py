@@ -4,9 +4,9 @@ They run a cluster of their own without the recorder: to write every message of 
 heartbeats down would cost more than what is measured. What they check themselves: every job
 ends once with its own value.
 
-Messages are PUBLISH packets that clients send: the nodes' as an observer of each broker sees
-them, the agents' and the device's as they count them. Those that idle agents send anyway are
-measured before the jobs and subtracted; those of the bridges are no clients'.
+Messages are PUBLISH packets that clients send: nodes, agents and the device count their own.
+Those of idle agents and nodes are measured before the jobs and subtracted; what bridges carry
+on is no client's.
 """
 
 import asyncio
@@ -32,7 +32,7 @@ MESSAGES_MAX: Final = 40.0
 CLAIM_P99_S: Final = 0.1
 FEW: Final = 3
 """Agents to compare with. One slot each, as in the crowd: a heartbeat for ten jobs is cheaper."""
-IDLE_S: Final = 4.0
+IDLE_S: Final = 6.0
 JOB_S: Final = 0.1
 """Allowed for each job of a load, on a busy machine."""
 RETENTION_S: Final = 3.0
@@ -54,6 +54,10 @@ class Size:
     more_max: float = 1.0
     """Messages per job beyond those with few agents: what measuring twice differs by."""
 
+    def sample(self, device: str) -> Bulk:
+        """Return the jobs of a phase in which messages are counted."""
+        return Bulk(device=device, jobs=self.counted, retention_s=RETENTION_S)
+
 
 # Where a machine is busy with other things, agents repeat what is not answered soon.
 SMALL: Final = Size(agents=100, jobs=300, counted=100, messages_max=60.0, more_max=15.0)
@@ -67,9 +71,9 @@ def crowd(site: Site, *, name: str, size: Size) -> Injection:
         base = census.take(cluster)
         notes.note(f"load average before it: {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
         with gathered(cluster, FEW, "few") as few:
-            few_cost = asyncio.run(_count(cluster, few, "counted-few", size.counted))
+            few_cost = asyncio.run(_count(cluster, few, base, size.sample("counted-few")))
         with gathered(cluster, size.agents, "crowd") as agents:
-            cost = asyncio.run(_count(cluster, agents, "counted", size.counted))
+            cost = asyncio.run(_count(cluster, agents, base, size.sample("counted")))
             before = census.take(cluster)
             _load(cluster, agents, notes, size)
             full, ended_s = census.take(cluster), site.trace.now_s
@@ -84,25 +88,41 @@ def crowd(site: Site, *, name: str, size: Size) -> Injection:
     return notes.done()
 
 
-async def _count(cluster: LocalCluster, agents: Crowd, device: str, jobs: int) -> float:
-    """Return how many messages a job costs beyond what idle agents and nodes send anyway."""
-    clock = asyncio.get_running_loop().time
-    async with census.counting(cluster.addresses) as published:
-        await asyncio.to_thread(agents.report)
-        began_s = clock()
-        await asyncio.sleep(IDLE_S)
-        idle = (await asyncio.to_thread(agents.report)).sent.total() + published.by_kind.total()
-        idle_rate = idle / (clock() - began_s)
-        published.by_kind.clear()
-        began_s = clock()
-        bulk = Bulk(device=device, jobs=jobs, retention_s=RETENTION_S)
-        address = next(iter(cluster.addresses.values()))
-        await send(address, bulk, window=jobs, timeout_s=30 + jobs * JOB_S * 2)
-        # Whatever the last jobs still cause is theirs, too.
-        await asyncio.sleep(1.0)
-        said = (await asyncio.to_thread(agents.report)).sent.total()
-        messages = bulk.sent + said + published.by_kind.total()
-        return (messages - idle_rate * (clock() - began_s)) / jobs
+@dataclass(slots=True)
+class _Meter:
+    """Counts the messages that all nodes and agents have published."""
+
+    cluster: LocalCluster
+    agents: Crowd
+    said: int = 0
+    """By the agents, so far."""
+
+    async def read(self) -> tuple[int, float]:
+        """Return how many, and when."""
+        by_nodes = await census.count_sent(self.cluster.addresses)
+        self.said += (await asyncio.to_thread(self.agents.report)).sent.total()
+        return by_nodes + self.said, asyncio.get_running_loop().time()
+
+
+async def _count(
+    cluster: LocalCluster, agents: Crowd, base: Mapping[str, Census], bulk: Bulk
+) -> float:
+    """Return how many messages a job costs beyond what idle agents and nodes send anyway.
+
+    From the submission to the last of it leaving the bus, which costs messages, too.
+    """
+    meter = _Meter(cluster, agents)
+    first, begun_s = await meter.read()
+    await asyncio.sleep(IDLE_S)
+    idle, idle_s = await meter.read()
+    idle_rate = (idle - first) / (idle_s - begun_s)
+    address = next(iter(cluster.addresses.values()))
+    await send(address, bulk, window=bulk.jobs, timeout_s=30 + bulk.jobs * JOB_S * 2)
+    async with asyncio.timeout(RETIRED_S):
+        while not await asyncio.to_thread(_is_base, cluster, base):  # noqa: ASYNC110 (a process)
+            await asyncio.sleep(0.5)
+    last, ended_s = await meter.read()
+    return (bulk.sent + last - idle - idle_rate * (ended_s - idle_s)) / bulk.jobs
 
 
 def _load(cluster: LocalCluster, agents: Crowd, notes: Notes, size: Size) -> None:

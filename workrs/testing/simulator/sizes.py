@@ -52,6 +52,7 @@ def _of_node(daemon: Daemon) -> dict[str, tuple[int, int]]:
         "held back": (len(node.admission.held_back) * node.admission.votes, 0),
         "to be emptied": (len(node.sweep.todo), 0),
         "emptied": (len(node.sweep.said), len(disk.retired)),
+        "copies left": (len(node.sweep.left), len(disk.retired)),
         "devices": (len(node.local_devices), len(world.devices)),
         "noted minorities": (len(node.minority.todo) + len(node.minority.arriving), 0),
     }

@@ -122,4 +122,7 @@ def _pass_on(node: Node, event: OrderHeard) -> OrderReply:
         return OrderReply(ok=False, text=f"agent {name} is gone")
     if not event.via:
         node.say(Publish(topics.node(node.name, "order", name), event.order, retain=False))
+    is_draining = found[0].profile is not None and found[0].profile.draining
+    if is_draining and event.order.order is OrderKind.DRAIN:
+        return OrderReply(ok=True, text=f"agent {name} is draining already")
     return OrderReply(ok=True, text=f"agent {name} was told to {event.order.order.value}")

@@ -10,16 +10,14 @@ import contextlib
 import os
 import platform
 import random
-import shutil
 import signal
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import uvloop
 
-from edge_agent import checkpoint
+from edge_agent import checkpoint, leave_hook
 from edge_agent.brain import Brain, Settings
 from edge_agent.config import AgentConfig
 from edge_agent.container import Tools
@@ -31,15 +29,12 @@ from edge_agent.supervisor import AgentSupervisor
 from edge_agent.warden import Warden
 from workrs.adapters import log
 from workrs.adapters.mqtt import connect
-from workrs.adapters.stores.address import shared_location
-from workrs.adapters.stores.opener import Stores
-from workrs.adapters.stores.trial import try_store
+from workrs.adapters.stores import Stores
 from workrs.domain.dispatch import AgentProfile
-from workrs.domain.errors import ContainerError, StoreError
+from workrs.domain.errors import ContainerError
 from workrs.domain.ids import client_id
 from workrs.domain.record import Holder
 from workrs.ports.runtime import ContainerRuntime
-from workrs.ports.store import SharedStore
 
 LOOK_PERIOD_S = 5.0
 """How often images and load are looked at."""
@@ -140,11 +135,10 @@ async def _live(config: AgentConfig, body: _Body | None, supervisor: AgentSuperv
                 tasks.create_task(found.discard(), name=f"{name}.discard"),
                 tasks.create_task(_guard(body.warden), name=f"{name}.warden"),
                 tasks.create_task(_look(body.runtime, supervisor), name=f"{name}.look"),
-                *(
-                    tasks.create_task(_try(store, config), name=f"{name}.store")
-                    for store in body.stores.open_configured()
-                ),
             ]
+        if config.leave_when:
+            asking = leave_hook.follow(config.leave_when, config.leave_poll_s, supervisor.post)
+            serving.append(tasks.create_task(asking, name=f"{name}.leave"))
         code = await supervisor.run(tasks, hands)
         for task in serving:
             task.cancel()
@@ -165,13 +159,7 @@ async def _body(config: AgentConfig) -> AsyncIterator[_Body | None]:
             swept = await runtime.sweep()
             if swept:
                 log.get(f"agent[{config.name}]").event("swept", containers=swept)
-            # A killed incarnation left what it had fetched or dumped: secrets of jobs, under names
-            # that this one will use again.
-            await asyncio.to_thread(shutil.rmtree, _transfer(config), ignore_errors=True)
-            async with (
-                Stores(_locations(config)) as stores,
-                checkpoint.Worker(nice=checkpoint.NICE) as packing,
-            ):
+            async with Stores() as stores, checkpoint.Worker(nice=checkpoint.NICE) as packing:
                 yield _Body(
                     warden=warden, runtime=runtime, stores=stores, keys=keys, packing=packing
                 )
@@ -216,18 +204,12 @@ def _tools(config: AgentConfig, body: _Body) -> Tools:
         runtime=body.runtime,
         warden=body.warden,
         open_store=body.stores.open,
-        stores=_locations(config),
-        folder=_transfer(config),
+        folder=config.state_dir / "transfer",
         copies=config.copies,
         disk_bytes=JOB_DISK_BYTES,
         keys=body.keys,
         packing=body.packing,
     )
-
-
-def _transfer(config: AgentConfig) -> Path:
-    """Return the folder of downloads and snapshots."""
-    return config.state_dir / "transfer"
 
 
 async def _profile(config: AgentConfig, body: _Body | None) -> AgentProfile:
@@ -250,21 +232,6 @@ async def _profile(config: AgentConfig, body: _Body | None) -> AgentProfile:
         images=images,
         host=runtime.host,
     )
-
-
-def _locations(config: AgentConfig) -> tuple[str, ...]:
-    return tuple(shared_location(url) for url in config.stores)
-
-
-async def _try(store: SharedStore, config: AgentConfig) -> None:
-    """Say at the start what would else be found out with the first checkpoint."""
-    told = log.get(f"agent[{config.name}]")
-    try:
-        await try_store(store)
-    except StoreError as error:
-        told.warning("store_unusable", store=store.location, why=str(error))
-    else:
-        told.event("store_ready", store=store.location)
 
 
 async def _guard(warden: Warden) -> None:

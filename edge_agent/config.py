@@ -5,18 +5,17 @@ from dataclasses import dataclass, field
 from ipaddress import ip_address
 from pathlib import Path
 
-from workrs.adapters.stores.address import shared_location
 from workrs.domain.errors import ConfigError
 from workrs.domain.ids import client_id
 from workrs.domain.lease import LeaseTiming
 from workrs.ports.bus import Address
-from workrs.wire.message import LOCATIONS_MAX
 
 RUNTIMES = ("docker", "process", "instant")
 """`instant` runs nothing: every job succeeds at once with its input. For benchmarks."""
 
 GRACE_S = 30.0
 """Enough to hand over a few gibibytes. A service manager must wait longer: systemd's 90 s do."""
+LEAVE_POLL_S = 15.0
 
 
 def _cores() -> int:
@@ -45,16 +44,16 @@ class AgentConfig:
     """The most that one job may ask for."""
     labels: tuple[str, ...] = ()
     copies: int = 2
-    """Stores that must have a checkpoint, nodes that must have a large result."""
-    stores: tuple[str, ...] = ()
-    """Where checkpoints go instead of the nodes: a shared folder, buckets. The same on every
-    agent, and on the nodes, which remove what is left of jobs that are over."""
+    """Nodes that must have a checkpoint or a large result."""
     checkpoint_key: Path | None = None
     """File with the keys that checkpoints are sealed with, the same on every agent."""
     pull: bool = True
     """Whether an image that is not here may be fetched from its registry."""
     grace_s: float = GRACE_S
     """How long a stop may take for last checkpoints."""
+    leave_when: str = ""
+    """Command whose exit code says whether this machine's jobs should go elsewhere; empty: none."""
+    leave_poll_s: float = LEAVE_POLL_S
     timing: LeaseTiming = field(default_factory=LeaseTiming)
     """Assumed until a node has said its own."""
 
@@ -69,10 +68,10 @@ class AgentConfig:
             value = getattr(self, name)
             if not low <= value <= high:
                 raise ConfigError(f"{name} is {value}: write {low} to {high}")
+        if self.leave_poll_s < 1:
+            raise ConfigError(f"leave_poll_s is {self.leave_poll_s}: write 1 or more")
         if self.grace_s < 0:
             raise ConfigError(f"grace_s is {self.grace_s}: write 0 or more")
-        if len({shared_location(url) for url in self.stores}) > LOCATIONS_MAX:
-            raise ConfigError(f"{len(self.stores)} stores: at most {LOCATIONS_MAX}")
         if self.checkpoint_key is None and self.runtime != "instant":
             self._require_loopback()
         if self.engine and self.runtime != "docker":
@@ -80,11 +79,10 @@ class AgentConfig:
 
     def _require_loopback(self) -> None:
         """Refuse to store what is in programs' memory, in the clear, on other machines."""
-        far = next((f"node {node}" for node in self.nodes if not _is_loopback(node.host)), None)
-        far = far or next((url for url in self.stores if not url.startswith("file:")), None)
+        far = next((node for node in self.nodes if not _is_loopback(node.host)), None)
         if far is not None:
             raise ConfigError(
-                f"{far} is another machine, and checkpoints hold what programs have in "
+                f"node {far} is another machine, and checkpoints hold what programs have in "
                 "memory: give --checkpoint-key FILE, the same on all agents; "
                 "`workrs key make FILE` makes it"
             )

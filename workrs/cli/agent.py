@@ -4,10 +4,10 @@ import logging
 from argparse import Namespace
 from pathlib import Path
 
-from edge_agent.config import RUNTIMES, AgentConfig
+from edge_agent.config import GRACE_S, LEAVE_POLL_S, RUNTIMES, AgentConfig
 from workrs.adapters import log
 from workrs.cli.connection import add_nodes_option
-from workrs.cli.node import add_state_option, add_stores_option, state_directory
+from workrs.cli.node import add_state_option, state_directory
 from workrs.cli.options import Options
 from workrs.domain.ids import client_id
 
@@ -36,8 +36,7 @@ def options() -> Options:
     it.value("--slots", convert=int, metavar="N", help="jobs at once; default one a core")
     it.value("--memory-mb", convert=int, metavar="MB", help="most for one job; default all")
     it.many("--label", metavar="LABEL", help="what jobs may ask for: gpu, lab-3 …")
-    it.value("--copies", convert=int, default=2, metavar="N", help="stores to keep a checkpoint")
-    add_stores_option(it)
+    it.value("--copies", convert=int, default=2, metavar="N", help="nodes to keep a checkpoint")
     it.value(
         "--checkpoint-key",
         convert=Path,
@@ -47,9 +46,22 @@ def options() -> Options:
     it.value(
         "--grace",
         convert=float,
-        default=10.0,
+        default=GRACE_S,
         metavar="SECONDS",
-        help="how long a stop may take for last checkpoints",
+        help="how long a stop may take to move its jobs; a service manager must wait longer",
+    )
+    it.value(
+        "--leave-when",
+        metavar="COMMAND",
+        help="run by a shell from time to time: when it ends with 0 the agent moves its jobs and "
+        "takes none, until it ends with 1. For a battery that runs low",
+    )
+    it.value(
+        "--leave-poll",
+        convert=float,
+        default=LEAVE_POLL_S,
+        metavar="SECONDS",
+        help="how often that command is run",
     )
     it.flag("--offline", help="never fetch images from registries")
     add_state_option(it)
@@ -73,9 +85,10 @@ def config(asked: Namespace) -> AgentConfig:
         engine=asked.engine or "",
         labels=tuple(asked.label),
         copies=asked.copies,
-        stores=tuple(asked.store),
         checkpoint_key=asked.checkpoint_key,
         grace_s=asked.grace,
+        leave_when=asked.leave_when or "",
+        leave_poll_s=asked.leave_poll,
         pull=not asked.offline,
         **given,
     )

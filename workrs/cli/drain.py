@@ -1,35 +1,135 @@
-"""`workrs drain AGENT`: an agent accepts nothing new, and finishes or hands over what it has."""
+"""`workrs drain AGENT`: an agent accepts nothing new, and moves what it has.
+
+With --wait the command tells how the jobs move and ends when the agent has none left. Jobs that
+nobody else takes at once are then waiting at the nodes, where they are safe.
+"""
 
 import asyncio
+import sys
 from argparse import Namespace
+from typing import Final
 
 from workrs.cli import order
-from workrs.cli.connection import add_node_options, user_name
+from workrs.cli.connection import add_node_options, connected, fill, user_name
+from workrs.cli.error import OK, TIMED_OUT
+from workrs.cli.move_watch import MoveWatch
 from workrs.cli.options import Options
-from workrs.domain.errors import ConfigError, IdError
-from workrs.domain.ids import client_id
-from workrs.wire.message import Order, OrderKind
+from workrs.cli.table import print_json
+from workrs.domain.errors import BusError, ConfigError, IdError
+from workrs.domain.ids import ClientId, client_id
+from workrs.ports.bus import Bus
+from workrs.wire.message import Order, OrderKind, OrderReply
+from workrs.wire.view import ClusterView
+
+_LOOK_S: Final = 0.2
+_SETTLE_S: Final = 5.0
+"""How long it is waited for the last job to run elsewhere, after the agent has none."""
 
 
 def options() -> Options:
     """Describe the subcommand."""
     it = Options(
         "drain",
-        "tell an agent to accept nothing new",
-        examples=("workrs drain agent-2", "workrs drain agent-2 --json"),
+        "move an agent's jobs to others and give it no new ones",
+        examples=(
+            "workrs drain agent-2",
+            "workrs drain agent-2 --wait        # tells how its jobs move; ends when it has none",
+            "workrs drain agent-2 --wait --within 300 --json",
+        ),
     )
     it.argument("agent", help="the agent's name; workrs agents lists them")
+    it.flag("--wait", help="wait until it has no job left, and say what becomes of each")
+    it.value(
+        "--within",
+        convert=float,
+        metavar="SECONDS",
+        help="how long to wait at most; then the command ends with code 4, and the drain goes on",
+    )
     order.add_order_options(it)
     add_node_options(it)
     return it
 
 
-def run(asked: Namespace) -> int:
-    """Order, report."""
+def agent_name(asked: Namespace) -> ClientId:
+    """Return the agent that was named, or raise ConfigError."""
     try:
-        agent = client_id(asked.agent)
+        return client_id(asked.agent)
     except IdError as error:
         raise ConfigError(str(error)) from error
+
+
+def run(asked: Namespace) -> int:
+    """Order, wait if that is wanted, report."""
+    agent = agent_name(asked)
+    if asked.within is not None and not asked.wait:
+        raise ConfigError("--within goes with --wait")
     wish = Order(order=OrderKind.DRAIN, agent=agent)
     reply = asyncio.run(order.send(wish, asked.node, user_name(asked), timeout_s=asked.timeout))
-    return order.report(reply, asked)
+    if not (asked.wait and reply.ok):
+        return order.report(reply, asked)
+    if not asked.json:
+        print(reply.text)
+    return asyncio.run(_wait(asked, agent, reply))
+
+
+async def _wait(asked: Namespace, agent: ClientId, reply: OrderReply) -> int:
+    watch = MoveWatch(agent)
+    drained = True
+    try:
+        async with asyncio.timeout(asked.within):
+            await _follow(asked, watch)
+    except TimeoutError:
+        drained = False
+    left = sum(fate.startswith("is being") for fate in watch.fates.values())
+    if asked.json:
+        print_json(
+            {"ok": reply.ok, "text": reply.text, "drained": drained, "jobs": watch.as_json()}
+        )
+    elif drained:
+        print(f"{agent} is drained: {len(watch.jobs)} job{'' if len(watch.jobs) == 1 else 's'}")
+    else:
+        what = f"{agent} was not drained within {asked.within:g} s: {left} left; it goes on"
+        print(what, file=sys.stderr)
+    return OK if drained else TIMED_OUT
+
+
+async def _follow(asked: Namespace, watch: MoveWatch) -> None:
+    """Tell what becomes of the jobs; return when the agent has none left."""
+    nodes = asked.node
+    while True:
+        try:
+            async with connected(nodes, user_name(asked)) as bus:
+                view = ClusterView()
+                await fill(view, bus)
+                await _look(asked, watch, view, bus)
+                return
+        except BusError:
+            # The node was lost meanwhile: the others show the same.
+            nodes = [*nodes[1:], nodes[0]]
+
+
+async def _look(asked: Namespace, watch: MoveWatch, view: ClusterView, bus: Bus) -> None:
+    clock = asyncio.get_running_loop().time
+    over_at: float | None = None
+    while True:
+        for line in watch.look(view):
+            if not asked.json:
+                print(line, flush=True)
+        if not watch.is_over(view):
+            over_at = None
+        elif over_at is None:
+            over_at = clock()
+        if over_at is not None and (watch.is_settled() or clock() > over_at + _SETTLE_S):
+            return
+        await _take_in(view, bus)
+
+
+async def _take_in(view: ClusterView, bus: Bus) -> None:
+    """Fold what comes in a moment into *view*: looking costs more than that."""
+    try:
+        async with asyncio.timeout(_LOOK_S):
+            while True:
+                for message in await bus.receive():
+                    view.apply(message.topic, message.payload)
+    except TimeoutError:
+        return

@@ -32,7 +32,8 @@ COMMANDS: Final[Mapping[str, str]] = {
     "result": "write a job's result to the standard output",
     "cancel": "cancel a job",
     "agents": "list agents",
-    "drain": "tell an agent to accept nothing new",
+    "drain": "move an agent's jobs to others and give it no new ones",
+    "undrain": "give an agent jobs again after a drain",
     "plan": "how often to checkpoint a job, and how long it then takes",
 }
 """Subcommands by what one needs first, with the line that `workrs --help` has for them."""

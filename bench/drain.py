@@ -1,0 +1,170 @@
+"""How long a job stands still when its agent is drained, and whether anything is done twice.
+
+    sudo .venv/bin/python -m bench.drain [--mib 64 1024] [--rounds 3] [--dirty-mib 4] [--json FILE]
+
+Three nodes, two agents on two Docker Engines of this machine. A program holds `--mib` of memory,
+half of it compressible, changes `--dirty-mib` of it every 50 ms, and each time writes the wall
+clock into a list in its memory. `workrs drain AGENT --wait` moves it; then the agent is undrained
+and the job moved back. In the end the program prints its list: the longest gap within a move is
+how long it stood still from the last step at the old agent to the first at the new one, whatever
+anybody's log says; and every step stands in it once. Clocks are those of one machine.
+"""
+
+import argparse
+import itertools
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from device_client import Device
+from workrs.cli.cluster import AgentPlan, ClusterPlan, LocalCluster, local_cluster
+from workrs.cli.leftover import unmount_below
+from workrs.cli.stage import stage
+
+DEVICE = "bench-drain"
+STEP_S = 0.05
+PROGRAM = """
+import json, os, sys, time
+mib, dirty, stop = int(sys.argv[1]), int(sys.argv[2]), "/job/stop"
+half = mib << 19
+noise, text = bytearray(os.urandom(1 << 20)) * (half >> 20), bytearray(range(256)) * (half >> 8)
+for n in range(0, half, 4096):
+    noise[n : n + 8] = n.to_bytes(8, "big")
+steps, at, begin = [], 0, time.time()
+while time.time() - begin < float(sys.argv[3]):
+    for n in range(0, dirty << 20, 4096):
+        noise[at : at + 8] = len(steps).to_bytes(8, "big")
+        at = (at + 4096) % max(4096, half)
+    steps.append(time.time())
+    with open("/job/progress", "a") as progress:
+        progress.write(f"0.5 step {len(steps)}\\n")
+    time.sleep(0.05)
+json.dump(steps, sys.stdout)
+"""
+
+
+def until(condition: Any, what: str, timeout_s: float = 120.0) -> Any:
+    """Poll until *condition* gives something true; return it."""
+    deadline = time.monotonic() + timeout_s
+    while not (found := condition()):
+        if time.monotonic() > deadline:
+            raise SystemExit(f"waited {timeout_s:g} s in vain for {what}")
+        time.sleep(0.05)  # noqa: TID251
+    return found
+
+
+def workrs(cluster: LocalCluster, *words: str) -> dict[str, Any]:
+    """Run a command against the cluster; return its JSON."""
+    nodes = [word for host in cluster.hosts for word in ("--node", host)]
+    command = [sys.executable, "-m", "workrs.cli.main", *words, "--json", *nodes]
+    ran = subprocess.run(command, check=False, capture_output=True, text=True)
+    if ran.returncode:
+        raise SystemExit(f"{words}: {ran.returncode}: {ran.stderr}")
+    found: dict[str, Any] = json.loads(ran.stdout)
+    return found
+
+
+def one_job(
+    cluster: LocalCluster,
+    device: Device,
+    *,
+    image: str,
+    mib: int,
+    dirty: int,
+    rounds: int,
+    job: str,
+) -> dict[str, Any]:
+    """Move one job *rounds* times; return what its program and the commands say."""
+    seconds = 40.0 + rounds * (20.0 + mib / 40)
+    device.submit(
+        {
+            "image": image,
+            "command": ["python3", "-c", PROGRAM, str(mib), str(dirty), str(seconds)],
+            "memory_mb": 2 * mib + 64,
+            "attempts_max": 1,
+        },
+        job=job,
+    )
+    moves: list[tuple[float, float]] = []
+    drained_s: list[float] = []
+    for number in range(rounds):
+        report = until(lambda: device.state(job).agent and device.state(job), f"{job} to run")
+        until(lambda: "step" in (device.state(job).note or ""), f"{job} to work")
+        time.sleep(6.0 if number == 0 else 2.0)  # noqa: TID251
+        begin = time.time()  # noqa: TID251
+        workrs(cluster, "drain", report.agent, "--wait", "--within", "120")
+        drained_s.append(time.time() - begin)  # noqa: TID251
+        former = report.agent
+        until(lambda f=former: device.state(job).agent not in (None, f), f"{job} elsewhere")
+        time.sleep(3.0 + mib / 200)  # noqa: TID251
+        moves.append((begin, time.time()))  # noqa: TID251
+        workrs(cluster, "undrain", report.agent)
+    result = device.result(job, timeout=seconds + 60)
+    steps: list[float] = json.loads(result.value)
+    gaps = [(b - a, a) for a, b in itertools.pairwise(steps)]
+    stood = [max(gap for gap, at in gaps if begin - 1 < at < end) for begin, end in moves]
+    if any(gap < 0 for gap, _ in gaps):
+        raise SystemExit("a step was done twice: time goes back in the program's list")
+    return {
+        "mib": mib,
+        "dirty_mib_per_s": dirty / STEP_S,
+        "stood_still_s": [round(s, 2) for s in stood],
+        "median_s": round(statistics.median(stood), 2),
+        "drain_s": [round(s, 2) for s in drained_s],
+        "steps": len(steps),
+        "starts": result.attempt,
+    }
+
+
+def main() -> int:
+    """Move jobs of each size and print how long they stood still."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--mib", type=int, nargs="+", default=[64, 1024])
+    parser.add_argument("--dirty-mib", type=int, default=1, help="changed every 50 ms")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--keep", type=Path, help="leave the agents' logs in this folder")
+    parser.add_argument("--json", type=Path)
+    asked = parser.parse_args()
+    with ExitStack() as stack:
+        root = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="workrs-bench-")))
+        stack.callback(unmount_below, root)
+        found = stack.enter_context(stage(root, purpose="bench", runtime="docker", engines=2))
+        agents = tuple(
+            AgentPlan(name=f"edge-{i}", runtime=found.runtime, engine=found.engine(i), slots=4)
+            for i in range(2)
+        )
+        plan = ClusterPlan(root=root, nodes=3, agents=agents, functions=found.functions)
+        cluster = stack.enter_context(local_cluster(plan))
+        device = stack.enter_context(Device(DEVICE, nodes=cluster.hosts))
+        rows = []
+        for mib in asked.mib:
+            row = one_job(
+                cluster,
+                device,
+                image=found.image,
+                mib=mib,
+                dirty=asked.dirty_mib,
+                rounds=asked.rounds,
+                job=f"move-{mib}",
+            )
+            print(json.dumps(row), file=sys.stderr, flush=True)
+            rows.append(row)
+        if asked.keep:
+            asked.keep.mkdir(parents=True, exist_ok=True)
+            for log in root.rglob("*.log"):
+                (asked.keep / log.name).write_bytes(log.read_bytes())
+    summary = {"rung": found.rung.value, "moves": rows}
+    print(json.dumps(summary, indent=2))
+    if asked.json:
+        asked.json.write_text(json.dumps(summary, indent=2) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

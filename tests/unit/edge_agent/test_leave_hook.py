@@ -1,0 +1,65 @@
+"""Goal: a hook drains an agent when it says so, and a broken one changes nothing.
+
+Method: real shell commands, asked once or followed until they have said enough.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import pytest
+
+from edge_agent import leave_hook
+from edge_agent.event import LeaveWished
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.mark.parametrize(
+    ("command", "wish"),
+    [
+        ("echo battery at 9 %; echo more; exit 0", LeaveWished(leave=True, why="battery at 9 %")),
+        ("true", LeaveWished(leave=True, why="its hook says so")),
+        ("echo 80 %; exit 1", LeaveWished(leave=False)),
+    ],
+)
+def test_exit_0_is_leave_and_exit_1_is_stay(command: str, wish: LeaveWished) -> None:
+    assert asyncio.run(leave_hook.ask(command)) == wish
+
+
+@pytest.mark.parametrize("command", ["exit 2", "no-such-command-at-all", "kill -9 $$"])
+def test_a_broken_hook_wishes_nothing(command: str) -> None:
+    assert isinstance(asyncio.run(leave_hook.ask(command)), str)
+
+
+def test_a_hook_that_hangs_is_killed_with_what_it_started(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(leave_hook, "TIMEOUT_S", 0.3)
+    late = tmp_path / "late"
+    found = asyncio.run(leave_hook.ask(f"(sleep 1; touch {late}) & sleep 100"))
+    assert found == "it did not end within 0.3 s"
+    assert not late.exists()
+
+
+def test_only_changes_are_told(tmp_path: Path) -> None:
+    turn = tmp_path / "turn"
+    turn.write_text("1")
+    told: list[LeaveWished] = []
+
+    async def story() -> None:
+        def take(wish: LeaveWished) -> None:
+            told.append(wish)
+            turn.write_text("0" if len(told) == 1 else "1")
+
+        command = f"exit $(cat {turn})"
+        following = asyncio.create_task(leave_hook.follow(command, 0.01, take))
+        async with asyncio.timeout(20):
+            while len(told) < 3:  # noqa: ASYNC110 (a list, filled by the other task)
+                await asyncio.sleep(0.01)
+        following.cancel()
+
+    asyncio.run(story())
+    assert [wish.leave for wish in told] == [False, True, False]

@@ -1,0 +1,103 @@
+"""Watching an agent's jobs move, as the nodes show them: what has become of each, and why not.
+
+A pure fold: a view of the cluster goes in, again and again; out come lines for the operator, and
+in the end what became of every job.
+"""
+
+from dataclasses import dataclass, field
+
+from workrs.domain import ladder
+from workrs.domain.dispatch import fits
+from workrs.domain.ids import ClientId, JobId
+from workrs.domain.job import CheckpointMode
+from workrs.wire.view import RUNNING, AgentSummary, ClusterView, JobView
+
+
+@dataclass(slots=True)
+class MoveWatch:
+    """One drain of one agent."""
+
+    agent: ClientId
+    fates: dict[JobId, str] = field(default_factory=dict)
+    """What was last said of each job."""
+    jobs: dict[JobId, JobView] = field(default_factory=dict)
+    """Every job that the agent was seen to hold, as it was last shown."""
+    _here: set[JobId] = field(default_factory=set)
+
+    def look(self, view: ClusterView) -> list[str]:
+        """Take in how the cluster is now; return what is new for the operator."""
+        held = self._summary(view)
+        self._here = set(held.jobs) if held is not None and held.state != "gone" else set()
+        self.jobs.update(dict.fromkeys(self._here - set(self.jobs)))  # type: ignore[arg-type]
+        lines = []
+        for job in sorted(self.jobs):
+            shown = view.job(job)
+            if shown is not None:
+                self.jobs[job] = shown
+            fate = self._fate(view, held, self.jobs[job])
+            if fate != self.fates.get(job):
+                self.fates[job] = fate
+                lines.append(f"{self.jobs[job].device}/{self.jobs[job].id} {fate}")
+        return lines
+
+    def is_over(self, view: ClusterView) -> bool:
+        """Return whether the agent takes nothing more and has nothing left."""
+        held = self._summary(view)
+        return not self._here and held is not None and held.state != "live"
+
+    def is_settled(self) -> bool:
+        """Return whether every job runs elsewhere or has ended."""
+        return all(
+            job.outcome is not None or (job.state == RUNNING and job.agent != self.agent)
+            for job in self.jobs.values()
+        )
+
+    def as_json(self) -> list[dict[str, object]]:
+        """Return what became of every job."""
+        return [
+            {
+                "job": f"{job.device}/{job.id}",
+                "state": job.state,
+                "agent": job.agent,
+                "fate": self.fates[job.job],
+            }
+            for job in self.jobs.values()
+        ]
+
+    def _summary(self, view: ClusterView) -> AgentSummary | None:
+        return next((one for one in view.agents() if one.agent == self.agent), None)
+
+    def _fate(self, view: ClusterView, held: AgentSummary | None, job: JobView) -> str:
+        if job.outcome is not None:
+            return f"has ended: {job.outcome.verdict.value}"
+        if job.job in self._here:
+            why = why_not(view, held, job)
+            return f"is being moved{f', but {why}' if why else ''}"
+        if job.agent is not None and job.agent != self.agent:
+            return f"moved to {job.agent}"
+        return f"waits for an agent{f': {job.reason}' if job.reason else ''}"
+
+
+def why_not(view: ClusterView, held: AgentSummary | None, job: JobView) -> str:
+    """Return why a job does not leave its agent, or leaves it for nowhere; "" when it can move."""
+    if job.spec is None:
+        return ""
+    spec = job.spec.spec
+    if spec.checkpoint.mode is CheckpointMode.OFF:
+        return "its checkpoints are off: it runs to its end where it is"
+    if held is not None and held.profile is not None and held.profile.rung == ladder.NONE:
+        return "its agent saves nothing: it runs to its end where it is"
+    others = [
+        one.profile
+        for one in view.agents()
+        if one.agent != job.agent and one.state == "live" and one.profile is not None
+    ]
+    fitting = [profile for profile in others if fits(spec, profile)]
+    if not fitting:
+        return "no other agent meets its needs: it will wait for one"
+    ref = job.checkpoint
+    if ref is not None and all(
+        ladder.refusal(ref.rung, ref.host, profile.rung, profile.host) for profile in fitting
+    ):
+        return f"no other agent can restore its {ref.rung}: it will wait for one, and then fall"
+    return ""

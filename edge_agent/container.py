@@ -35,7 +35,6 @@ from edge_agent.event import (
     StartFailed,
     StartPrepared,
 )
-from edge_agent.retention import Retention
 from workrs.adapters import log
 from workrs.domain.errors import CheckpointError, ContainerError, StoreError
 from workrs.domain.ids import ClientId, JobId
@@ -78,7 +77,6 @@ class Tools:
     """The one thread that packs checkpoints; None: one for each."""
     stores: tuple[str, ...] = ()
     """Where checkpoints go; none: to the nodes."""
-    retention: Retention = field(default_factory=Retention)
     refusals: "itertools.count[int]" = field(default_factory=lambda: itertools.count(1))
     """Numbers the checkpoints that were not restored."""
 
@@ -98,7 +96,6 @@ class Container:
         self._input: Path | None = None
         self._fetch_s = 0.0
         self._saved: checkpoint.Saved | None = None
-        self._shelf = tools.retention.of(job)
         self._result: Path | None = None
         self._result_bytes = 0
         self._hold = asyncio.Lock()
@@ -268,19 +265,17 @@ class Container:
             begin = clock()
             urls = self._tools.stores or effect.stores
             stores = [self._tools.open_store(url) for url in urls]
-            async with self._shelf.turn:
-                saved = await checkpoint.save(
-                    snapshot,
-                    job=self.job,
-                    epoch=effect.epoch,
-                    seq=effect.seq,
-                    stores=stores,
-                    copies=self._tools.copies,
-                    previous=self._saved,
-                    keys=self._tools.keys,
-                    worker=self._tools.packing,
-                )
-                self._shelf.note(saved.ref)
+            saved = await checkpoint.save(
+                snapshot,
+                job=self.job,
+                epoch=effect.epoch,
+                seq=effect.seq,
+                stores=stores,
+                copies=self._tools.copies,
+                previous=self._saved,
+                keys=self._tools.keys,
+                worker=self._tools.packing,
+            )
         except (ContainerError, StoreError, CheckpointError, OSError) as error:
             self._fail_save(str(error))
             return

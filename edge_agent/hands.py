@@ -131,14 +131,12 @@ class ContainerHands:
         while True:
             effect = await self._discards.get()
             try:
-                shelf = self._tools.retention.of(effect.job)
-                async with shelf.turn:
-                    await checkpoint.discard(
-                        effect.ref,
-                        job=effect.job,
-                        keep=shelf.keep(effect),
-                        open_store=self._tools.open_store,
-                        keys=self._tools.keys,
-                    )
+                await checkpoint.discard(
+                    effect.ref,
+                    job=effect.job,
+                    keep=effect.keep,
+                    open_store=self._tools.open_store,
+                    keys=self._tools.keys,
+                )
             except (StoreError, CheckpointError) as error:
                 self._log.debug("discard_failed", job=effect.job, why=str(error))

@@ -81,7 +81,10 @@ async def count_sent(addresses: Mapping[str, Address]) -> int:
 async def _sent(node: str, address: Address) -> int:
     async with connect(address=address, client_id=f"census-{node}") as bus:
         await bus.subscribe(Subscription(pattern=topics.node(node, "state")))
+        retained: NodeState | None = None
         while True:
             for message in await bus.receive():
-                if not message.retain:
-                    return codec.decode(NodeState, message.payload).sent
+                state = codec.decode(NodeState, message.payload)
+                if retained is not None and state.beat != retained.beat:
+                    return state.sent
+                retained = state

@@ -1,4 +1,4 @@
-"""The job: it works by the clock, so that a dozen of them share two cores without a word.
+"""The job: it works by the clock, so that a dozen of them share two cores.
 
 Its work is a number of ticks that it waits for. What it has done is in its memory alone, so a
 restore brings it back and a start from nothing does not. A tick that comes more than LATE_S

@@ -92,7 +92,7 @@ class NodeSupervisor:
                     refused = 1 if self._clock() - began > SETTLED_S else refused + 1
                     if refused == 1 or refused % 100 == 0:
                         self._log.warning("broker_lost", address=self._address, why=str(error))
-                    await asyncio.sleep(_pause_s(refused))
+                    await asyncio.sleep(pause_s(refused))
 
     async def _serve(self) -> None:
         """Serve over one connection, until it is lost."""
@@ -211,6 +211,6 @@ class NodeSupervisor:
                 await bus.flush()
 
 
-def _pause_s(refused: int) -> float:
+def pause_s(refused: int) -> float:
     """Return how long to wait after so many failures: 0.05 s after a second, 1 s after 50 s."""
     return min(_RETRY_FIRST_S * 1.02 ** min(refused, 200), RETRY_S)

@@ -282,6 +282,10 @@ class Recorder:
         if up == (node in self._up):
             return
         (self._up.add if up else self._up.discard)(node)
+        if not up:
+            # What it showed is gone with it, however short a time it was away.
+            with self._lock:
+                self._heard = {key: heard for key, heard in self._heard.items() if key[0] != node}
         what = "up" if up else "down"
         at_s = self._write("link", broker=node, what=what)
         self._note_event(Mark(at_s, f"broker {node}", what))

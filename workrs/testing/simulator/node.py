@@ -23,7 +23,7 @@ from broker.event import (
     Ticked,
 )
 from broker.node import Node, NodeSettings
-from broker.supervisor import CONNECT_S, KEEPALIVE_S, RETRY_S
+from broker.supervisor import CONNECT_S, KEEPALIVE_S, RETRY_S, pause_s
 from workrs.domain.errors import LedgerError
 from workrs.domain.record import Incarnation
 from workrs.ports.bus import Message
@@ -224,7 +224,7 @@ class Daemon(Process):
         self.connection = None
         self._refused += 1
         life = self.life
-        wait_s = min(0.1 * self._refused, RETRY_S)
+        wait_s = pause_s(self._refused)
         self.world.timeline.after(wait_s, lambda: self.connect() if life == self.life else None)
 
     # The brain

@@ -28,6 +28,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean, quantiles, stdev
 
+from broker.fault_count import TELL_S
 from workrs.domain.fault_history import FaultHistory
 from workrs.domain.next_checkpoint import plan_next
 from workrs.domain.plan import Conditions, Plan, best
@@ -143,6 +144,7 @@ class Cluster:
         self._heard = heard
         self._seen_s = 0.0
         self._seen_losses = 0
+        self._told_s = -rng.uniform(0.0, TELL_S)
         past_s = case.agents * case.past_s
         losses = poisson(rng, past_s / case.truth.mtbf_s)
         # By turns, as it was counted: the history forgets.
@@ -161,8 +163,9 @@ class Cluster:
         losses += clock.losses - self._seen_losses
         self._counted = self._counted.watched(others + passed_s).lost(losses)
         self._seen_s, self._seen_losses = clock.now_s, clock.losses
-        if self._heard and self._counted.differs(self.told):
-            self.told = self._counted
+        due = clock.now_s - self._told_s >= TELL_S
+        if self._heard and due and self._counted.differs(self.told):
+            self.told, self._told_s = self._counted, clock.now_s
 
 
 def play_ours(case: Case, forecast_s: float | None, clock: Clock, cluster: Cluster) -> float:

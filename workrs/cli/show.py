@@ -3,6 +3,8 @@
 import asyncio
 import json
 from argparse import Namespace
+from collections.abc import Mapping
+from typing import Final
 
 from workrs.cli import job_name
 from workrs.cli.connection import add_node_options, read_view, user_name
@@ -12,10 +14,19 @@ from workrs.cli.minority import warn_of_minorities
 from workrs.cli.options import Options
 from workrs.cli.table import percent, print_json, size
 from workrs.domain.job import JobSpec
+from workrs.domain.next_checkpoint import Why
+from workrs.domain.record import CheckpointRef
 from workrs.wire import codec
 from workrs.wire.view import JobView
 
 _TEXT_MAX = 400
+_WHY: Final[Mapping[str, str]] = {
+    Why.ASKED: "the job asks for it",
+    Why.FORECAST: "equal parts of what is left of the forecast",
+    Why.LAST: "only if the job outlives its forecast",
+    Why.ENDLESS: "best for a job without a forecast",
+    Why.OUTLIVED: "the forecast has passed",
+}
 
 
 def options() -> Options:
@@ -65,6 +76,7 @@ def _lines(job: JobView, nodes: int) -> list[tuple[str, str]]:
             "at " + ", ".join(checkpoint.location),
         ]
         found.append(("checkpoint", " ".join(filter(None, parts))))
+        found.append(("next one", next_one(checkpoint) if outcome is None else ""))
     if outcome is not None:
         code = "" if outcome.exit_code is None else str(outcome.exit_code)
         found += [("exit code", code), ("result", size(outcome.result_bytes))]
@@ -72,6 +84,14 @@ def _lines(job: JobView, nodes: int) -> list[tuple[str, str]]:
     if job.spec is not None:
         found += _spec_lines(job.spec.function, job.spec.spec)
     return [(name, text) for name, text in found if text]
+
+
+def next_one(last: CheckpointRef) -> str:
+    """Return when the checkpoint after *last* is due and why then; empty where nobody said."""
+    if last.next_s is None:
+        return ""
+    why = _WHY.get(last.next_why, last.next_why)
+    return f"after {round(last.next_s, 1):g} s more work: {why}"
 
 
 def _spec_lines(function: str | None, spec: JobSpec) -> list[tuple[str, str]]:
@@ -86,6 +106,7 @@ def _spec_lines(function: str | None, spec: JobSpec) -> list[tuple[str, str]]:
         ("files", ", ".join(sorted(spec.files))),
         ("needs", ", ".join([f"{spec.memory_mb} MiB", f"{spec.cpus:g} CPUs", *wanted])),
         ("limits", f"{spec.timeout_s:g} s an attempt, {spec.attempts_max} attempts"),
+        ("forecast", "" if spec.forecast_s is None else f"{spec.forecast_s:g} s of work"),
         ("checkpoints", spec.checkpoint.mode.value),
         ("takeover", spec.takeover.value),
         ("priority", str(spec.priority)),

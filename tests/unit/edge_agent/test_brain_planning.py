@@ -1,14 +1,15 @@
 """When the brain has checkpoints taken: from the forecast, what they cost, and known faults."""
 
 import math
+from dataclasses import replace
 
 import pytest
 
-from edge_agent.effect import Log, StartContainer, TakeCheckpoint
+from edge_agent.effect import Log, PrepareStart, StartContainer, TakeCheckpoint
 from edge_agent.event import ContainerStarted, StartPrepared, TermsSeen
 from edge_agent.measured import averaged
 from edge_agent.planning import COST_FIXED_S, COST_PER_MB_S
-from tests.unit.edge_agent.agent_talk import JOB, OTHER, Talk, checkpoint, saved
+from tests.unit.edge_agent.agent_talk import JOB, Talk, checkpoint, saved
 from workrs.domain.fault_history import FaultHistory
 from workrs.domain.next_checkpoint import Why
 from workrs.domain.plan import Conditions, best, endless_interval_s
@@ -32,19 +33,15 @@ def due_in_s(talk: Talk) -> float:
     return talk.brain.roster.works[JOB].save_at - talk.now
 
 
-def restored(talk: Talk, ref: CheckpointRef, **fields: object) -> None:
+def restored(talk: Talk, ref: CheckpointRef, *, forecast_s: float) -> None:
     """Take a job over that another agent has saved, and start it."""
+    talk.nodes[0].change(checkpoints=(ref,), attempt=1)
     talk.connect()
-    for node in talk.nodes:
-        node.change(checkpoints=(ref,), attempt=1)
-        node.grant(OTHER, 1, talk.now - 100.0)
-    talk.show(*((node, node.vote().record) for node in talk.nodes))
-    talk.offer(epoch=2, **fields)
-    talk.wait(0.1)
-    work = talk.brain.roster.works[JOB]
-    talk.tell(StartPrepared(job=JOB, run=work.run))
+    talk.offer(epoch=2, forecast_s=forecast_s)
+    talk.tell(StartPrepared(job=JOB, run=talk.last(PrepareStart).run))
     talk.wait(0.1)
     asked = talk.last(StartContainer)
+    assert asked.restore
     talk.tell(ContainerStarted(job=JOB, run=asked.run, fetch_s=2.0, start_s=1.0))
 
 
@@ -130,10 +127,7 @@ def test_a_checkpoint_shows_its_work_its_cost_and_the_plan() -> None:
 
 
 def test_a_takeover_goes_on_with_what_is_left_of_the_forecast() -> None:
-    ref = CheckpointRef(
-        epoch=1, seq=3, manifest="m", location=("u",), rung="files", bytes=1,
-        work_s=500.0, frozen_s=2.0,
-    )  # fmt: skip
+    ref = replace(checkpoint(1, 3), work_s=500.0, frozen_s=2.0)
     talk = Talk()
     restored(talk, ref, forecast_s=1000.0)
     left = best(500.0, Conditions(cost_s=2.0, mtbf_s=PRIOR_S))
@@ -143,10 +137,7 @@ def test_a_takeover_goes_on_with_what_is_left_of_the_forecast() -> None:
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, -1.0, 1e300, 0.0])
 def test_no_claim_of_another_agent_keeps_a_job_from_being_planned(value: float) -> None:
-    ref = CheckpointRef(
-        epoch=1, seq=3, manifest="m", location=("u",), rung="files", bytes=1,
-        work_s=value, frozen_s=value,
-    )  # fmt: skip
+    ref = replace(checkpoint(1, 3), work_s=value, frozen_s=value)
     talk = Talk()
     restored(talk, ref, forecast_s=1000.0)
     assert 0 < due_in_s(talk) < 1e5

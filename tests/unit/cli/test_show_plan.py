@@ -1,0 +1,29 @@
+"""What `workrs show` says of the next checkpoint: when, and why then."""
+
+from dataclasses import replace
+
+import pytest
+
+from workrs.cli.show import next_one
+from workrs.domain.ids import Digest, Epoch
+from workrs.domain.next_checkpoint import Why
+from workrs.domain.record import CheckpointRef
+
+LAST = CheckpointRef(
+    epoch=Epoch(1), seq=1, manifest=Digest("m"), location=("u",), rung="files", bytes=1
+)
+
+
+@pytest.mark.parametrize("why", Why)
+def test_every_reason_has_a_sentence(why: Why) -> None:
+    told = next_one(replace(LAST, next_s=171.3, next_why=why.value))
+    assert told.startswith("after 171.3 s more work: ")
+    assert " " in told.partition(": ")[2]
+
+
+def test_a_newer_agents_reason_is_shown_as_it_is() -> None:
+    assert next_one(replace(LAST, next_s=5.0, next_why="moon")) == "after 5 s more work: moon"
+
+
+def test_where_nobody_said_nothing_is_shown() -> None:
+    assert next_one(LAST) == ""

@@ -35,8 +35,8 @@ from workrs.domain.ids import Digest, Epoch, JobId
 from workrs.ports.store import JobSpace
 
 _LEVEL = 1
-"""Of zstd. Measured on memory half of which compresses, a core: level -1 2.3 GB/s, 1 1.9 GB/s,
-3 0.7 GB/s, for the same size; lz4 0.9 GB/s through its Python package, and a larger result."""
+"""Of zstd. Measured on 156 MiB of a Python program's memory, a core: level -1 727 MB/s to 19.3 %,
+1 619 MB/s to 17.9 %, 3 355 MB/s to 16.4 %; lz4 743 MB/s to 31 %."""
 _SEALED, _PLAIN = b"WKS2", b"WKP2"
 _NONCE_BYTES = 12
 _TAG_BYTES = 16

@@ -20,7 +20,7 @@ from bench.checkpoint.packages import environment
 from bench.checkpoint.rivals import run
 from edge_agent.checkpoint import Saved, load, save
 from edge_agent.checkpoint.keys import new_ring
-from edge_agent.stores import Stores
+from workrs.adapters.stores.opener import Stores
 from workrs.domain.ids import Epoch
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from broker.blob_directory import BlobLimits
 from broker.blob_server import BlobServer
 from edge_agent.checkpoint import Saved, load, save, size_limit
 from edge_agent.checkpoint.keys import new_ring
-from edge_agent.stores import Stores
+from workrs.adapters.stores.opener import Stores
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -10,10 +10,11 @@ import contextlib
 import os
 import shutil
 import signal
+from functools import cache
 from pathlib import Path
 
 from edge_agent.runtimes import job_mount
-from edge_agent.runtimes.host import tool_path
+from edge_agent.runtimes.host import probe_host, tool_path
 from workrs.domain.errors import ContainerError
 
 _RESTORE_S = 50.0
@@ -35,13 +36,16 @@ async def dump(container_id: str, *, runc_root: Path, folder: Path) -> None:
     image, work = folder / "image", folder / "work"
     for path in (image, work):
         await asyncio.to_thread(path.mkdir, mode=0o700)
+    settings = work / "criu.conf"
+    await asyncio.to_thread(lambda: settings.write_text(dump_settings(_version())))
     process = await asyncio.create_subprocess_exec(
         *("runc", "--root", str(runc_root), "checkpoint", "--leave-running", "--file-locks"),
         *("--image-path", str(image), "--work-path", str(work), container_id),
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
-        env=tool_path(),
+        # runc has no options for what is in there.
+        env={**tool_path(), "CRIU_CONFIG_FILE": str(settings)},
         start_new_session=True,
     )
     ended = asyncio.ensure_future(process.communicate())
@@ -55,6 +59,22 @@ async def dump(container_id: str, *, runc_root: Path, folder: Path) -> None:
         reason = await asyncio.to_thread(_explain, work / "dump.log", output)
         raise ContainerError(f"CRIU could not save container {container_id[:12]}: {reason}")
     await asyncio.to_thread(_tidy, image, work)
+
+
+def dump_settings(version: str) -> str:
+    """Return what CRIU of *version* is told beyond what runc tells it, in its own words.
+
+    A network is locked during a dump, so that nobody's packets meet a program that does not
+    answer: four programs are run for that, 0.05 s of the 0.16 s that a small one stands still.
+    Jobs have no network. What CRIU notes in the images spares the restore the same.
+    """
+    numbers = [int(number) for number in version.split(".") if number.isdecimal()]
+    return "network-lock skip\n" if numbers >= [3, 19] else ""
+
+
+@cache
+def _version() -> str:
+    return probe_host().criu
 
 
 def restore_limit_s(folder: Path) -> float:

@@ -20,7 +20,9 @@ from workrs.domain.record import CheckpointRef
 COST_FIXED_S = 0.25
 COST_PER_MB_S = 0.45e-3
 """What a checkpoint costs a program that fills its memory limit; measured, docs/checkpoints.md."""
-COST_LEAST_S = 1e-3
+COST_LEAST_S = 0.1
+"""A program may stand still for a millisecond only. But every checkpoint is a commit of each node
+and some messages: with an hour between faults one is then due every 27 s, not every 3 s."""
 COST_MOST_S = 3600.0
 WORK_MOST_S = 1e9
 """Bounds on what other agents say of a checkpoint."""

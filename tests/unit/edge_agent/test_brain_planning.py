@@ -8,7 +8,7 @@ import pytest
 from edge_agent.effect import Log, PrepareStart, StartContainer, TakeCheckpoint
 from edge_agent.event import ContainerStarted, StartPrepared, TermsSeen
 from edge_agent.measured import averaged
-from edge_agent.planning import COST_FIXED_S, COST_PER_MB_S
+from edge_agent.planning import COST_FIXED_S, COST_LEAST_S, COST_PER_MB_S
 from tests.unit.edge_agent.agent_talk import JOB, Talk, checkpoint, saved
 from workrs.domain.fault_history import FaultHistory
 from workrs.domain.next_checkpoint import Why
@@ -94,6 +94,14 @@ def test_the_cost_is_a_moving_average_of_the_jobs_own_checkpoints() -> None:
     saved(talk, frozen_s=3.0)
     assert due_in_s(talk) == pytest.approx(endless_s(2.0) + 3.0, abs=0.02)
     assert averaged(None, 3.0) == 3.0
+
+
+def test_a_program_that_hardly_stands_still_is_not_saved_all_the_time() -> None:
+    talk = Talk()
+    talk.run()
+    talk.wait(due_in_s(talk) + 0.01)
+    saved(talk, frozen_s=0.001)
+    assert due_in_s(talk) == pytest.approx(endless_s(COST_LEAST_S), abs=0.02)
 
 
 def test_faults_that_nodes_counted_shorten_the_interval() -> None:

@@ -1,0 +1,129 @@
+"""Goal: a job that is moved on purpose goes on exactly where it was, and uses up no attempt.
+
+Method: a counter with its number in memory, in a file and in what it prints is drained off its
+agent, and then leaves the other with SIGTERM; at its end all three must be without gap or repeat.
+Real engines, CRIU, nodes and commands.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from device_client import Device, Report
+from tests.acceptance.agreement import until
+from workrs.cli.cluster import AgentPlan, LocalCluster
+from workrs.cli.stage import Stage
+
+COUNTER = """
+import sys, time
+total = int(sys.argv[1])
+with open("/job/lines", "a") as lines, open("/job/progress", "a") as progress:
+    for n in range(1, total + 1):
+        lines.write(f"{n}\\n")
+        lines.flush()
+        print(n, flush=True)
+        progress.write(f"{n / total} at {n}\\n")
+        progress.flush()
+        time.sleep(0.02)
+with open("/job/lines") as lines:
+    assert lines.read().split() == [str(n) for n in range(1, total + 1)]
+"""
+STEPS = 900
+
+
+def workrs(cluster: LocalCluster, *words: str) -> subprocess.CompletedProcess[str]:
+    nodes = [word for host in cluster.hosts for word in ("--node", host)]
+    command = [sys.executable, "-m", "workrs.cli.main", *words, *nodes]
+    return subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
+
+
+def working(device: Device, job: str) -> Report | None:
+    """Return the job's state once its program has got on since it came to its agent."""
+    report = device.state(job)
+    assert not report.state.is_final, report
+    return report if report.agent and (report.progress or 0) > 0.05 else None
+
+
+def counted_elsewhere(device: Device, job: str, former: str) -> Report | None:
+    report = working(device, job)
+    return report if report and report.agent != former else None
+
+
+@pytest.mark.engine
+@pytest.mark.criu
+def test_a_counter_that_is_drained_and_stopped_repeats_and_loses_nothing(
+    start_engine_cluster: Callable[..., LocalCluster], engine_stage: Stage
+) -> None:
+    cluster = start_engine_cluster(agents=2)
+    with Device("pump-7", nodes=cluster.hosts) as device:
+        device.submit(
+            {
+                "image": engine_stage.image,
+                "command": ["python3", "-c", COUNTER, str(STEPS)],
+                "memory_mb": 64,
+                "attempts_max": 1,
+            },
+            job="count",
+        )
+        first = until("the program", lambda: working(device, "count")).agent
+        assert first is not None
+        drained = workrs(cluster, "drain", first, "--wait", "--within", "50", "--json")
+        assert drained.returncode == 0, drained.stderr
+        told = json.loads(drained.stdout)
+        second = until("another agent", lambda: counted_elsewhere(device, "count", first)).agent
+        assert second is not None
+        assert told["drained"]
+        assert [job["fate"] for job in told["jobs"]] == [f"moved to {second}"]
+
+        again = workrs(cluster, "drain", first)
+        assert (again.returncode, again.stdout) == (0, f"agent {first} is draining already\n")
+        assert workrs(cluster, "undrain", first).returncode == 0
+        os.kill(cluster.members[second].pid, signal.SIGTERM)
+        until("the end of the agent", lambda: not cluster.members[second].is_running())
+        cluster.start(second)
+
+        result = device.result("count", timeout=60)
+        assert result.value == b"".join(b"%d\n" % n for n in range(1, STEPS + 1))
+        assert result.attempt == 3
+        shown = json.loads(workrs(cluster, "show", "pump-7/count", "--json").stdout)
+        assert shown["state"] == "succeeded"
+        assert shown["checkpoint"]["rung"] == "memory"
+
+
+def test_an_agent_leaves_when_its_hook_says_so_and_comes_back(
+    start_cluster: Callable[..., LocalCluster], tmp_path: Path
+) -> None:
+    low = tmp_path / "battery-low"
+    hook = f"test -e {low} || exit 1; echo battery at 9 %"
+    leaving = ("--leave-when", hook, "--leave-poll", "1")
+    plans = tuple(
+        AgentPlan(name=name, runtime="process", slots=1, options=options)
+        for name, options in (("a1", leaving), ("a2", ()))
+    )
+    cluster = start_cluster(agent_plans=plans)
+    until("a2 to be told", lambda: workrs(cluster, "drain", "a2").returncode == 0)
+    until("a2 to take nothing", lambda: states(cluster)["a2"] == "draining")
+    with Device("pump-7", nodes=cluster.hosts) as device:
+        wanted = {"n": 20, "products": 100, "pace_s": 0.1, "save": True}
+        device.submit({"function": "matrix", "input": json.dumps(wanted)}, job="chain")
+        until("the program", lambda: working(device, "chain"))
+        assert device.state("chain").agent == "a1"
+        assert workrs(cluster, "undrain", "a2").returncode == 0
+        low.touch()
+        until("another agent", lambda: counted_elsewhere(device, "chain", "a1"), 40)
+        assert states(cluster)["a1"] == "draining"
+        low.unlink()
+        until("a1 to take jobs again", lambda: states(cluster)["a1"] == "live")
+        assert device.result("chain", timeout=60).attempt == 2
+
+
+def states(cluster: LocalCluster) -> dict[str, str]:
+    """Return the agents' states by name."""
+    found = json.loads(workrs(cluster, "agents", "--json").stdout)
+    return {agent["agent"]: agent["state"] for agent in found}

@@ -12,7 +12,7 @@ Every node counts all agents, so agents believe one of them and add nothing up.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from broker.effect import Publish
@@ -67,7 +67,8 @@ def on_beat(node: Node, now: Instant) -> None:
     if now - count.saved_at >= SAVE_S:
         _save(node, now)
     if now - count.told_at >= TELL_S and count.history.differs(count.told):
-        count.told, count.told_at = count.history, now
+        whole_s = float(round(count.history.agent_s))
+        count.told, count.told_at = replace(count.history, agent_s=whole_s), now
         node.say(Publish(topics.node(node.name, "terms"), node.terms()))
 
 

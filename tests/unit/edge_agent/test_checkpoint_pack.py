@@ -159,8 +159,10 @@ def test_blocks_grow_with_the_job_and_not_back_and_forth() -> None:
     assert index.block_bytes(most, None) == size
     assert index.block_bytes(most + 1, None) == 2 * size
     before = index.Index(block_bytes=size)
-    assert index.block_bytes(2 * most, before) == size
-    assert index.block_bytes(2 * most + 1, before) == 2 * size
+    grown = size * index.BLOCKS_GROWN
+    assert most < grown
+    assert index.block_bytes(grown, before) == size
+    assert index.block_bytes(grown + 1, before) == 2 * size
     assert index.block_bytes(1, index.Index(block_bytes=8 * size)) == 8 * size
 
 

@@ -29,12 +29,15 @@ from edge_agent.supervisor import AgentSupervisor
 from edge_agent.warden import Warden
 from workrs.adapters import log
 from workrs.adapters.mqtt import connect
-from workrs.adapters.stores import Stores
+from workrs.adapters.stores.address import shared_location
+from workrs.adapters.stores.opener import Stores
+from workrs.adapters.stores.trial import try_store
 from workrs.domain.dispatch import AgentProfile
-from workrs.domain.errors import ContainerError
+from workrs.domain.errors import ContainerError, StoreError
 from workrs.domain.ids import client_id
 from workrs.domain.record import Holder
 from workrs.ports.runtime import ContainerRuntime
+from workrs.ports.store import SharedStore
 
 LOOK_PERIOD_S = 5.0
 """How often images and load are looked at."""
@@ -135,6 +138,10 @@ async def _live(config: AgentConfig, body: _Body | None, supervisor: AgentSuperv
                 tasks.create_task(found.discard(), name=f"{name}.discard"),
                 tasks.create_task(_guard(body.warden), name=f"{name}.warden"),
                 tasks.create_task(_look(body.runtime, supervisor), name=f"{name}.look"),
+                *(
+                    tasks.create_task(_try(store, config), name=f"{name}.store")
+                    for store in body.stores.open_configured()
+                ),
             ]
         if config.leave_when:
             asking = leave_hook.follow(config.leave_when, config.leave_poll_s, supervisor.post)
@@ -159,7 +166,10 @@ async def _body(config: AgentConfig) -> AsyncIterator[_Body | None]:
             swept = await runtime.sweep()
             if swept:
                 log.get(f"agent[{config.name}]").event("swept", containers=swept)
-            async with Stores() as stores, checkpoint.Worker(nice=checkpoint.NICE) as packing:
+            async with (
+                Stores(_locations(config)) as stores,
+                checkpoint.Worker(nice=checkpoint.NICE) as packing,
+            ):
                 yield _Body(
                     warden=warden, runtime=runtime, stores=stores, keys=keys, packing=packing
                 )
@@ -204,6 +214,7 @@ def _tools(config: AgentConfig, body: _Body) -> Tools:
         runtime=body.runtime,
         warden=body.warden,
         open_store=body.stores.open,
+        stores=_locations(config),
         folder=config.state_dir / "transfer",
         copies=config.copies,
         disk_bytes=JOB_DISK_BYTES,
@@ -232,6 +243,21 @@ async def _profile(config: AgentConfig, body: _Body | None) -> AgentProfile:
         images=images,
         host=runtime.host,
     )
+
+
+def _locations(config: AgentConfig) -> tuple[str, ...]:
+    return tuple(shared_location(url) for url in config.stores)
+
+
+async def _try(store: SharedStore, config: AgentConfig) -> None:
+    """Say at the start what would else be found out with the first checkpoint."""
+    told = log.get(f"agent[{config.name}]")
+    try:
+        await try_store(store)
+    except StoreError as error:
+        told.warning("store_unusable", store=store.location, why=str(error))
+    else:
+        told.event("store_ready", store=store.location)
 
 
 async def _guard(warden: Warden) -> None:

@@ -5,10 +5,12 @@ from dataclasses import dataclass, field
 from ipaddress import ip_address
 from pathlib import Path
 
+from workrs.adapters.stores.address import shared_location
 from workrs.domain.errors import ConfigError
 from workrs.domain.ids import client_id
 from workrs.domain.lease import LeaseTiming
 from workrs.ports.bus import Address
+from workrs.wire.message import LOCATIONS_MAX
 
 RUNTIMES = ("docker", "process", "instant")
 """`instant` runs nothing: every job succeeds at once with its input. For benchmarks."""
@@ -44,7 +46,10 @@ class AgentConfig:
     """The most that one job may ask for."""
     labels: tuple[str, ...] = ()
     copies: int = 2
-    """Nodes that must have a checkpoint or a large result."""
+    """Stores that must have a checkpoint, nodes that must have a large result."""
+    stores: tuple[str, ...] = ()
+    """Where checkpoints go instead of the nodes: a shared folder, buckets. The same on every
+    agent, and on the nodes, which remove what is left of jobs that are over."""
     checkpoint_key: Path | None = None
     """File with the keys that checkpoints are sealed with, the same on every agent."""
     pull: bool = True
@@ -72,6 +77,8 @@ class AgentConfig:
             raise ConfigError(f"leave_poll_s is {self.leave_poll_s}: write 1 or more")
         if self.grace_s < 0:
             raise ConfigError(f"grace_s is {self.grace_s}: write 0 or more")
+        if len({shared_location(url) for url in self.stores}) > LOCATIONS_MAX:
+            raise ConfigError(f"{len(self.stores)} stores: at most {LOCATIONS_MAX}")
         if self.checkpoint_key is None and self.runtime != "instant":
             self._require_loopback()
         if self.engine and self.runtime != "docker":
@@ -79,10 +86,11 @@ class AgentConfig:
 
     def _require_loopback(self) -> None:
         """Refuse to store what is in programs' memory, in the clear, on other machines."""
-        far = next((node for node in self.nodes if not _is_loopback(node.host)), None)
+        far = next((f"node {node}" for node in self.nodes if not _is_loopback(node.host)), None)
+        far = far or next((url for url in self.stores if not url.startswith("file:")), None)
         if far is not None:
             raise ConfigError(
-                f"node {far} is another machine, and checkpoints hold what programs have in "
+                f"{far} is another machine, and checkpoints hold what programs have in "
                 "memory: give --checkpoint-key FILE, the same on all agents; "
                 "`workrs key make FILE` makes it"
             )

@@ -7,7 +7,7 @@ from pathlib import Path
 from edge_agent.config import GRACE_S, LEAVE_POLL_S, RUNTIMES, AgentConfig
 from workrs.adapters import log
 from workrs.cli.connection import add_nodes_option
-from workrs.cli.node import add_state_option, state_directory
+from workrs.cli.node import add_state_option, add_stores_option, state_directory
 from workrs.cli.options import Options
 from workrs.domain.ids import client_id
 
@@ -36,7 +36,8 @@ def options() -> Options:
     it.value("--slots", convert=int, metavar="N", help="jobs at once; default one a core")
     it.value("--memory-mb", convert=int, metavar="MB", help="most for one job; default all")
     it.many("--label", metavar="LABEL", help="what jobs may ask for: gpu, lab-3 …")
-    it.value("--copies", convert=int, default=2, metavar="N", help="nodes to keep a checkpoint")
+    it.value("--copies", convert=int, default=2, metavar="N", help="stores to keep a checkpoint")
+    add_stores_option(it)
     it.value(
         "--checkpoint-key",
         convert=Path,
@@ -85,6 +86,7 @@ def config(asked: Namespace) -> AgentConfig:
         engine=asked.engine or "",
         labels=tuple(asked.label),
         copies=asked.copies,
+        stores=tuple(asked.store),
         checkpoint_key=asked.checkpoint_key,
         grace_s=asked.grace,
         leave_when=asked.leave_when or "",

@@ -24,6 +24,7 @@ import json
 import math
 import random
 from collections.abc import Iterator
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean, quantiles, stdev
@@ -226,10 +227,11 @@ def compare(
         rng = random.Random(f"faults {seed} {run}")
         mtbf_s = case.truth.mtbf_s
         lucky_s += play_best(case, plan, Clock(faults, rng, mtbf_s))
+        # The same past and the same luck for every kind of forecast.
+        cluster = Cluster(case, random.Random(f"cluster {seed} {run}"), heard=heard)
         for kind in kinds:
-            cluster = Cluster(case, random.Random(f"cluster {seed} {run}"), heard=heard)
             clock = Clock(faults, rng, mtbf_s)
-            sums[kind] += play_ours(case, case.forecast_s(kind), clock, cluster)
+            sums[kind] += play_ours(case, case.forecast_s(kind), clock, deepcopy(cluster))
     chance_s = lucky_s / runs - plan.expected_s
     return {
         kind: Compared(

@@ -142,6 +142,8 @@ def test_without_faults_a_job_takes_its_work() -> None:
     plan = best(3600.0, never)
     assert (plan.segments, plan.interval_s, plan.expected_s) == (1, 3600.0, 3600.0)
     assert never.expected_s(3600.0, 3) == 3604.0
+    assert never.stretch(math.inf) == 1.0
+    assert Conditions(cost_s=2.0, mtbf_s=1.0).stretch(math.inf) == math.inf
     assert endless_interval_s(never) == published_interval_s(never) == math.inf
     assert nearest(3600.0, young_interval_s(never), never).segments == 1
     assert nearest(3600.0, daly_interval_s(never), never).segments == 1

@@ -62,6 +62,7 @@ def main() -> None:
         )
         for part in options.parts:
             PARTS[part](found)
+            sys.stdout.flush()
     load_after = os.getloadavg()[0]
     print(f"\nload average {load_before:.1f} before, {load_after:.1f} after")
     result = {

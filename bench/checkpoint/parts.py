@@ -25,7 +25,7 @@ def speed(stage: Stage) -> None:
         bounds = []
         for mib in stage.sizes_mib:
             rounds = []
-            for number in range(stage.rounds):
+            for number in report.rounds(f"speed, {mib} MiB", stage.rounds):
                 # Each goes first in turn: what one leaves in caches is met by all.
                 turn = number % len(measures)
                 one: dict[str, float] = {}
@@ -69,7 +69,7 @@ def costs(stage: Stage) -> None:
     bounds = []
     for mib in stage.sizes_mib:
         rounds = []
-        for number in range(stage.rounds):
+        for number in report.rounds(f"costs, {mib} MiB", stage.rounds):
             folder = stage.folder / f"agent-{mib}-{number}"
             rounds.append(
                 storing.costs(
@@ -114,7 +114,7 @@ def _archives(stage: Stage, snapshots: list[Snapshot]) -> None:
     if stage.programs is not None:
         contestants += archives.rivals(stage.programs)
     rounds: dict[str, list[dict[str, float]]] = {one.name: [] for one in contestants}
-    for _ in range(stage.rounds):
+    for _ in report.rounds("archives", stage.rounds):
         for archive in contestants:
             rounds[archive.name].append(archives.measure(archive, snapshots, stage.folder))
     found = {name: report.collect(ones) for name, ones in rounds.items()}

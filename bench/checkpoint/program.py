@@ -21,7 +21,7 @@ COUNT, GAP_NS, ASKED, DONE = range(4)
 PIECE, SCATTERED = 1, 2
 """Changes of 5 % of the pages: in one piece, and page by page."""
 SHARE = 20
-_START_S = 120.0
+_START_S = 600.0
 _POLL_S = 0.001
 
 PROGRAM = """

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import statistics
+import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 FROZEN_FACTOR = 1.3
 RESTORE_FACTOR = 1.5
@@ -147,6 +148,13 @@ def rival_verdicts(tools: Mapping[str, Figures], *, own: str) -> list[str]:
             within = all(factor <= USE_INSTEAD_FACTOR for factor in factors.values())
             said.append(f"{name}: {text} of ours, {'within' if within else 'not within'} 2 x")
     return said
+
+
+def rounds(what: str, count: int) -> Iterator[int]:
+    """Count the rounds, and tell a human how far it is."""
+    for number in range(count):
+        print(f"{what}: round {number + 1} of {count}", file=sys.stderr, flush=True)
+        yield number
 
 
 def values(figures: Figures) -> dict[str, tuple[float, ...]]:

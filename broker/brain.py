@@ -184,6 +184,8 @@ def _on_agent(node: Node, event: AgentHeard, now: Instant) -> None:
     # Progress is no vote: it is not saved, and only the agent's own node shows it.
     node.change(entry, vote, save=not is_progress, publish=not is_progress or not event.via)
     _note(node, before, event)
+    if isinstance(event.request, message.CheckpointReport):
+        dispatcher.hint(node, entry)
     settle(node, entry, now)
 
 

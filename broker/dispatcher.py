@@ -24,7 +24,7 @@ from workrs.domain.dispatch import OFFER_S, RESTORE_WAIT_S, choose, need_of, ran
 from workrs.domain.ids import ClientId, Epoch, Instant
 from workrs.domain.record import CheckpointRef
 from workrs.wire import topics
-from workrs.wire.message import Offer
+from workrs.wire.message import Offer, Order, OrderKind
 
 TURN_S = 1.5 * OFFER_S
 """How long each rank waits for the one before it."""
@@ -111,6 +111,7 @@ def _watch_offer(node: Node, entry: JobEntry, now: Instant) -> None:
         node.poke(entry.job, entry.offer_until)
         return
     if taken:
+        entry.hinted = None
         entry.restore_by = None
         entry.held_up = ""
         entry.avoid = ()
@@ -160,7 +161,12 @@ def pump(node: Node, now: Instant) -> None:
         assert entry.stored is not None
         newest = _to_restore(entry, now)
         agent = choose(
-            entry.job, entry.stored.spec, node.agents.candidates(), frozenset(entry.avoid), newest
+            entry.job,
+            entry.stored.spec,
+            node.agents.candidates(),
+            frozenset(entry.avoid),
+            newest=newest,
+            expecting=entry.hinted,
         )
         if agent is None:
             entry.queued = True
@@ -169,6 +175,28 @@ def pump(node: Node, now: Instant) -> None:
                 _hold_up(node, entry, newest, now)
         else:
             _offer(node, entry, agent, now)
+
+
+def hint(node: Node, entry: JobEntry) -> None:
+    """Have the agent that will be offered a job next fetch its checkpoint, as its holder leaves.
+
+    Said by the node that offers first. Nobody waits for it, and it binds nobody.
+    """
+    holder = entry.record.holder
+    agent = node.agents.get(holder.client) if holder is not None else None
+    if agent is None or agent.profile is None or not agent.profile.draining:
+        return
+    if entry.stored is None or rank_nodes(entry.job, node.voters(entry))[0] != node.name:
+        return
+    newest = entry.record.checkpoints[0]
+    spec, free = entry.stored.spec, node.agents.candidates()
+    former = entry.hinted
+    entry.hinted = choose(entry.job, spec, free, frozenset(), newest=newest, expecting=former)
+    if entry.hinted is not None:
+        wish = Order(
+            order=OrderKind.FETCH, job=entry.job, checkpoint=newest, memory_mb=spec.memory_mb
+        )
+        node.say(Publish(topics.node(node.name, "order", entry.hinted), wish, retain=False))
 
 
 def _must_wait(node: Node, entry: JobEntry, now: Instant) -> bool:

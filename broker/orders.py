@@ -28,6 +28,8 @@ def on_order(node: Node, event: OrderHeard, now: Instant) -> None:
             reply = _show_log(node, event)
         case OrderKind.DRAIN | OrderKind.UNDRAIN:
             reply = _pass_on(node, event)
+        case OrderKind.FETCH:
+            reply = OrderReply(ok=False, text="fetch is what nodes tell agents: nothing to order")
     if not event.via:
         node.fact_limited("order", operator=event.operator, order=order.order.value, ok=reply.ok)
         topic = topics.down(event.operator, event.order_id)

@@ -21,7 +21,7 @@ from edge_agent.agenda import Agenda
 from edge_agent.agent import Agent
 from edge_agent.cluster import Cluster
 from edge_agent.config import GRACE_S
-from edge_agent.effect import Effect, Exit, Publish
+from edge_agent.effect import Effect, Exit, FetchAhead, Publish
 from edge_agent.event import (
     BeatAnswered,
     Connected,
@@ -188,7 +188,12 @@ class Brain:
                 self._come_back("drain")
             case OrderKind.LOG:
                 self.roster.on_log_asked(JobId(order.job))
-            case OrderKind.CANCEL:
+            case OrderKind.FETCH if order.checkpoint is not None and self.roster.open:
+                job = JobId(order.job)
+                self.agent.do(
+                    FetchAhead(job=job, checkpoint=order.checkpoint, memory_mb=order.memory_mb)
+                )
+            case _:
                 pass  # the nodes' own business
 
     def _on_machine(self, event: StopRequested | LeaveWished) -> None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from edge_agent import checkpoint, transfer
+from edge_agent.ahead import Ahead
 from edge_agent.effect import (
     FreezeContainer,
     PrepareStart,
@@ -101,8 +102,8 @@ class Container:
         self._hold = asyncio.Lock()
         self._log = log.get(f"agent[{tools.agent}]")
 
-    async def prepare(self, effect: PrepareStart) -> None:
-        """Fetch and verify input and checkpoint."""
+    async def prepare(self, effect: PrepareStart, ahead: Ahead) -> None:
+        """Fetch and verify input and checkpoint, with what was fetched *ahead* of it."""
         clock = asyncio.get_running_loop().time
         begin = clock()
         tools, spec = self._tools, effect.spec
@@ -119,6 +120,7 @@ class Container:
                     limit=tools.disk_bytes,
                 )
             if effect.checkpoint is not None:
+                base = await ahead.take(self.job, effect.checkpoint.epoch)
                 limit = checkpoint.size_limit(memory_mb=spec.memory_mb, disk_bytes=tools.disk_bytes)
                 self._snapshot = await checkpoint.load(
                     effect.checkpoint,
@@ -128,7 +130,10 @@ class Container:
                     limit_bytes=limit,
                     keys=tools.keys,
                     host=None if effect.rung == Rung.FILES else tools.runtime.host,
+                    base=base,
                 )
+                if base is not None:
+                    await asyncio.to_thread(shutil.rmtree, base.path, ignore_errors=True)
                 if effect.rung == Rung.FILES and self._snapshot.rung is Rung.MEMORY:
                     self._snapshot = await asyncio.to_thread(_files_of, self._snapshot)
         except (StoreError, CheckpointError, RestoreError, OSError) as error:

@@ -62,6 +62,15 @@ class PrepareStart:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FetchAhead:
+    """Fetch a checkpoint whose job may come here; nothing answers, and nothing waits for it."""
+
+    job: JobId
+    checkpoint: CheckpointRef
+    memory_mb: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StartContainer:
     """Start the program; answered by ContainerStarted or StartFailed, then ContainerExited."""
 
@@ -170,6 +179,7 @@ class Exit:
 
 ContainerEffect = (
     PrepareStart
+    | FetchAhead
     | StartContainer
     | MoveDeadline
     | FreezeContainer

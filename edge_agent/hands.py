@@ -17,10 +17,12 @@ from collections.abc import Callable, Coroutine
 from typing import Protocol
 
 from edge_agent import checkpoint
+from edge_agent.ahead import Ahead, Source
 from edge_agent.container import Container, Tools
 from edge_agent.effect import (
     ContainerEffect,
     DiscardCheckpoint,
+    FetchAhead,
     FreezeContainer,
     MoveDeadline,
     PrepareStart,
@@ -56,6 +58,17 @@ class ContainerHands:
         self._tools = tools
         self._group = tasks
         self._post = post
+        self._ahead = Ahead(
+            Source(
+                agent=tools.agent,
+                open_store=tools.open_store,
+                folder=tools.folder,
+                disk_bytes=tools.disk_bytes,
+                keys=tools.keys,
+                host=tools.runtime.host,
+            ),
+            tasks,
+        )
         self._containers: dict[int, Container] = {}
         self._busy: dict[int, set[asyncio.Task[None]]] = {}
         self._discards: asyncio.Queue[DiscardCheckpoint] = asyncio.Queue(DISCARDS_MAX)
@@ -70,10 +83,12 @@ class ContainerHands:
                 if self._discards.full():
                     self._discards.get_nowait()
                 self._discards.put_nowait(effect)
+            case FetchAhead():
+                self._ahead.follow(effect)
             case RemoveContainer(job=job, run=run):
                 self._remove(job, run)
             case PrepareStart(job=job, run=run):
-                self._spawn(run, self._open(job, run).prepare(effect), "prepare")
+                self._spawn(run, self._open(job, run).prepare(effect, self._ahead), "prepare")
             case StartContainer(job=job, run=run):
                 self._spawn(run, self._open(job, run).start(effect), "run")
             case _:

@@ -4,19 +4,22 @@
 snapshot is, and how it is taken and restored, is the runtimes' business.
 """
 
+from edge_agent.checkpoint.base import Base
 from edge_agent.checkpoint.discard import discard
 from edge_agent.checkpoint.keys import KeyRing, read_keys
-from edge_agent.checkpoint.load import load, size_limit
+from edge_agent.checkpoint.load import load, load_ahead, size_limit
 from edge_agent.checkpoint.save import NICE, Saved, save
 from edge_agent.checkpoint.worker import Worker
 
 __all__ = [
     "NICE",
+    "Base",
     "KeyRing",
     "Saved",
     "Worker",
     "discard",
     "load",
+    "load_ahead",
     "read_keys",
     "save",
     "size_limit",

@@ -3,7 +3,7 @@
 1. When `load` returns, every byte of the folder is one that the manifest names, and the
    manifest is the one that the records of the nodes name.
 2. Only what the manifest lists is created, by names this module checks, in a folder that was
-   made for it; it never opens what it did not just create itself.
+   made for it; it opens nothing but what it did just create itself, or for a base.
 3. CheckpointError: every store that holds it answered, and none has it whole: use the one
    before. StoreError: one was silent and may have it: try again later. RestoreError: it is
    whole, and this machine cannot run it.
@@ -17,9 +17,11 @@ import os
 import shutil
 from array import array
 from bisect import bisect_right
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from edge_agent.checkpoint.base import Base, adopt
 from edge_agent.checkpoint.keys import KeyRing
 from edge_agent.checkpoint.manifest import (
     HOLE,
@@ -59,6 +61,7 @@ async def load(
     limit_bytes: int,
     keys: KeyRing | None = None,
     host: HostFacts | None = None,
+    base: Base | None = None,
 ) -> Snapshot:
     """Fetch, verify and unpack the checkpoint *ref* of *job* into the new folder *path*.
 
@@ -73,6 +76,7 @@ async def load(
         keys: the cluster's; without them nothing that is sealed can be read, and with them
             nothing that is not.
         host: the machine that is to run it; None: whoever starts it checks that.
+        base: an earlier checkpoint of the same job that was fetched ahead; used up by this.
 
     Raises:
         CheckpointError: it is damaged, forged, of another job, or has over *limit_bytes*.
@@ -91,17 +95,20 @@ async def load(
         path.mkdir(mode=0o700, parents=True)
         try:
             await worker.run(_make_empty, path, manifest)
-            await _fill(path, manifest, opener, source, worker)
+            layout = await worker.run(_lay_out, path, manifest, base)
+            await _fill(layout, manifest, opener, source, worker)
             await worker.run(_finish, path, manifest)
         except BaseException as error:
             # What is under way in a thread would write into what is removed here.
             worker.close()
             shutil.rmtree(path, ignore_errors=True)
             if isinstance(error, OSError):
-                raise StoreError(
-                    f"{job}: the checkpoint cannot be unpacked here: {error}"
-                ) from error
+                raise StoreError(f"{job}: it cannot be unpacked here: {error}") from error
             raise
+    return _snapshot(path, manifest, {"manifest": listed - begin, "blobs": clock() - listed})
+
+
+def _snapshot(path: Path, manifest: Manifest, steps_s: Mapping[str, float]) -> Snapshot:
     progress = None
     if manifest.progress is not None:
         progress = Progress(fraction=manifest.progress, note=manifest.note)
@@ -112,7 +119,7 @@ async def load(
         command=manifest.command,
         host=manifest.host,
         progress=progress,
-        steps_s={"manifest": listed - begin, "blobs": clock() - listed},
+        steps_s=steps_s,
     )
 
 
@@ -122,6 +129,32 @@ def _refuse_foreign(manifest: Manifest, host: HostFacts | None) -> None:
     reason = can_restore(manifest.host, host)
     if reason is not None:
         raise RestoreError(f"{manifest.job}: its memory does not fit this machine: {reason}")
+
+
+async def load_ahead(
+    ref: CheckpointRef,
+    *,
+    job: JobId,
+    open_store: OpenStore,
+    path: Path,
+    limit_bytes: int,
+    keys: KeyRing | None = None,
+    host: HostFacts | None = None,
+    base: Base | None = None,
+) -> Base:
+    """Fetch a checkpoint that a later one will make use of. Takes and raises what `load` does."""
+    manifest = await load_manifest(ref, job=job, open_store=open_store, keys=keys)
+    await load(
+        ref,
+        job=job,
+        open_store=open_store,
+        path=path,
+        limit_bytes=limit_bytes,
+        keys=keys,
+        host=host,
+        base=base,
+    )
+    return Base(path=path, manifest=manifest)
 
 
 async def load_manifest(
@@ -184,14 +217,15 @@ def _open_manifest(
 
 
 async def _fill(
-    path: Path, manifest: Manifest, opener: Opener, source: _Source, worker: Worker
+    layout: "_Layout", manifest: Manifest, opener: Opener, source: _Source, worker: Worker
 ) -> None:
-    layout = await worker.run(_lay_out, path, manifest)
     numbered = iter(enumerate(manifest.blobs))
 
     async def carry() -> None:
         # They share one iterator: the next free one takes the next blob.
         for number, blob in numbered:
+            if not layout.uses[number]:
+                continue  # what is here already has all of it
             data = await source.get(blob.name, limit_bytes=blob.stored)
             await worker.run(_write, layout, number, blob, data, opener)
 
@@ -210,11 +244,14 @@ class _Layout(NamedTuple):
     """By blob: place in the stream, place in the blob and length of each extent."""
 
 
-def _lay_out(path: Path, manifest: Manifest) -> _Layout:
+def _lay_out(path: Path, manifest: Manifest, base: Base | None) -> _Layout:
     files = [entry for entry in manifest.entries if entry.size]
     starts = array("Q", [0])
     for entry in files:
         starts.append(starts[-1] + entry.size)
+    if base is not None:
+        names = [entry.path for entry in files]
+        return _Layout(path, names, starts, adopt(path, manifest, base))
     uses = [array("Q") for _ in manifest.blobs]
     at = 0
     for blob, offset, length in manifest.extents():

@@ -119,10 +119,13 @@ def choose(
     spec: JobSpec,
     candidates: Iterable[Candidate],
     avoid: frozenset[ClientId],
+    *,
     newest: CheckpointRef | None = None,
+    expecting: ClientId | None = None,
 ) -> ClientId | None:
     """Return the best agent with a free slot, or None.
 
+    The one that is *expecting* the job, having fetched for it, comes before all that fit as well.
     With *newest* only one that can restore this checkpoint. *avoid* are agents that let an offer
     of this job lapse; they come last, as do those that let any lapse since they were heard. Not
     never, since they may be the only ones. Image present, then share of free slots, then load.
@@ -131,7 +134,7 @@ def choose(
     """
     need = need_of(spec, newest)
     image = spec.image
-    best: tuple[bool, bool, float, float] | None = None
+    best: tuple[bool, bool, bool, float, float] | None = None
     equal: list[ClientId] = []
     for c in candidates:
         profile = c.profile
@@ -139,6 +142,7 @@ def choose(
             continue
         worth = (
             c.lapsed or c.client in avoid,
+            c.client != expecting,
             image not in profile.images,
             c.busy / profile.slots,
             profile.load,

@@ -270,6 +270,8 @@ class OrderKind(StrEnum):
     UNDRAIN = "undrain"
     LOG = "log"
     """Show what a job prints, for LOG_S from now."""
+    FETCH = "fetch"
+    """Of a node alone: fetch a checkpoint of a job that is about to be moved, which may come."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -281,6 +283,10 @@ class Order:
     order: OrderKind
     agent: str = ""
     job: str = ""
+    checkpoint: CheckpointRef | None = None
+    """With `fetch`."""
+    memory_mb: int = 0
+    """With `fetch`: what the job may need."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

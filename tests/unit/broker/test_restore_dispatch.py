@@ -14,7 +14,7 @@ from workrs.domain.host import HostFacts
 from workrs.domain.ids import Digest, Epoch, JobId
 from workrs.domain.record import CheckpointRef
 from workrs.wire import topics
-from workrs.wire.message import CheckpointReport, JobState
+from workrs.wire.message import CheckpointReport, JobState, Order, OrderKind, OrderReply
 
 HERE = HostFacts(arch="amd64", cpu="c1", kernel="6.1", criu="4.1")
 THERE = replace(HERE, cpu="c2")
@@ -32,19 +32,24 @@ def saved_and_given_back(cluster: Cluster) -> JobId:
     job = cluster.submit("n1")
     former = agent(cluster, "former", HERE)
     former.claim(job, 1)
+    save(former, job)
+    former.beat(profile=replace(former.profile, draining=True))
+    former.release(job, 1, reason="its agent was told to drain")
+    return job
+
+
+def save(former: Agent, job: JobId, seq: int = 1) -> CheckpointRef:
     ref = CheckpointRef(
         epoch=Epoch(1),
-        seq=1,
-        manifest=Digest("0" * 64),
+        seq=seq,
+        manifest=Digest(f"{seq:064x}"),
         location=("http://n1",),
         rung="memory",
         bytes=100,
         host=HERE,
     )
     former.say("checkpoint", job, CheckpointReport(incarnation=former.incarnation, checkpoint=ref))
-    former.beat(profile=replace(former.profile, draining=True))
-    former.release(job, 1, reason="its agent was told to drain")
-    return job
+    return ref
 
 
 def keep_alive(cluster: Cluster, *agents: Agent, seconds: float) -> None:
@@ -115,3 +120,54 @@ def test_other_jobs_do_not_wait_behind_it() -> None:
     keep_alive(cluster, other, seconds=OFFER_S)
     assert asked(cluster, job) == []
     assert ("n1", "other", free) in cluster.offered()
+
+
+def hints(cluster: Cluster) -> list[tuple[str, Order]]:
+    """Return who was told to fetch what, in order."""
+    return [
+        (p.topic.rsplit("/", 1)[1], p.body)
+        for _, p in cluster.heard
+        if isinstance(p.body, Order) and p.body.order is OrderKind.FETCH
+    ]
+
+
+def test_as_its_holder_leaves_the_next_agent_fetches_ahead_and_is_offered_the_job() -> None:
+    cluster = Cluster(3)
+    job = cluster.submit("n1")
+    former = agent(cluster, "former", HERE)
+    former.claim(job, 1)
+    others = [agent(cluster, f"other-{number}", HERE) for number in range(3)]
+    unable = agent(cluster, "unable", THERE)
+    save(former, job)
+    assert hints(cluster) == []
+    former.profile = replace(former.profile, draining=True)
+    former.beat((job, 1))
+    refs = [save(former, job, 2), save(former, job, 3)]
+    told = hints(cluster)
+    assert [order.checkpoint for _, order in told] == refs
+    (expecting,) = {name for name, _ in told}
+    assert expecting != "unable"
+    busier = next(one for one in others if one.name == expecting)
+    busier.profile = replace(busier.profile, load=9.0)
+    keep_alive(cluster, *others, unable, seconds=0.5)
+    former.beat((job, 1))
+    former.release(job, 1)
+    assert asked(cluster, job)[0] == expecting
+
+
+def test_without_another_agent_nobody_is_told() -> None:
+    cluster = Cluster(1)
+    job = cluster.submit("n1")
+    former = agent(cluster, "former", HERE)
+    former.claim(job, 1)
+    former.profile = replace(former.profile, draining=True)
+    former.beat((job, 1))
+    save(former, job)
+    assert hints(cluster) == []
+
+
+def test_an_operator_cannot_order_it() -> None:
+    cluster = Cluster(1)
+    cluster.client("n1", topics.up("ann", "order", "o1"), Order(order=OrderKind.FETCH))
+    [reply] = [p.body for _, p in cluster.heard if isinstance(p.body, OrderReply)]
+    assert not reply.ok

@@ -150,7 +150,7 @@ def test_a_job_with_a_checkpoint_goes_to_an_agent_that_can_restore_it() -> None:
         agent("c", rung="files", host=here),
     ]
     everybody = [able, *unable]
-    chosen = choose(JobId("pump_1"), SPEC, everybody, frozenset({able.client}), ref)
+    chosen = choose(JobId("pump_1"), SPEC, everybody, frozenset({able.client}), newest=ref)
     assert chosen == able.client
-    assert choose(JobId("pump_1"), SPEC, unable, frozenset(), ref) is None
+    assert choose(JobId("pump_1"), SPEC, unable, frozenset(), newest=ref) is None
     assert choose(JobId("pump_1"), SPEC, unable, frozenset()) is not None

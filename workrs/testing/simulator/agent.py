@@ -15,6 +15,7 @@ from edge_agent.effect import (
     DiscardCheckpoint,
     Effect,
     Exit,
+    FetchAhead,
     FollowJob,
     FreezeContainer,
     Log,
@@ -251,6 +252,7 @@ class AgentProcess(Process):
                     self.warden.extend(job, epoch, deadline)
                 case (
                     PrepareStart()
+                    | FetchAhead()
                     | StartContainer()
                     | FreezeContainer()
                     | ThawContainer()

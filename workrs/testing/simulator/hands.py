@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, assert_never
 from edge_agent.effect import (
     ContainerEffect,
     DiscardCheckpoint,
+    FetchAhead,
     FreezeContainer,
     MoveDeadline,
     PrepareStart,
@@ -87,8 +88,8 @@ class Hands:
                 self._agent.later(self._soon(0.02, 0.2), lambda: self._store(effect))
             case ReadLog(job=job, run=run):
                 self._agent.post(LogRead(job=job, run=run, tail=b""))
-            case MoveDeadline():
-                pass  # the agent tells its warden
+            case MoveDeadline() | FetchAhead():
+                pass  # the agent tells its warden; a fetch ahead only saves time
             case _:
                 assert_never(effect)
 

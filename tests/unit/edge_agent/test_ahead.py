@@ -1,0 +1,103 @@
+"""Goal: what is fetched ahead is used once, by the job it is of, and never stays.
+
+Method: stores in memory that answer or are silent, and a folder to look into.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+
+from edge_agent import ahead
+from edge_agent.ahead import Ahead, Source
+from edge_agent.effect import FetchAhead
+from tests.unit.edge_agent.test_checkpoint import JOB, RING, make_snapshot, noise, store
+from workrs.domain.ids import ClientId, Epoch, JobId
+from workrs.testing.runtime import HOST
+from workrs.testing.store import MemoryStores
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    from edge_agent.checkpoint import Saved
+
+
+@asynccontextmanager
+async def expecting(stores: MemoryStores, folder: Path) -> AsyncIterator[Ahead]:
+    async with asyncio.timeout(20), asyncio.TaskGroup() as tasks:
+        source = Source(
+            agent=ClientId("a1"),
+            open_store=stores.open,
+            folder=folder,
+            disk_bytes=1 << 30,
+            keys=RING,
+            host=HOST,
+        )
+        made = Ahead(source, tasks)
+        yield made
+        made.close()
+
+
+def hint(saved: Saved, job: JobId = JOB) -> FetchAhead:
+    return FetchAhead(job=job, checkpoint=saved.ref, memory_mb=256)
+
+
+def test_what_was_hinted_is_there_once_for_its_job_and_epoch(tmp_path: Path) -> None:
+    async def story() -> None:
+        stores = MemoryStores()
+        first = await store(stores, make_snapshot(tmp_path / "one", pages=noise(9000)))
+        second = await store(
+            stores, make_snapshot(tmp_path / "two", pages=noise(9000, 2)), seq=2, previous=first
+        )
+        async with expecting(stores, tmp_path / "transfer") as one:
+            one.follow(hint(first))
+            one.follow(hint(second))
+            assert await one.take(JobId("pump_2"), Epoch(2)) is None
+            base = await one.take(JOB, Epoch(2))
+            assert base is not None
+            assert base.manifest.seq == 2
+            assert (base.path / "image" / "pages-1.img").read_bytes() == noise(9000, 2)
+            assert await one.take(JOB, Epoch(2)) is None
+        assert [path.name for path in (tmp_path / "transfer").iterdir()] == [base.path.name]
+
+    asyncio.run(story())
+
+
+@pytest.mark.parametrize("why", ["epoch", "silent", "other"])
+def test_what_is_of_no_use_does_not_stay(tmp_path: Path, why: str) -> None:
+    async def story() -> None:
+        stores = MemoryStores()
+        saved = await store(stores, make_snapshot(tmp_path / "one", pages=noise(9000)))
+        for url in saved.ref.location:
+            stores.open(url).silent = why == "silent"
+        async with expecting(stores, tmp_path / "transfer") as one:
+            one.follow(hint(saved))
+            if why == "other":
+                one.follow(hint(saved, JobId("pump_2")))
+            assert await one.take(JOB, Epoch(3 if why == "epoch" else 2)) is None
+        folder = tmp_path / "transfer"
+        assert not folder.exists() or list(folder.iterdir()) == []
+
+    asyncio.run(story())
+
+
+def test_a_job_that_does_not_come_is_forgotten(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(ahead, "KEEP_S", 0.05)
+
+    async def story() -> None:
+        stores = MemoryStores()
+        saved = await store(stores, make_snapshot(tmp_path / "one", pages=noise(9000)))
+        folder = tmp_path / "transfer"
+        async with expecting(stores, folder) as one:
+            one.follow(hint(saved))
+            while not folder.exists() or list(folder.iterdir()):  # noqa: ASYNC110 (a folder)
+                await asyncio.sleep(0.01)
+            assert await one.take(JOB, Epoch(2)) is None
+
+    asyncio.run(story())

@@ -45,6 +45,7 @@ class Saved:
     uploaded_bytes: int
     """What had to travel to each store; the rest was there from the one before."""
     took_s: float
+    """Of the try that came through."""
     packed: Packed = field(repr=False)
     """For the next one."""
     sealer: Sealer = field(repr=False)
@@ -83,8 +84,6 @@ async def save(
         StoreError: too few stores took it.
         CheckpointError: the snapshot holds what no checkpoint may.
     """
-    clock = asyncio.get_running_loop().time
-    begin = clock()
     copies = min(copies, len(stores))
     candidates = _by_former(stores, previous)
     failed: StoreError | None = None
@@ -93,26 +92,14 @@ async def save(
             worker = await stack.enter_async_context(Worker(nice=NICE))
         while copies and len(candidates) >= copies:
             chosen = candidates[:copies]
-            usable = _usable(previous, epoch, chosen, keys)
-            sealer = usable.sealer if usable else new_sealer(keys, job, epoch)
-            packer = Packer(snapshot.path, sealer, usable.packed if usable else None)
-            upload = _Upload(worker, sealer.space, chosen)
+            former = _usable(previous, epoch, chosen, keys)
+            sealer = former.sealer if former else new_sealer(keys, job, epoch)
+            upload = _Upload(worker, sealer, chosen)
             try:
-                packed = await upload.packs(packer)
-                manifest = await worker.run(_manifest, snapshot, sealer.space, seq, packed)
-                name = await upload.manifest(manifest, sealer)
+                return await upload.save(snapshot, seq, former.packed if former else None)
             except _StoreFailedError as error:
                 failed = error.why
                 candidates = [store for store in candidates if store is not error.store]
-                continue
-            return Saved(
-                ref=_ref(manifest, name, chosen),
-                manifest=manifest,
-                uploaded_bytes=upload.sent_bytes,
-                took_s=clock() - begin,
-                packed=packed,
-                sealer=sealer,
-            )
     raise StoreError(f"{job}: fewer than {max(1, copies)} stores took the checkpoint: {failed}")
 
 
@@ -178,13 +165,29 @@ class _StoreFailedError(Exception):
 class _Upload:
     """One try with one choice of stores."""
 
-    def __init__(self, worker: Worker, space: JobSpace, stores: Sequence[BlobStore]) -> None:
-        self.sent_bytes = 0
+    def __init__(self, worker: Worker, sealer: Sealer, stores: Sequence[BlobStore]) -> None:
+        self._sent_bytes = 0
         self._worker = worker
-        self._space = space
+        self._sealer = sealer
         self._stores = stores
 
-    async def packs(self, packer: Packer) -> Packed:
+    async def save(self, snapshot: Snapshot, seq: int, before: Packed | None) -> Saved:
+        clock = asyncio.get_running_loop().time
+        begin = clock()
+        packed = await self._packs(Packer(snapshot.path, self._sealer, before))
+        space = self._sealer.space
+        manifest = await self._worker.run(_manifest, snapshot, space, seq, packed)
+        name = await self._manifest(manifest)
+        return Saved(
+            ref=_ref(manifest, name, self._stores),
+            manifest=manifest,
+            uploaded_bytes=self._sent_bytes,
+            took_s=clock() - begin,
+            packed=packed,
+            sealer=self._sealer,
+        )
+
+    async def _packs(self, packer: Packer) -> Packed:
         """Store all that is new in the snapshot."""
         await self._worker.run(packer.scan)
         packs = packer.packs()
@@ -203,8 +206,8 @@ class _Upload:
         await all_or_first(carry() for _ in range(_PACKS_AT_ONCE))
         return await self._worker.run(packer.packed)
 
-    async def manifest(self, manifest: Manifest, sealer: Sealer) -> Digest:
-        data = await self._worker.run(_seal, manifest, sealer)
+    async def _manifest(self, manifest: Manifest) -> Digest:
+        data = await self._worker.run(_seal, manifest, self._sealer)
         if len(data) > MANIFEST_BYTES_MAX:
             raise CheckpointError(f"the manifest would have {len(data)} bytes: too many files")
         name = digest(data)
@@ -212,12 +215,12 @@ class _Upload:
         return name
 
     async def _put(self, name: Digest, data: bytes) -> None:
-        self.sent_bytes += len(data)
+        self._sent_bytes += len(data)
         await all_or_first(self._put_one(store, name, data) for store in self._stores)
 
     async def _put_one(self, store: BlobStore, name: Digest, data: bytes) -> None:
         try:
-            await store.put(name, data, self._space)
+            await store.put(name, data, self._sealer.space)
         except StoreError as error:
             raise _StoreFailedError(store, error) from error
 

@@ -54,6 +54,7 @@ def options() -> argparse.Namespace:
 
 
 def play(asked: argparse.Namespace, plan: Plan, raw: RawFile, found: list[Done]) -> None:
+    """Play the runs that are not among those *found*."""
     there = ended(found)
     queue = [run for run in order(CELLS, asked.seeds, plan) if run not in there]
     if not queue:
@@ -62,25 +63,33 @@ def play(asked: argparse.Namespace, plan: Plan, raw: RawFile, found: list[Done])
         pace = Pace(plan, queue, len(there))
 
         def on_end(run: Run) -> None:
-            done = Done(cell=run.cell, seed=run.seed, facts=run.facts)
-            raw.add(done)
-            found.append(done)
+            raw.add(Done(cell=run.cell, seed=run.seed, facts=run.facts))
             pace.ended(run.cell, run.seed, run.facts)
 
         player = Player(field, plan, on_end)
-        player.play(queue, lambda: pace.tell(player.running, field.kills))
-        print(pace.summary(), file=sys.stderr)
+        try:
+            player.play(queue, lambda: pace.tell(player.running, field.kills))
+        finally:
+            raw.add_session(pace.session())
 
 
-def report(plan: Plan, found: list[Done], out: Path, *, publish: bool) -> None:
+def report(raw: RawFile, out: Path, *, publish: bool) -> bool:
+    """Write table, picture and summary; return whether all runs went well."""
+    (plan, found), sessions = raw.read(), raw.sessions()
     measured = tally.measure(found)
     rows = tally.rows(found, plan, measured)
-    parts = (table.table(rows, plan), table.costs(measured, plan), table.strokes(measured, plan))
+    parts = (
+        table.table(rows, plan),
+        table.costs(measured, plan),
+        table.strokes(measured, plan),
+        table.effort(sessions),
+    )
     text = "\n\n".join(parts) + "\n"
     (out / "table.md").write_text(text)
     summary = {
         "plan": asdict(plan),
         "measured": asdict(measured),
+        "sessions": [asdict(session) for session in sessions],
         "rows": [asdict(row) for row in rows],
         "trouble": [t for d in found for t in (*d.facts.trouble, d.facts.reason) if t],
     }
@@ -89,6 +98,7 @@ def report(plan: Plan, found: list[Done], out: Path, *, publish: bool) -> None:
     print(text)
     if publish:
         page.publish(text, out / "grid.svg")
+    return {(done.cell, done.seed) for done in found} == ended(found)
 
 
 def main() -> int:
@@ -96,9 +106,7 @@ def main() -> int:
     signal.signal(signal.SIGTERM, _leave)
     asked = options()
     raw = RawFile(asked.out / "runs.jsonl")
-    if asked.report:
-        plan, found = raw.read()
-    else:
+    if not asked.report:
         plan = Plan(
             scale=asked.scale,
             cut_works=asked.cut,
@@ -108,10 +116,8 @@ def main() -> int:
         )
         if asked.quick and not asked.resume:
             (asked.out / "runs.jsonl").unlink(missing_ok=True)
-        found = raw.begin(plan, resume=asked.resume)
-        play(asked, plan, raw, found)
-    report(plan, found, asked.out, publish=asked.publish)
-    return int(any(done.facts.state not in {"ended", "cut"} for done in found))
+        play(asked, plan, raw, raw.begin(plan, resume=asked.resume))
+    return 0 if report(raw, asked.out, publish=asked.publish) else 1
 
 
 def _leave(_number: int, _frame: object) -> NoReturn:

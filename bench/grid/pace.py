@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.grid.cell import Cell, fault_times, replay_s
+from bench.grid.raw import Session
 from workrs.domain.plan import Conditions
 
 if TYPE_CHECKING:
@@ -66,14 +67,13 @@ class Pace:
         self._begun_s = self._told_s = time.monotonic()
         self._guessed_s = self._took_s = 0.0
         self._cpu_0 = _cpu_ticks()
-        self._failed = 0
+        self._queued = len(queue)
 
     def ended(self, cell: Cell, seed: int, facts: RunFacts) -> None:
         """Count a run."""
         self._guessed_s += self._left.pop((cell, seed))
         self._took_s += facts.took_s + AROUND_S
         if facts.state not in {"ended", "cut"}:
-            self._failed += 1
             print(f"{cell.name} seed {seed}: {facts.state} {facts.reason}", file=sys.stderr)
 
     def tell(self, running: Mapping[tuple[Cell, int], float], kills: int) -> None:
@@ -104,10 +104,11 @@ class Pace:
                 heapq.heapreplace(ends_s, ends_s[0] + factor * guessed_s)
         return max(ends_s)
 
-    def summary(self) -> str:
-        """Return how long it took and how busy the machine was."""
+    def session(self) -> Session:
+        """Return how long it took so far, and how busy the machine was."""
         took_s = time.monotonic() - self._begun_s
-        return f"took {took_s / 60:.1f} min, CPU {self._busy():.0%}, {self._failed} runs failed"
+        runs = self._queued - len(self._left)
+        return Session(took_s=round(took_s, 1), busy=round(self._busy(), 3), runs=runs)
 
     def _busy(self) -> float:
         busy, total = (now - then for now, then in zip(_cpu_ticks(), self._cpu_0, strict=True))

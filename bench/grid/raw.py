@@ -93,11 +93,30 @@ class Done:
     facts: RunFacts
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Session:
+    """One time that the bench played."""
+
+    took_s: float
+    busy: float
+    """Share of this machine's cores that was used, by whomever."""
+    runs: int
+
+
 class RawFile:
     """The file of a bench's results."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
+
+    def add_session(self, session: Session) -> None:
+        """Put on disk how long the bench played and how busy the machine was."""
+        self._append({"session": asdict(session)})
+
+    def sessions(self) -> list[Session]:
+        """Return the sessions that came to their end, or to an orderly stop."""
+        lines = map(json.loads, self._whole().splitlines())
+        return [Session(**line["session"]) for line in lines if "session" in line]
 
     def begin(self, plan: Plan, *, resume: bool) -> list[Done]:
         """Return what is there; begin a new file unless *resume*.
@@ -118,13 +137,17 @@ class RawFile:
 
     def read(self) -> tuple[Plan, list[Done]]:
         """Return the plan, and all runs on whole lines."""
+        first, *lines = map(json.loads, self._whole().splitlines())
+        return Plan(**first["plan"]), [_done(line) for line in lines if "session" not in line]
+
+    def _whole(self) -> str:
+        """Return all whole lines, and drop what is behind them."""
         text = self._path.read_text()
         whole = text[: text.rfind("\n") + 1]
         if len(whole) < len(text):
             with self._path.open("r+") as file:
                 file.truncate(len(whole.encode()))
-        first, *lines = map(json.loads, whole.splitlines())
-        return Plan(**first["plan"]), [_done(line) for line in lines]
+        return whole
 
     def add(self, done: Done) -> None:
         """Put a run on disk."""

@@ -9,7 +9,7 @@ from bench.grid.cell import COST_S, PUBLISHED_S
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from bench.grid.raw import Plan
+    from bench.grid.raw import Plan, Session
     from bench.grid.tally import Interval, Measured, Row
 
 _HEAD = (
@@ -78,4 +78,14 @@ def strokes(measured: Measured, plan: Plan) -> str:
         f"Work {plan.work_s:g} s, cut off after {plan.cut_s:g} s of the bench. {m.kills} kills, "
         f"{m.hit_checkpoints} of them during a checkpoint and {m.hit_restores} during a restore "
         f"or a start; {m.idle_faults} more faults found no agent that held the job."
+    )
+
+
+def effort(sessions: Sequence[Session]) -> str:
+    """Return a sentence on what the machine had to do."""
+    took_s = sum(session.took_s for session in sessions)
+    busy = sum(session.busy * session.took_s for session in sessions) / took_s if took_s else 0.0
+    return (
+        f"{sum(session.runs for session in sessions)} runs in {took_s / 60:.0f} min; the machine's "
+        f"cores were {busy:.0%} busy."
     )

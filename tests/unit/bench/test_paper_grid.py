@@ -13,7 +13,7 @@ from bench.grid import job, page, table, tally
 from bench.grid.cell import CELLS, COST_S, PUBLISHED_S, WORK_S, Cell, fault_times, replay_s
 from bench.grid.pace import order
 from bench.grid.play import Run
-from bench.grid.raw import Done, Plan, RawFile, RunFacts, ended
+from bench.grid.raw import Done, Plan, RawFile, RunFacts, Session, ended
 from workrs.domain.plan import Conditions
 from workrs.domain.plan_formula import published_expected_s
 from workrs.faults.diary import Entry
@@ -89,6 +89,10 @@ def test_a_file_that_was_cut_off_goes_on_behind_its_last_whole_line(tmp_path: Pa
     assert ended([first, failed]) == {(SLOW, 0)}
     RawFile(path).add(first)
     assert RawFile(path).begin(PLAN, resume=True) == [first, failed, first]
+    session = Session(took_s=60.0, busy=0.5, runs=3)
+    RawFile(path).add_session(session)
+    assert RawFile(path).read() == (PLAN, [first, failed, first])
+    assert RawFile(path).sessions() == [session]
     other = Plan(scale=6.0, cut_works=10.0, side_by_side=12, spares=6, memory_mib=0)
     with pytest.raises(SystemExit, match="another plan"):
         RawFile(path).begin(other, resume=True)

@@ -5,8 +5,8 @@ cost, the newest fault rate, and what is left of the forecast.
 
 1. With a forecast, what is left is cut into equally long segments, as many as is best.
 2. Past its forecast, or without one, a job is treated as one without an end.
-3. A forecast never makes two checkpoints lie further apart than some one and a half times the
-   interval of a job without an end. That is why a wrong one costs little.
+3. A forecast never makes two checkpoints lie further apart than 1.75 intervals of a job without
+   an end and one cost. That is why a wrong one costs little.
 4. An interval that the job's spec asks for is kept as it is.
 """
 

@@ -3,7 +3,7 @@
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from workrs.domain.errors import ConfigError
@@ -125,6 +125,16 @@ def test_the_published_optimum_is_one_of_its_model(
     least_s = published_expected_s(work_s, segments, odds)
     for other in {1, segments - 1, segments + 1} - {0}:
         assert least_s <= published_expected_s(work_s, other, odds) * (1 + 1e-9)
+
+
+@given(work_s=WORKS, rate=RATES, cost_s=COSTS)
+def test_the_published_model_takes_checkpoints_where_it_says_they_pay(
+    work_s: float, rate: float, cost_s: float
+) -> None:
+    half = work_s * rate / 2
+    gain_s = math.expm1(half) ** 2 / rate if half < 300 else math.inf
+    assume(abs(gain_s - cost_s) > 1e-6 * cost_s)
+    assert (published(work_s, conditions(cost_s, rate)).segments > 1) == (gain_s > cost_s)
 
 
 @given(work_s=WORKS, rate=RATES, cost_s=COSTS, restore_s=COSTS, detect_s=COSTS)

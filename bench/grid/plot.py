@@ -77,20 +77,22 @@ def _panel(axes: Axes, rows: Sequence[Row], plan: Plan, measured: Measured) -> N
             f"{cut[0].cut} of {cut[0].runs} runs not done\nafter {plan.cut_s * scale:.0f} s",
             (0, cut[0].time_s.mean * scale),
             textcoords="offset points",
-            xytext=(9, -2),
+            xytext=(9, 5),
             fontsize=8,
             color=_MEASURED,
         )
     restart_s = next((r.time_s.mean * scale for r in rows if not r.cell.checkpoints), None)
     if restart_s is not None:
         axes.axhline(restart_s, color=_MEASURED, lw=0.8, ls=":", label="measured, restart only")
-    top = max(restart_s or 0.0, *(row.time_s.high * scale for row in rows))
+    published = [PUBLISHED_S[row.cell.rate, row.cell.checkpoints] for row in rows]
+    top = max(model[0], *published, *(row.time_s.high * scale for row in rows))
     if top > 3 * min(model):
         axes.set_yscale("log")
         axes.set_yticks([300, 500, 1000, 2000, 4000], ["300", "500", "1000", "2000", "4000"])
         axes.minorticks_off()
+        axes.set_ylim(280, top * 1.3)
     else:
-        axes.set_ylim(290, max(top, *model[1:]) * 1.04)
+        axes.set_ylim(290, max(top, *model) * 1.02)
     axes.set_title(f"{rate:g} faults a second", fontsize=10)
     axes.set_xlabel("checkpoints")
     axes.set_xticks([0, 5, 10, 15, 20])

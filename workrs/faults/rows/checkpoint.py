@@ -141,9 +141,9 @@ def _begun(site: Site, victim: Victim, since_s: float) -> Entry:
 def _require_found(site: Site, victim: Victim, since_s: float) -> None:
     for entry in site.diary.entries:
         if (
-            entry.key == "start_failed"
+            # The first is what the reader refused, the second what the engine did.
+            (entry.key == "checkpoint_refused" or entry.facts.get("blame") == "checkpoint")
             and entry.facts.get("job") == victim.job
-            and entry.facts.get("blame") == "checkpoint"
             and entry.at_s > since_s
         ):
             return
@@ -299,6 +299,7 @@ def _both_rungs(kind: str, title: str, inject: Callable[..., Injection]) -> tupl
             inject=partial(inject, name=files),
             plan=PROCESSES,
             repeat=5,
+            quick=int(kind == "flipped"),
         ),
         Row(
             name=memory,
@@ -323,6 +324,7 @@ ROWS = (
         inject=partial(foreign, name="checkpoint-foreign-memory"),
         plan=CONTAINERS,
         repeat=6,
+        quick=1,
         needs=frozenset({ENGINE, CRIU}),
     ),
     Row(

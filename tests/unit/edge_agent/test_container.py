@@ -1,0 +1,188 @@
+"""Goal: what is wrong with a checkpoint costs the program nothing but that checkpoint, and is told.
+
+Method: one container on a fake runtime, stores in memory, and the events and log lines of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import shutil
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from edge_agent.ahead import Ahead, Source
+from edge_agent.checkpoint.keys import new_ring
+from edge_agent.container import Container, Tools
+from edge_agent.effect import PrepareStart, StartContainer, TakeCheckpoint
+from edge_agent.event import (
+    Blame,
+    CheckpointFailed,
+    CheckpointSaved,
+    Event,
+    StartFailed,
+    StartPrepared,
+)
+from workrs.domain.ids import ClientId, Epoch, Instant, JobId
+from workrs.domain.job import JobSpec
+from workrs.testing.runtime import HOST, FakeRuntime, FakeWarden
+from workrs.testing.store import MemoryStores
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from edge_agent.checkpoint import KeyRing
+    from workrs.domain.host import HostFacts
+    from workrs.domain.record import CheckpointRef
+
+JOB = JobId("pump_1")
+URLS = ("mem://a", "mem://b")
+SPEC = JobSpec(command=("hang",), image="fake")
+RING = new_ring()
+
+
+class World:
+    """A container, and what it said."""
+
+    def __init__(self, folder: Path, tasks: asyncio.TaskGroup) -> None:
+        self.folder = folder
+        self.stores = MemoryStores()
+        self.said: list[Event] = []
+        self.runs = 0
+        self._tasks = tasks
+
+    def tools(self, keys: KeyRing | None = RING, host: HostFacts = HOST) -> Tools:
+        warden = FakeWarden()
+        return Tools(
+            agent=ClientId("a1"),
+            runtime=FakeRuntime(warden=warden, host=host),
+            warden=warden,
+            open_store=self.stores.open,
+            folder=self.folder,
+            copies=2,
+            disk_bytes=1 << 20,
+            keys=keys,
+        )
+
+    async def running(self) -> Container:
+        container = Container(JOB, 1, self.tools(), self.said.append)
+        start = StartContainer(
+            job=JOB,
+            run=1,
+            epoch=Epoch(1),
+            attempt=1,
+            spec=SPEC,
+            deadline=Instant(1e9),
+            restore=False,
+        )
+        self._tasks.create_task(container.start(start))
+        async with asyncio.timeout(5):
+            while not self.said:  # noqa: ASYNC110 (its start is told once)
+                await asyncio.sleep(0)
+        self.said.clear()
+        return container
+
+    async def save(self, container: Container, seq: int) -> Event:
+        await container.save(TakeCheckpoint(job=JOB, run=1, epoch=Epoch(1), seq=seq, stores=URLS))
+        return self.said.pop()
+
+    async def prepare(self, tools: Tools, ref: CheckpointRef) -> Event:
+        source = Source(
+            agent=tools.agent,
+            open_store=tools.open_store,
+            folder=self.folder / "ahead",
+            disk_bytes=tools.disk_bytes,
+            keys=tools.keys,
+            host=tools.runtime.host,
+        )
+        container = Container(JOB, 2, tools, self.said.append)
+        start = PrepareStart(job=JOB, run=2, spec=SPEC, checkpoint=ref, stores=URLS)
+        await container.prepare(start, Ahead(source, self._tasks))
+        return self.said.pop()
+
+
+def refusals(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [line for line in caplog.messages if line.startswith("checkpoint_refused")]
+
+
+def test_what_is_refused_is_counted_logged_and_blamed(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def story() -> None:
+        async with asyncio.TaskGroup() as tasks:
+            made = World(tmp_path, tasks)
+            container = await made.running()
+            saved = await made.save(container, 1)
+            assert isinstance(saved, CheckpointSaved)
+            tools = made.tools()
+            for ref in (replace(saved.ref, seq=2), replace(saved.ref, epoch=Epoch(2))):
+                told = await made.prepare(tools, ref)
+                assert isinstance(told, StartFailed)
+                assert told.blame is Blame.CHECKPOINT
+            assert isinstance(await made.prepare(tools, saved.ref), StartPrepared)
+            one, two = refusals(caplog)
+            assert "seq=2 refused=1" in one
+            assert "epoch=2 seq=1 refused=2" in two
+            await container.remove()
+
+    caplog.set_level(logging.INFO)
+    asyncio.run(story())
+
+
+@pytest.mark.parametrize(
+    ("keys", "host", "blame"),
+    [
+        (None, HOST, Blame.STORE),
+        (new_ring(), HOST, Blame.CHECKPOINT),
+        (RING, replace(HOST, cpu="other"), Blame.CHECKPOINT),
+    ],
+)
+def test_an_agent_without_the_key_or_the_machine_does_not_start_from_it(
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    keys: KeyRing | None,
+    host: HostFacts,
+    blame: Blame,
+) -> None:
+    async def story() -> None:
+        async with asyncio.TaskGroup() as tasks:
+            made = World(tmp_path, tasks)
+            container = await made.running()
+            saved = await made.save(container, 1)
+            assert isinstance(saved, CheckpointSaved)
+            told = await made.prepare(made.tools(keys, host), saved.ref)
+            assert isinstance(told, StartFailed)
+            assert told.blame is blame
+            assert len(refusals(caplog)) == (blame is Blame.CHECKPOINT)
+            await container.remove()
+
+    asyncio.run(story())
+
+
+def test_a_dead_store_and_a_full_disk_delay_the_checkpoint_alone(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with asyncio.TaskGroup() as tasks:
+            made = World(tmp_path, tasks)
+            container = await made.running()
+            assert isinstance(await made.save(container, 1), CheckpointSaved)
+            made.stores.open(URLS[1]).silent = True
+            failed = await made.save(container, 2)
+            assert isinstance(failed, CheckpointFailed)
+            assert "does not answer" in failed.reason
+            made.stores.open(URLS[1]).silent = False
+            # Nothing can be made where snapshots go.
+            shutil.rmtree(tmp_path / "run-1")
+            (tmp_path / "run-1").touch()
+            failed = await made.save(container, 3)
+            assert isinstance(failed, CheckpointFailed)
+            assert "run-1" in failed.reason
+            (tmp_path / "run-1").unlink()
+            saved = await made.save(container, 4)
+            assert isinstance(saved, CheckpointSaved)
+            assert saved.ref.seq == 4
+            assert made.said == []
+            await container.remove()
+
+    asyncio.run(story())

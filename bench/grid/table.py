@@ -29,7 +29,9 @@ def _line(row: Row, scale: float) -> str:
     cell = row.cell
     mark = "≥ " if row.cut else ""
     runs = f"{row.runs}, {row.cut} cut off" if row.cut else str(row.runs)
-    saved = "" if row.saved_s is None else _interval(row.saved_s, scale)
+    saved = ""
+    if row.saved_s is not None:
+        saved = ("≥ " if row.saved_at_least else "") + _interval(row.saved_s, scale)
     words = (
         f"{cell.rate:g}",
         cell.checkpoints,

@@ -83,6 +83,8 @@ class Row:
     replay_s: float
     saved_s: Interval | None
     """What the seeds took more without any checkpoint; None for that cell itself."""
+    saved_at_least: bool
+    """Some of the runs without checkpoints were cut off: they would have taken longer."""
     kills: float
     """A run."""
     kept: float
@@ -163,6 +165,7 @@ def _row(
         model_s=model_s,
         replay_s=fmean(play(seed) for seed in runs),
         saved_s=bootstrap(pairs) if cell.checkpoints and pairs else None,
+        saved_at_least=any(done.facts.state == "cut" for done in without.values()),
         kills=fmean(done.facts.kills for done in runs.values()),
         kept=fmean(done.facts.kept for done in runs.values()),
     )

@@ -146,6 +146,7 @@ def test_a_cell_that_was_cut_off_is_held_against_a_model_that_is_cut_off_too() -
     assert with_15.saved_s.mean == 10.0
     text = table.table([without, with_15], PLAN)
     assert "| 2, 1 cut off | ≥ 1750 (500 … 3000) |" in text
+    assert "| ≥ 50 (50 … 50) |" in text
 
 
 def test_the_page_has_a_place_for_results() -> None:

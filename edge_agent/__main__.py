@@ -10,10 +10,12 @@ import contextlib
 import os
 import platform
 import random
+import shutil
 import signal
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import uvloop
 
@@ -166,6 +168,9 @@ async def _body(config: AgentConfig) -> AsyncIterator[_Body | None]:
             swept = await runtime.sweep()
             if swept:
                 log.get(f"agent[{config.name}]").event("swept", containers=swept)
+            # A killed incarnation left what it had fetched or dumped: secrets of jobs, under names
+            # that this one will use again.
+            await asyncio.to_thread(shutil.rmtree, _transfer(config), ignore_errors=True)
             async with (
                 Stores(_locations(config)) as stores,
                 checkpoint.Worker(nice=checkpoint.NICE) as packing,
@@ -215,12 +220,17 @@ def _tools(config: AgentConfig, body: _Body) -> Tools:
         warden=body.warden,
         open_store=body.stores.open,
         stores=_locations(config),
-        folder=config.state_dir / "transfer",
+        folder=_transfer(config),
         copies=config.copies,
         disk_bytes=JOB_DISK_BYTES,
         keys=body.keys,
         packing=body.packing,
     )
+
+
+def _transfer(config: AgentConfig) -> Path:
+    """Return the folder of downloads and snapshots."""
+    return config.state_dir / "transfer"
 
 
 async def _profile(config: AgentConfig, body: _Body | None) -> AgentProfile:

@@ -13,11 +13,12 @@ from workrs.cli.jobs import as_json
 from workrs.cli.minority import warn_of_minorities
 from workrs.cli.options import Options
 from workrs.cli.table import percent, print_json, size
+from workrs.domain import ladder
 from workrs.domain.job import JobSpec
 from workrs.domain.next_checkpoint import Why
 from workrs.domain.record import CheckpointRef
 from workrs.wire import codec
-from workrs.wire.view import JobView
+from workrs.wire.view import QUEUED, ClusterView, JobView
 
 _TEXT_MAX = 400
 _WHY: Final[Mapping[str, str]] = {
@@ -51,7 +52,8 @@ def run(asked: Namespace) -> int:
         spec = None if job.spec is None else json.loads(codec.encode(job.spec))
         print_json({**as_json(job), "spec": spec})
     else:
-        print("\n".join(f"{name:<12}{text}" for name, text in _lines(job, view.size)))
+        lines = _lines(job, view.size) + _waits(view, job)
+        print("\n".join(f"{name:<12}{text}" for name, text in lines))
     return OK
 
 
@@ -92,6 +94,22 @@ def next_one(last: CheckpointRef) -> str:
         return ""
     why = _WHY.get(last.next_why, last.next_why)
     return f"after {round(last.next_s, 1):g} s more work: {why}"
+
+
+def _waits(view: ClusterView, job: JobView) -> list[tuple[str, str]]:
+    """Say why no agent that is there can restore a job that waits."""
+    ref = job.checkpoint
+    if job.state != QUEUED or ref is None:
+        return []
+    live = [one for one in view.agents() if one.state == "live" and one.profile is not None]
+    refused = [
+        (one.agent, ladder.refusal(ref.rung, ref.host, one.profile.rung, one.profile.host))
+        for one in live
+        if one.profile is not None
+    ]
+    if any(why is None for _, why in refused):
+        return []
+    return [("waits", f"{agent} cannot restore it: {why}") for agent, why in refused]
 
 
 def _spec_lines(function: str | None, spec: JobSpec) -> list[tuple[str, str]]:

@@ -29,7 +29,10 @@ from workrs.wire import codec, topics
 from workrs.wire.message import AgentView, NodeState
 
 HOST = "127.0.0.1"
+GRACE_S = 10.0
+"""Of its agents. When all are stopped there is nowhere to move a job, and somebody waits."""
 STOP_S = 15.0
+"""Until a member is killed; above the grace and what an agent needs to kill and remove."""
 CHECKPOINT_KEY = "checkpoint.key"
 """File in the cluster's folder with the keys that its agents seal checkpoints with."""
 READY_S = 30.0
@@ -251,6 +254,7 @@ def _plan_members(plan: ClusterPlan) -> LocalCluster:
         words += [w for label in agent.labels for w in ("--label", label)]
         words += ["--slots", str(agent.slots), "--state", str(plan.root / agent.name)]
         words += ["--checkpoint-key", str(plan.root / CHECKPOINT_KEY)]
+        words += ["--grace", f"{GRACE_S:g}"]
         _add(cluster, agent.name, [*words, *agent.options])
     return cluster
 

@@ -17,7 +17,7 @@ import pytest
 
 from device_client import Device, Report
 from tests.acceptance.agreement import until
-from workrs.cli.cluster import AgentPlan, LocalCluster
+from workrs.cli.cluster import AgentPlan, LocalCluster, Place
 from workrs.cli.stage import Stage
 
 COUNTER = """
@@ -35,6 +35,15 @@ with open("/job/lines") as lines:
     assert lines.read().split() == [str(n) for n in range(1, total + 1)]
 """
 STEPS = 900
+LIE = """
+import pathlib
+read_text = pathlib.Path.read_text
+def lie(path, *rest, **named):
+    told = pathlib.Path(__file__).with_name("cpuinfo")
+    return read_text(told if str(path) == "/proc/cpuinfo" else path, *rest, **named)
+pathlib.Path.read_text = lie
+"""
+"""Not a mount over the file: an engine is used only from the mount namespace it is in."""
 
 
 def workrs(cluster: LocalCluster, *words: str) -> subprocess.CompletedProcess[str]:
@@ -127,3 +136,69 @@ def states(cluster: LocalCluster) -> dict[str, str]:
     """Return the agents' states by name."""
     found = json.loads(workrs(cluster, "agents", "--json").stdout)
     return {agent["agent"]: agent["state"] for agent in found}
+
+
+@pytest.mark.engine
+@pytest.mark.criu
+def test_memory_of_another_cpu_is_not_restored_and_the_job_says_what_it_fell_to(
+    engine_stage: Stage, start_cluster: Callable[..., LocalCluster], tmp_path: Path
+) -> None:
+    """The second agent is told a lie: its /proc/cpuinfo lacks a feature."""
+    (tmp_path / "cpuinfo").write_text(without_a_feature(Path("/proc/cpuinfo").read_text()))
+    (tmp_path / "sitecustomize.py").write_text(LIE)
+    lied_to = f"PYTHONPATH={os.pathsep.join([str(tmp_path), *sys.path])}"
+    plans = tuple(
+        AgentPlan(
+            name=f"a{i + 1}",
+            runtime="docker",
+            engine=engine_stage.engine(i),
+            options=("--offline",),
+        )
+        for i in range(2)
+    )
+    cluster = start_cluster(
+        agent_plans=plans,
+        places={"a2": Place(prefix=("env", lied_to))},
+    )
+    until("a2 to be told", lambda: workrs(cluster, "drain", "a2").returncode == 0)
+    until("a2 to take nothing", lambda: states(cluster)["a2"] == "draining")
+    with Device("pump-7", nodes=cluster.hosts) as device:
+        device.submit(
+            {
+                "image": engine_stage.image,
+                "command": ["python3", "-c", "import time\nfor n in range(99): time.sleep(1)"],
+                "memory_mb": 64,
+            },
+            job="count",
+        )
+        until("the program", lambda: device.state("count").attempt)
+        assert workrs(cluster, "undrain", "a2").returncode == 0
+        until("a2 to take jobs", lambda: states(cluster)["a2"] == "live")
+        drained = workrs(cluster, "drain", "a1", "--wait", "--within", "50")
+        assert "no other agent can restore its memory" in drained.stdout, drained
+        waits = until("a reason", lambda: (device.state("count").note or "").startswith("waits"))
+        assert waits
+        assert device.state("count").agent is None
+        shown = workrs(cluster, "show", "pump-7/count").stdout
+        assert "another cpu" in shown
+        report = until("the other agent", lambda: moved(device, "count"), 60)
+        assert report.agent == "a2"
+        fell = until("what it fell to", lambda: device.state("count").note)
+        assert fell.startswith("began again with the files of 1."), fell
+        assert "another cpu" in fell
+        device.cancel("count")
+        until("the end", lambda: device.state("count").state.is_final)
+
+
+def moved(device: Device, job: str) -> Report | None:
+    report = device.state(job)
+    return report if report.agent else None
+
+
+def without_a_feature(cpuinfo: str) -> str:
+    """Return the text with one flag fewer on every CPU."""
+    lines = [
+        line.rpartition(" ")[0] if line.partition(":")[0].strip() in ("flags", "Features") else line
+        for line in cpuinfo.splitlines()
+    ]
+    return "\n".join(lines) + "\n"

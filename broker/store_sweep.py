@@ -14,7 +14,7 @@ from typing import Final
 
 from broker.node import Node
 from workrs.adapters import log
-from workrs.domain.errors import StoreError
+from workrs.domain.errors import WorkrsError
 from workrs.domain.ids import JobId
 from workrs.ports.store import SharedStore
 
@@ -28,7 +28,7 @@ async def keep_swept(node: Node, stores: Sequence[SharedStore]) -> None:
         for store in stores:
             try:
                 dropped = await drop_over(node, store)
-            except StoreError as error:
+            except WorkrsError as error:
                 LOG.warning("store_not_swept", store=store.location, why=str(error))
             else:
                 if dropped:

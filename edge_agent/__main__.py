@@ -175,6 +175,7 @@ async def _body(config: AgentConfig) -> AsyncIterator[_Body | None]:
                 Stores(_locations(config)) as stores,
                 checkpoint.Worker(nice=checkpoint.NICE) as packing,
             ):
+                stores.open_configured()  # what cannot work ends the agent before it joins
                 yield _Body(
                     warden=warden, runtime=runtime, stores=stores, keys=keys, packing=packing
                 )

@@ -20,6 +20,11 @@ JOB = "pump-7_long"
 PRODUCTS = 120
 
 
+def saving() -> dict[str, object]:
+    given = json.dumps({"n": 20, "products": PRODUCTS, "pace_s": 0.1, "save": True})
+    return {"function": "matrix", "input": given, "checkpoint": {"interval_s": 2.0}}
+
+
 def checkpoint_of(cluster: LocalCluster) -> CheckpointRef | None:
     """Return the job's newest checkpoint once a majority names it."""
     records = read_records(cluster.addresses["n2"]).get(JOB, {})
@@ -39,14 +44,35 @@ def blobs(cluster: LocalCluster, node: str) -> dict[str, bytes]:
     return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
 
 
+def test_a_node_that_lost_everything_gets_its_copies_with_its_re_admission(
+    start_cluster: Callable[..., LocalCluster],
+) -> None:
+    cluster = start_cluster(nodes=3, agents=1)
+    with Device("pump-7", nodes=cluster.hosts) as device:
+        device.submit(saving(), job="long")
+        until("a checkpoint", lambda: checkpoint_of(cluster))
+        cluster.kill("a1")
+        first, other = holders(cluster, until("the last one", lambda: checkpoint_of(cluster)))
+
+        cluster.kill(first)
+        shutil.rmtree(cluster.plan.root / first)
+        member = cluster.members[first]
+        member.argv = [*(word for word in member.argv if word != "--init"), "--rejoin"]
+        cluster.start(first)
+        until("its copy", lambda: blobs(cluster, first) == blobs(cluster, other) != {}, 60)
+
+        cluster.start("a1")
+        result = device.result("long", timeout=90)
+        assert f'"products": {PRODUCTS}'.encode() in result.value
+        asyncio.run(wait_ready(cluster))
+
+
 def test_a_lost_copy_is_made_again_and_is_enough_to_go_on_from(
     start_cluster: Callable[..., LocalCluster],
 ) -> None:
     cluster = start_cluster(nodes=3, agents=1)
     with Device("pump-7", nodes=cluster.hosts) as device:
-        given = json.dumps({"n": 20, "products": PRODUCTS, "pace_s": 0.1, "save": True})
-        spec = {"function": "matrix", "input": given, "checkpoint": {"interval_s": 2.0}}
-        device.submit(spec, job="long")
+        device.submit(saving(), job="long")
         until("a checkpoint", lambda: checkpoint_of(cluster))
         # Without an agent nothing moves any more.
         cluster.kill("a1")

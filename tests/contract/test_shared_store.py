@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import hashlib
 import random
+import sys
 from typing import TYPE_CHECKING, Any
 
 import obstore
@@ -18,7 +19,7 @@ from obstore.store import from_url
 
 from tests.object_store_fixture import ObjectServer, azurite, seaweedfs
 from workrs.adapters.stores.opener import Stores
-from workrs.domain.errors import StoreError
+from workrs.domain.errors import ConfigError, StoreError
 from workrs.domain.ids import ClientId, Digest, Epoch, JobId
 from workrs.ports.store import (
     BLOB_MAX_BYTES,
@@ -219,6 +220,15 @@ def test_nobody_there_is_silence_and_soon_known(
 
     with found.environment(**{endpoint: "http://127.0.0.1:9/x"}):
         run_with(f"{found.bucket}/silent", story)
+
+
+def test_a_missing_library_is_said_with_what_to_type(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "obstore", None)
+    for name in ("object", "object_client"):
+        monkeypatch.delitem(sys.modules, f"workrs.adapters.stores.{name}", raising=False)
+    with pytest.raises(ConfigError, match=r"pip install 'workrs\[objects\]'"):
+        Stores(["s3://bucket"]).open_configured()
+    assert Stores([]).open_configured() == []
 
 
 def test_only_the_stores_of_the_configuration_are_opened(tmp_path: Path) -> None:

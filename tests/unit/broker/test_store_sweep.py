@@ -13,7 +13,7 @@ from broker import store_sweep
 from broker.agents import AgentTable
 from broker.node import Node, NodeSettings
 from broker.store_sweep import drop_over, keep_swept
-from workrs.domain.errors import StoreError
+from workrs.domain.errors import LedgerError, StoreError
 from workrs.domain.ids import ClientId, Digest, Epoch, JobId
 from workrs.domain.job import Outcome, Verdict, digest_of
 from workrs.domain.record import Incarnation
@@ -55,6 +55,30 @@ def test_only_what_the_ledger_knows_as_over_is_removed() -> None:
         assert await drop_over(make_node(), store) == 1
         assert await store.jobs() == [UNKNOWN, OPEN]
         assert len(store.blobs) == 4
+
+    asyncio.run(story())
+
+
+def test_a_ledger_that_cannot_be_read_does_not_end_the_node(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(store_sweep, "PERIOD_S", 0.0)
+    asked: list[JobId] = []
+
+    def retired(job: JobId) -> RetiredJob | None:
+        asked.append(job)
+        if len(asked) == 1:
+            raise LedgerError("the disk failed")
+        return KEPT if job == OVER else None
+
+    async def story() -> None:
+        store, node = await filled("mem://1"), make_node()
+        node.retired = retired
+        sweeping = asyncio.create_task(keep_swept(node, [store]))
+        async with asyncio.timeout(10):
+            while OVER in await store.jobs():  # noqa: ASYNC110 (no event tells it)
+                await asyncio.sleep(0)
+        sweeping.cancel()
 
     asyncio.run(story())
 

@@ -25,7 +25,7 @@ from broker.ledger import SqliteLedger, create_ledger, open_ledger
 from broker.mosquitto import Peer, mosquitto, render
 from broker.node import Node, NodeSettings
 from broker.stand_in import StandIn
-from broker.store_sweep import keep_swept
+from broker.store_clearing import keep_clear
 from broker.supervisor import NodeSupervisor
 from workrs import __version__
 from workrs.adapters import log
@@ -121,7 +121,7 @@ async def _serve(config: NodeConfig, ledger: SqliteLedger) -> None:
             keeping = [
                 tasks.create_task(house.keep(), name=f"{name}.house"),
                 tasks.create_task(Repairer(node, blobs.directory).keep(), name=f"{name}.repair"),
-                tasks.create_task(keep_swept(node, shared), name=f"{name}.sweep"),
+                tasks.create_task(keep_clear(node, shared), name=f"{name}.stores"),
             ]
             # What devices send between the broker's start and the first subscription is lost, and
             # repeated 3 s later: the codec of the first words, 0.02 s, is made before.

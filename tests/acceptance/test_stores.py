@@ -105,4 +105,4 @@ def test_a_dead_store_delays_checkpoints_and_no_job(
         assert "store_unusable" in log(cluster, "a1")
         assert "checkpoint_failed" in log(cluster, "a1")
         assert "does not answer" in log(cluster, "a1")
-        assert "store_not_swept" in log(cluster, "n1")
+        assert "store_not_cleared" in log(cluster, "n1")

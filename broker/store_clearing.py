@@ -5,7 +5,7 @@ short, and those that nobody was left to delete, go here, with their job.
 
 1. Only jobs that the ledger knows as retired are touched: decided by a majority for good, so
    nobody restores them any more. What is not known may be another cluster's.
-2. Every node that is told of a store sweeps it; removing twice does no harm.
+2. Every node that is told of a store clears it; removing twice does no harm.
 """
 
 import asyncio
@@ -18,21 +18,21 @@ from workrs.domain.errors import WorkrsError
 from workrs.domain.ids import JobId
 from workrs.ports.store import SharedStore
 
-LOG = log.get("node.sweep")
+LOG = log.get("node.stores")
 PERIOD_S: Final = 3600.0
 
 
-async def keep_swept(node: Node, stores: Sequence[SharedStore]) -> None:
-    """Sweep now and every hour, until cancelled. A store that fails is said and tried again."""
+async def keep_clear(node: Node, stores: Sequence[SharedStore]) -> None:
+    """Clear now and every hour, until cancelled. A store that fails is said and tried again."""
     while True:
         for store in stores:
             try:
                 dropped = await drop_over(node, store)
             except WorkrsError as error:
-                LOG.warning("store_not_swept", store=store.location, why=str(error))
+                LOG.warning("store_not_cleared", store=store.location, why=str(error))
             else:
                 if dropped:
-                    LOG.event("store_swept", store=store.location, jobs=dropped)
+                    LOG.event("store_cleared", store=store.location, jobs=dropped)
         await asyncio.sleep(PERIOD_S)
 
 

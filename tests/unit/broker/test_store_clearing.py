@@ -1,6 +1,6 @@
 """Goal: what is left of a retired job goes from shared stores; nothing else is touched.
 
-Method: the real sweep over stores in memory, one of them silent.
+Method: the real clearing of stores in memory, one of them silent.
 """
 
 from __future__ import annotations
@@ -9,10 +9,10 @@ import asyncio
 
 import pytest
 
-from broker import store_sweep
+from broker import store_clearing
 from broker.agents import AgentTable
 from broker.node import Node, NodeSettings
-from broker.store_sweep import drop_over, keep_swept
+from broker.store_clearing import drop_over, keep_clear
 from workrs.domain.errors import LedgerError, StoreError
 from workrs.domain.ids import ClientId, Digest, Epoch, JobId
 from workrs.domain.job import Outcome, Verdict, digest_of
@@ -62,7 +62,7 @@ def test_only_what_the_ledger_knows_as_over_is_removed() -> None:
 def test_a_ledger_that_cannot_be_read_does_not_end_the_node(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(store_sweep, "PERIOD_S", 0.0)
+    monkeypatch.setattr(store_clearing, "PERIOD_S", 0.0)
     asked: list[JobId] = []
 
     def retired(job: JobId) -> RetiredJob | None:
@@ -74,32 +74,32 @@ def test_a_ledger_that_cannot_be_read_does_not_end_the_node(
     async def story() -> None:
         store, node = await filled("mem://1"), make_node()
         node.retired = retired
-        sweeping = asyncio.create_task(keep_swept(node, [store]))
+        clearing = asyncio.create_task(keep_clear(node, [store]))
         async with asyncio.timeout(10):
             while OVER in await store.jobs():  # noqa: ASYNC110 (no event tells it)
                 await asyncio.sleep(0)
-        sweeping.cancel()
+        clearing.cancel()
 
     asyncio.run(story())
 
 
-def test_a_silent_store_does_not_keep_the_others_from_being_swept(
+def test_a_silent_store_does_not_keep_the_others_from_being_cleared(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(store_sweep, "PERIOD_S", 0.0)
+    monkeypatch.setattr(store_clearing, "PERIOD_S", 0.0)
 
     async def story() -> None:
         silent, other = await filled("mem://silent"), await filled("mem://other")
         silent.silent = True
         with pytest.raises(StoreError):
             await drop_over(make_node(), silent)
-        sweeping = asyncio.create_task(keep_swept(make_node(), [silent, other]))
+        clearing = asyncio.create_task(keep_clear(make_node(), [silent, other]))
         async with asyncio.timeout(10):
             while OVER in await other.jobs():  # noqa: ASYNC110 (no event tells it)
                 await asyncio.sleep(0)
             silent.silent = False
             while OVER in await silent.jobs():  # noqa: ASYNC110
                 await asyncio.sleep(0)
-        sweeping.cancel()
+        clearing.cancel()
 
     asyncio.run(story())

@@ -44,7 +44,8 @@ def hold_back(node: Node, event: Event, now: Instant) -> bool:
         return False
     match event:
         case PeerRecordSeen(node=peer, record=record):
-            key: object = ("job", peer, record.job)
+            # A short record is not retained: it takes the place of no copy that is.
+            key: object = ("short" if record.retired else "job", peer, record.job)
             known = it.held_back.get(key)
             if isinstance(known, PeerRecordSeen) and record.version < known.record.version:
                 return True

@@ -35,12 +35,7 @@ def on_record(node: Node, event: PeerRecordSeen, now: Instant) -> None:
         node.dropped += 1
         return
     admission.see_record(node, peer, record)
-    known = node.entries.get(record.job)
-    if known is None and (record.retired or _is_blank(record)):
-        return
-    if known is None and (kept := node.find_retired(record.job)) is not None:
-        node.say(Publish(topics.record(peer, record.job), b""))
-        retirement.answer(node, record.job, kept)
+    if record.job not in node.entries and _is_no_open_job(node, peer, record):
         return
     entry = node.entry(record.job)
     if not record.retired:
@@ -61,6 +56,19 @@ def on_record(node: Node, event: PeerRecordSeen, now: Instant) -> None:
             intake.show_spec(node, entry)
     dispatcher.stand_back(node, entry, now)
     settle(node, entry, now)
+
+
+def _is_no_open_job(node: Node, peer: ClientId, record: Record) -> bool:
+    """Return whether a record of an unknown job opens none; answer what shows a retired one."""
+    if record.retired:
+        return True
+    kept = node.find_retired(record.job)
+    if kept is None:
+        return _is_blank(record)
+    # Whatever it says, the own broker keeps it.
+    node.say(Publish(topics.record(peer, record.job), b""))
+    retirement.answer(node, record.job, kept)
+    return True
 
 
 def _is_blank(record: Record) -> bool:
@@ -123,6 +131,9 @@ def on_spec(node: Node, event: PeerSpecSeen, now: Instant) -> None:
         # The device spoke to that node, so that node answers it.
         node.local_devices.pop(owner(event.job), None)
         intake.store(node, entry, stored, event.payload, digest, origin=event.node)
+        if entry.told is not None:
+            # In both forms, since nobody knew which: the other one would stay for ever.
+            retirement.untell(node, entry.job, plain=not stored.plain)
     settle(node, entry, now)
 
 
@@ -137,6 +148,8 @@ def _adopt_settled(node: Node, entry: JobEntry) -> None:
         intake.show_spec(node, entry)
         node.change(entry, voter.disown(entry.vote))
         entry.rivals = {}
+        if lost is not None and lost.plain != stored.plain and entry.told is not None:
+            retirement.untell(node, entry.job, plain=lost.plain)
         if lost is not None and lost.request != stored.request:
             reason = "another spec of this id, submitted at the same time, was taken"
             _, local = entry.job.split("_", 1)

@@ -138,25 +138,28 @@ def _kept(stored: StoredSpec | None, record: Record) -> RetiredJob:
 
 def _empty_own(node: Node, entry: JobEntry) -> None:
     """Empty what this node itself published. Each peer does so, too, and bridges carry it."""
-    device, local = split_job_id(entry.job)
     node.say(Publish(topics.record(node.name, entry.job), b""))
     if entry.is_spec_shown:
         node.say(Publish(topics.node(node.name, "spec", entry.job), b""))
     # Without the spec nobody knows in which form its device was told.
     plain = entry.stored.plain if entry.stored else None
-    if plain is not True:
-        node.say(Publish(topics.down(device, local), b""))
-    if plain is not False:
-        node.say(Publish(topics.down(device, local, "state"), b""))
-        node.say(Publish(topics.down(device, local, "out"), b""))
+    for form in (False, True):
+        if plain in (None, form):
+            untell(node, entry.job, plain=form)
+
+
+def untell(node: Node, job: JobId, *, plain: bool) -> None:
+    """Empty what the device was told in one of the two forms."""
+    device, local = split_job_id(job)
+    for rest in (("state",), ("out",)) if plain else ((),):
+        node.say(Publish(topics.down(device, local, *rest), b""))
 
 
 def _empty_all(node: Node, job: JobId) -> None:
     """Empty all that the own broker may keep, what bridges brought of the peers included."""
-    device, local = split_job_id(job)
     _empty_copies(node, job, -1)
-    for rest in ((), ("state",), ("out",)):
-        node.say(Publish(topics.down(device, local, *rest), b""))
+    untell(node, job, plain=False)
+    untell(node, job, plain=True)
 
 
 def _empty_copies(node: Node, job: JobId, copies: int) -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from broker import limits, retirement
+from broker.effect import Publish
 from broker.event import BrokerEmptied
 from tests.unit.broker.cluster import Agent, Cluster
 from workrs.domain.ids import ClientId, Epoch, Instant, JobId
@@ -259,6 +260,65 @@ def test_each_node_empties_its_own_topics_and_no_others(*, plain: bool, ends: in
     assert emptied == {**own, topics.node("n1", "spec", job): 1, **told}
     assert len(told) == ends
     assert not any(node.sweep.left or node.sweep.said for node in cluster.nodes.values())
+
+
+@pytest.mark.parametrize("topic", ["submit/j1", "run/echo/j1"])
+def test_who_told_the_end_before_it_had_the_spec_takes_the_wrong_form_back(topic: str) -> None:
+    cluster = Cluster(3)
+    cluster.stop("n3")
+    spec = b'{"image": "base", "command": ["true"]}' if topic == "submit/j1" else b"input"
+    cluster.client("n1", topics.up("pump-7", *topic.split("/")), spec)
+    job, agent = JobId("pump-7_j1"), Agent(cluster)
+    agent.beat()
+    agent.claim(job, 1)
+    agent.outcome(job, 1, DONE)
+    before = len(cluster.heard)
+    cluster.start("n3", keep_memory=True)
+    told = {p.topic for name, p in cluster.heard[before:] if name == "n3" and "/down/" in p.topic}
+    assert len(told) == 3, "the records came before the specs"
+    assert cluster.nodes["n3"].entries[job].stored is not None
+    kept = {name: {t for t in all_ if "/down/" in t} for name, all_ in cluster.retained.items()}
+    assert kept["n3"] == kept["n1"]
+
+
+def test_what_a_device_was_told_of_a_spec_that_lost_is_taken_back_in_its_form() -> None:
+    cluster = Cluster(3)
+    cluster.part("n1", "n2", "n3")
+    cluster.submit("n1")
+    cluster.client("n2", topics.up("pump-7", "run", "echo", "j1"), b"winner")
+    cluster.tick(5)
+    assert topics.down("pump-7", "j1") in cluster.retained["n1"], "it waits for a majority"
+    cluster.heal()
+    assert cluster.nodes["n1"].entries[JobId("pump-7_j1")].stored.plain  # type: ignore[union-attr]
+    assert topics.down("pump-7", "j1") not in cluster.retained["n1"]
+
+
+def test_a_record_that_came_before_this_node_voted_does_not_stay() -> None:
+    cluster = Cluster(3)
+    job, _ = decided(cluster)
+    shown = cluster.retained["n2"][topics.record("n2", job)]
+    cluster.stop("n3")
+    cluster.tick(RETENTION_S + 10)
+    cluster.stop("n1", "n2")
+    cluster.start("n3")
+    # Its emptying is lost while the bridge takes over from the stand-in.
+    cluster._deliver("n3", shown)
+    assert not cluster.nodes["n3"].admission.votes
+    cluster.start("n2", keep_memory=True)
+    assert answers(cluster, job)
+    assert not cluster.nodes["n3"].admission.votes
+    cluster.start("n1", keep_memory=True)
+    cluster.tick(3 * retirement.SWEPT_S)
+    assert cluster.nodes["n3"].admission.votes
+    assert not leftovers(cluster, job)["n3"]
+
+
+def test_a_record_of_a_node_that_knows_nothing_of_a_retired_job_is_emptied_too() -> None:
+    cluster = Cluster(3)
+    job, _ = decided(cluster)
+    cluster.tick(RETENTION_S + 10)
+    cluster._deliver("n1", Publish(topics.record("n3", job), Record(job=job)))
+    assert not leftovers(cluster, job)["n1"]
 
 
 def test_what_a_dead_peer_left_at_the_own_broker_is_emptied_after_a_while() -> None:

@@ -41,7 +41,8 @@ from workrs.domain.record import CheckpointRef
 from workrs.ports.runtime import Progress, RestoreError, Rung, Snapshot
 from workrs.ports.store import BlobLostError, BlobStore, JobSpace, OpenStore
 
-_BLOBS_AT_ONCE = 6
+_BLOBS_AT_ONCE = 4
+"""Under way from the stores, each in three copies while it is opened: some 60 MiB."""
 _UNPACK_THREADS = 2
 _OVERHEAD_BYTES = 64 << 20
 """What CRIU's images and printed output may have beyond memory and files."""

@@ -65,6 +65,15 @@ def test_each_bound_can_be_broken_alone(changed: dict[str, float], broken: int) 
     assert [number for number, holds in enumerate(holding(changed)) if not holds] == [broken]
 
 
+def test_a_busy_moment_that_slows_all_of_a_round_breaks_nothing() -> None:
+    busy = {name: 9 * value for name, value in RAW.items()}
+    figures = collect([RAW, busy, RAW | {"workrs: frozen": 50.0}])
+    assert [bound.holds for bound in speed_bounds(figures, mib=64)] == [True] * 3
+    slow = RAW | {"workrs: frozen": 1.4}
+    figures = collect([slow, {name: 9 * value for name, value in slow.items()}, RAW])
+    assert [bound.holds for bound in speed_bounds(figures, mib=64)] == [False, True, True]
+
+
 def test_a_bound_itself_is_within() -> None:
     assert Bound(name="", value=1.3, limit=1.3).holds
     assert Bound(name="", value=10.0, limit=10.0, at_most=False).holds

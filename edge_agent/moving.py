@@ -25,6 +25,9 @@ COPIES_MAX = 2
 """Checkpoints before the last one: each leaves only what the program changed during it."""
 COPY_MB_PER_S = 100
 """How fast memory is stored, assumed of a job that was never saved."""
+FOLLOW_MAX_S = 2.0
+"""Wait before the last checkpoint of a large job, for the agent that fetches ahead to catch up:
+the program works meanwhile, and the last checkpoint has the stores and the cores to itself."""
 RETRY_S = 5.0
 """Wait after a last checkpoint that failed."""
 POSTPONE_S = 0.2
@@ -88,6 +91,11 @@ def on_saved(work: Work, agent: Agent, event: CheckpointSaved, *, useful: bool) 
             work.save_at = NOT
             return
     # Of no use is one whose lease was claimed anew meanwhile: nodes would refuse it.
+    if useful and work.stored_s > QUICK_S and not _wants_copy(work, agent):
+        wait_s = min(FOLLOW_MAX_S, work.stored_s / 2)
+        if agent.now + wait_s + 2 * work.stored_s < agent.until:
+            work.save_at = agent.later(wait_s)
+            return
     step(work, agent)
 
 

@@ -100,6 +100,8 @@ def test_a_large_job_is_saved_twice_before_its_last_time() -> None:
     stored(talk, upload_s=7.0)
     assert talk.all(FreezeContainer) == []
     stored(talk, upload_s=1.5)
+    assert talk.all(FreezeContainer) == []
+    talk.wait(0.8)
     assert len(talk.all(FreezeContainer)) == 1
     stored(talk, upload_s=1.0)
     assert len(talk.all(TakeCheckpoint)) == 3

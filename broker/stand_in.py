@@ -15,6 +15,7 @@ As with a bridge, what was on its way when the connection broke is lost unless i
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
@@ -142,10 +143,11 @@ class StandIn:
 
 
 async def _hand_on(there: Bus, message: Message) -> None:
-    try:
-        there.publish(message)
-    except BusFullError:
-        await there.flush()
-        there.publish(message)
-    except BusMessageError:
-        pass  # A bridge drops what the peer does not take, too.
+    # A bridge drops what the peer does not take, too.
+    with suppress(BusMessageError):
+        try:
+            there.publish(message)
+        except BusFullError:
+            await there.flush()
+            # Only now it shows whether the message can be sent at all.
+            there.publish(message)

@@ -165,8 +165,8 @@ def on_emptied(node: Node, event: PeerEmptied) -> None:
     entry = node.entries.get(event.job)
     if entry is not None:
         entry.copies &= ~bit
-    elif left := node.sweep.left.pop(event.job, 0) & ~bit:
-        node.sweep.left[event.job] = left
+    else:
+        node.sweep.note_emptied(event.job, bit)
 
 
 def on_state(node: Node, event: PeerStateSeen, now: Instant) -> None:

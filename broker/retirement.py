@@ -6,13 +6,13 @@
 2. Whoever asks for a retired job, or shows anything of it but its short form, is answered by
    the short form: not retained, in a version of its own.
 3. What this node published of a retired job is emptied at once; the copies of what a peer did
-   not empty within SWEPT_S, too. All of it is emptied again on every new connection until it
+   not empty within COPIES_S, too. All of it is emptied again on every new connection until it
    was said on one that held: a link that dies between the commit and the publishing leaves
    nothing behind.
 """
 
 from dataclasses import replace
-from itertools import islice, product
+from itertools import islice, product, takewhile
 
 from broker.effect import Publish
 from broker.entry import JobEntry
@@ -37,6 +37,8 @@ RETIRE_RETRY_S = 60.0
 """How long to wait with retiring a job that a peer is not known to know as decided."""
 RETENTION_UNKNOWN_S = 86400.0
 """How long a decided job is kept whose spec this node has not seen, or not yet."""
+COPIES_S = 3.0
+"""How long a node leaves it to its peers to empty their own topics at its broker."""
 SWEPT_S = 15.0
 """How long a connection must hold after the emptying for it to be believed: three keepalives."""
 _ENTRY_BYTES = 1_000
@@ -121,7 +123,7 @@ def _retire(node: Node, entry: JobEntry, now: Instant) -> None:
     _empty_own(node, entry)
     node.sweep.said.append((now, job))
     if entry.copies:
-        node.sweep.left[job] = entry.copies
+        node.sweep.left[job] = now, entry.copies
 
 
 def _kept(stored: StoredSpec | None, record: Record) -> RetiredJob:
@@ -192,14 +194,13 @@ def on_beat(node: Node, now: Instant) -> None:
         if job not in node.entries:
             _empty_all(node, job)
             sweep.said.append((now, job))
-    while sweep.said and now - sweep.said[0][0] >= SWEPT_S:
-        _, job = sweep.said.popleft()
-        if left := sweep.left.pop(job, 0):
-            # A peer that did not do so itself is dead, or its bridge was.
-            _empty_copies(node, job, left)
-            sweep.said.append((now, job))
-        else:
-            node.effects.changes.append(SweepJob(job=job))
+    # A peer that did not do so itself is dead, or its bridge was down.
+    late = list(takewhile(lambda left: now - left[1][0] >= COPIES_S, sweep.left.items()))
+    for job, (_, copies) in late:
+        del sweep.left[job]
+        _empty_copies(node, job, copies)
+    while sweep.said and now - sweep.said[0][0] >= SWEPT_S + COPIES_S + PEER_BEAT_S:
+        node.effects.changes.append(SweepJob(job=sweep.said.popleft()[1]))
 
 
 def _make_room(node: Node, now: Instant) -> None:

@@ -24,14 +24,23 @@ class Sweep:
     """To be emptied, or emptied again, on this connection."""
     said: deque[tuple[Instant, JobId]] = field(default_factory=deque)
     """Emptied on this connection, and when; oldest first."""
-    left: dict[JobId, int] = field(default_factory=dict)
-    """Copies of those that the peers themselves have yet to empty; see `copy_bit`."""
+    left: dict[JobId, tuple[Instant, int]] = field(default_factory=dict)
+    """Since when copies of those are left that the peers themselves have yet to empty, oldest
+    first, and which; see `copy_bit`."""
 
     def reconnect(self) -> None:
         """Believe nothing of what was said: it may have been lost with the link."""
         self.todo.extend(job for _, job in self.said)
         self.said.clear()
         self.left.clear()
+
+    def note_emptied(self, job: JobId, bit: int) -> None:
+        """Note that a peer emptied its copy."""
+        since, copies = self.left.get(job, (Instant(0.0), 0))
+        if copies & ~bit:
+            self.left[job] = since, copies & ~bit
+        else:
+            self.left.pop(job, None)
 
     def load(self, jobs: Iterable[JobId]) -> None:
         """Take what an earlier start was not sure of."""

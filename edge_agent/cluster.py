@@ -8,6 +8,7 @@
 
 from collections.abc import Iterator
 
+from edge_agent.work import NOT
 from workrs.domain.fault_history import FaultHistory, longest
 from workrs.domain.ids import ClientId, Instant
 from workrs.domain.lease import LeaseTiming
@@ -29,6 +30,8 @@ class Cluster:
         self.majority = 1
         self._terms: dict[ClientId, NodeTerms] = {}
         self._heard: dict[ClientId, Instant] = {}
+        self._first_heard = NOT
+        """When any of them answered for the first time."""
 
     @property
     def known(self) -> bool:
@@ -51,6 +54,7 @@ class Cluster:
     def hear(self, node: ClientId, now: Instant) -> None:
         """Note that a member answered."""
         self._heard[node] = now
+        self._first_heard = min(self._first_heard, now)
 
     def see(self, node: ClientId, terms: NodeTerms) -> bool:
         """Take a node's terms; return whether they brought a new timing."""
@@ -78,6 +82,6 @@ class Cluster:
         """Yield those who did not answer while another did. Nobody knows of any at the start."""
         newest = max(self._heard.values(), default=Instant(0.0))
         for node in self._members():
-            heard = self._heard.get(node, newest)
+            heard = self._heard.get(node, self._first_heard)
             if newest - heard >= self.timing.silence_s:
                 yield node

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from broker.agents import AgentTable
 from broker.node import Node, NodeSettings
-from broker.supervisor import RETRY_S, NodeSupervisor, _pause_s
+from broker.supervisor import RETRY_S, NodeSupervisor, pause_s
 from tests.unit.broker.cluster import TIMING
 from workrs.domain.ids import ClientId, JobId
 from workrs.domain.job import Outcome, Verdict
@@ -124,8 +124,8 @@ def test_a_full_outbox_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_broker_that_is_back_within_a_second_is_not_long_alone() -> None:
-    pauses_s = [_pause_s(refused) for refused in range(1, 1_000)]
+    pauses_s = [pause_s(refused) for refused in range(1, 1_000)]
     soon = [pause for n, pause in enumerate(pauses_s) if sum(pauses_s[:n]) < 1.0]
     assert max(soon) < 0.05
     assert pauses_s == sorted(pauses_s)
-    assert pauses_s[-1] == _pause_s(10**9) == RETRY_S
+    assert pauses_s[-1] == pause_s(10**9) == RETRY_S

@@ -12,14 +12,12 @@ from edge_agent.effect import (
     RemoveContainer,
     StartContainer,
     StoreResult,
-    TakeCheckpoint,
     ThawContainer,
 )
 from edge_agent.event import (
     Blame,
     ContainerRemoved,
     ContainerStarted,
-    OrderReceived,
     ProgressMade,
     ResultRefused,
     ResultStored,
@@ -28,7 +26,6 @@ from edge_agent.event import (
     StopRequested,
 )
 from tests.unit.edge_agent.agent_talk import (
-    EVERY_2_S,
     JOB,
     OFF,
     OTHER,
@@ -42,8 +39,6 @@ from workrs.domain.job import Verdict
 from workrs.wire.message import (
     Beat,
     Claim,
-    Order,
-    OrderKind,
     OutcomeProposal,
     Progress,
     Release,

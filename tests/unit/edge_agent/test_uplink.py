@@ -23,9 +23,7 @@ SILENCE_S = 3.0
 @pytest.fixture
 def agent() -> Agent:
     holder = Holder(client=ClientId("a1"), incarnation=Incarnation(1, "00"))
-    return Agent(
-        holder=holder, cluster=Cluster(LeaseTiming()), rng=random.Random(1)
-    )
+    return Agent(holder=holder, cluster=Cluster(LeaseTiming()), rng=random.Random(1))
 
 
 def up(agent: Agent, nodes: int, now: float) -> Uplink:

@@ -22,10 +22,12 @@ from broker.node import Node
 from workrs.domain import quorum
 from workrs.domain.dispatch import OFFER_S, RESTORE_WAIT_S, choose, need_of, rank_nodes
 from workrs.domain.ids import ClientId, Epoch, Instant
-from workrs.domain.record import CheckpointRef
+from workrs.domain.record import NEVER, CheckpointRef
 from workrs.wire import topics
 from workrs.wire.message import Offer, Order, OrderKind
 
+CLAIM_TURN_S = 1.5
+"""How long a claim that a peer granted may take to be repeated here: agents do so every second."""
 TURN_S = 1.5 * OFFER_S
 """How long each rank waits for the one before it."""
 
@@ -200,11 +202,17 @@ def hint(node: Node, entry: JobEntry) -> None:
 
 
 def _must_wait(node: Node, entry: JobEntry, now: Instant) -> bool:
-    """Return whether nodes before this one should have their chance first.
+    """Return whether nodes before this one, or a claim under way, should have their chance first.
 
     A turn that came while no agent was free has passed: with a long queue every node would
     otherwise offer every slot.
     """
+    claimed = max((r.epoch for r in entry.records.values() if r.holder), default=NEVER)
+    if claimed > max(entry.record.epoch, entry.yielded_to):
+        # A peer granted it, and this node may have refused it for somebody it let go since. With
+        # a third node away the two that are left would else help two agents to split for ever.
+        entry.yielded_to = claimed
+        entry.turn_at = Instant(now + CLAIM_TURN_S)
     if entry.turn_at is None or now > entry.turn_at + TURN_S:
         rank = rank_nodes(entry.job, node.voters(entry)).index(node.name)
         entry.turn_at = Instant(now + rank * TURN_S)

@@ -54,6 +54,8 @@ class JobEntry:
     """Why no agent is offered it though it is free, for humans."""
     avoid: tuple[ClientId, ...] = ()
     """Agents that let an offer lapse since the job was last held, the latest last."""
+    yielded_to: Epoch = NEVER
+    """The last claim that only a peer granted and for which offers were held back."""
     turn_at: Instant | None = None
     """When this node may offer though others rank before it."""
     propose_at: Instant | None = None

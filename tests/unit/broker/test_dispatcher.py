@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from broker.dispatcher import TURN_S
+from broker.dispatcher import CLAIM_TURN_S, TURN_S
 from broker.event import AgentHeard, BeatHeard, SubmitHeard, Ticked
 from broker.pace import OFFERS_FIRST, OFFERS_MAX, OFFERS_MIN, SOON_S, Pace
 from tests.unit.broker.cluster import TIMING, Agent, Cluster
@@ -251,6 +251,25 @@ def test_a_node_that_missed_a_claim_does_not_offer_the_job_to_another() -> None:
         one.progress(job, 1, 0.1)
         rival.beat()
     assert cluster.offers() == []
+
+
+def test_a_claim_that_only_a_peer_granted_may_be_repeated_before_the_job_is_offered() -> None:
+    cluster = Cluster(3)
+    job = cluster.submit("n1")
+    first, second, third = ranked(job, cluster)
+    cluster.stop(third)
+    rival, one = agent(cluster, "edge-2", at=first), agent(cluster, at=second)
+    cluster.part(second, first)
+    rival.claim(job, 1)
+    one.claim(job, 2)
+    cluster.heal()
+    cluster.heard.clear()
+    rival.release(job, 1)
+    cluster.tick(CLAIM_TURN_S - 0.3, step=0.1)
+    assert cluster.record(first, job).holder is None
+    assert cluster.offers() == []
+    cluster.tick(0.5, step=0.1)
+    assert cluster.offers(), "a claim that is not repeated holds nobody up"
 
 
 def test_drain_is_passed_on_to_an_agent_that_is_there() -> None:

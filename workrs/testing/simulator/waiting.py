@@ -2,7 +2,8 @@
 
 Looked at every LOOK_S from the end of the storm. A job has a reason while one of its programs
 runs, while a majority of nodes keeps it back after a failed attempt, or while it is free and no
-agent that fits is.
+agent that fits is. To fit, an agent must be able to restore the job's newest checkpoint, as long
+as the job has not been free for RESTORE_WAIT_S.
 
 L1 without a reason a job is undecided for at most 3 ttl, all such times together.
 L3 a job that is free and an agent that is free and fits do not stand side by side for longer
@@ -20,7 +21,8 @@ from typing import TYPE_CHECKING
 
 from edge_agent.uplink import Line
 from edge_agent.work import Lease
-from workrs.domain.dispatch import fits
+from workrs.domain import quorum
+from workrs.domain.dispatch import RESTORE_WAIT_S, fits, meets, need_of
 from workrs.testing.simulator.broken import broken
 
 if TYPE_CHECKING:
@@ -73,8 +75,7 @@ class Waits:
             self.job_free_at[job] = now
         if standing in (Standing.RUNNING, Standing.KEPT_BACK):
             return
-        stored = entry.stored if entry is not None else None
-        fitting = [a for a in free if stored is not None and fits(stored.spec, a.brain.profile)]
+        fitting = [a for a in free if entry is not None and self._fits(a, entry, now)]
         if standing is Standing.FREE:
             if not fitting:
                 return
@@ -84,6 +85,19 @@ class Waits:
         if self.lost_s[job] > LOST_TTLS * self.world.timing.ttl_s:
             lost_s = self.lost_s[job]
             broken("L1", f"{job} is undecided for {lost_s:.2f} s without a reason: {standing.name}")
+
+    def _fits(self, agent: AgentProcess, entry: JobEntry, now: float) -> bool:
+        if entry.stored is None:
+            return False
+        spec, profile = entry.stored.spec, agent.brain.profile
+        if now - self.job_free_at.get(entry.job, now) >= RESTORE_WAIT_S:
+            return fits(spec, profile)
+        # Nodes may differ in which checkpoint is the newest, and each offers by its own.
+        known = [n.daemon.node.entries.get(entry.job) for n in self.world.nodes.values()]
+        newest = {
+            next(iter(quorum.newest_checkpoints(each.records)), None) for each in known if each
+        }
+        return all(meets(need_of(spec, ref), profile) for ref in newest)
 
     def _check_offered(self, job: JobId, agent: str, now: float) -> None:
         offered = self.world.oracle.offered_at_s

@@ -260,7 +260,7 @@ class Container:
     async def save(self, effect: TakeCheckpoint) -> None:
         """Take a snapshot and put it into the stores."""
         if self._attempt is None:
-            self._fail_save("it has not started")
+            self._fail_save(effect, "it has not started")
             return
         clock = asyncio.get_running_loop().time
         path = self._folder / f"save-{effect.epoch}-{effect.seq}"
@@ -282,7 +282,7 @@ class Container:
                 worker=self._tools.packing,
             )
         except (ContainerError, StoreError, CheckpointError, OSError) as error:
-            self._fail_save(str(error))
+            self._fail_save(effect, str(error))
             return
         finally:
             await asyncio.to_thread(shutil.rmtree, path, ignore_errors=True)
@@ -297,8 +297,12 @@ class Container:
             )
         )
 
-    def _fail_save(self, reason: str) -> None:
-        self._post(CheckpointFailed(job=self.job, run=self.run, reason=reason))
+    def _fail_save(self, effect: TakeCheckpoint, reason: str) -> None:
+        self._post(
+            CheckpointFailed(
+                job=self.job, run=self.run, epoch=effect.epoch, seq=effect.seq, reason=reason
+            )
+        )
 
     async def store_result(self, effect: StoreResult) -> None:
         """Put the result into the stores."""

@@ -95,11 +95,16 @@ def on_exited(work: Work, agent: Agent, event: ContainerExited) -> None:
     elif event.code == 0:
         _succeed(work, agent, event)
     elif event.code == EXIT_CHECKPOINTED and agent.can_checkpoint:
-        work.saving = False
-        saving.begin(work, agent)
+        save_files(work, agent)
     else:
         reason = _with_tail(_reading(event.code), event.stderr_tail)
         fail(work, agent, code=event.code, reason=reason)
+
+
+def save_files(work: Work, agent: Agent) -> None:
+    """Save what a program left that ended to be started again; it starts from nothing else."""
+    saving.begin(work, agent)
+    work.files_asked = (work.epoch, work.seq)
 
 
 def _succeed(work: Work, agent: Agent, event: ContainerExited) -> None:

@@ -7,7 +7,7 @@ container that was given up is told from what its successor says.
 from dataclasses import dataclass
 from enum import Enum
 
-from workrs.domain.ids import ClientId, JobId
+from workrs.domain.ids import ClientId, Epoch, JobId
 from workrs.domain.record import CheckpointRef, Record
 from workrs.wire.message import AgentView, NodeTerms, Offer, Order
 
@@ -202,6 +202,8 @@ class CheckpointFailed:
 
     job: JobId
     run: int
+    epoch: Epoch
+    seq: int
     reason: str
 
 

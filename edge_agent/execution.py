@@ -64,6 +64,9 @@ def _keep_or_drop(work: Work, agent: Agent) -> None:
         ending.remove(work, agent, BeginAnew())
     elif work.stage is Stage.RECORDING:
         _start_if_recorded(work, agent)
+    elif work.stage is Stage.EXITED and work.files_asked is not None:
+        # Nodes refuse what was begun at the former epoch.
+        ending.save_files(work, agent)
     else:
         follow_deadline(work, agent)
         if work.leaving:
@@ -125,10 +128,12 @@ def record(work: Work, agent: Agent) -> None:
 
 def _start_if_recorded(work: Work, agent: Agent) -> None:
     """Start, or wait for the heartbeat that makes it safe to."""
-    if work.recorded and work.lease is Lease.HELD and agent.now < work.safe_until:
-        _start(work, agent)
-    else:
+    if not (work.recorded and work.lease is Lease.HELD and agent.now < work.safe_until):
         agent.beat_due = True
+    elif work.leaving:
+        moving.give_back(work, agent)
+    else:
+        _start(work, agent)
 
 
 def on_renewed(work: Work, agent: Agent, attempt: int) -> None:
@@ -145,6 +150,7 @@ def _start(work: Work, agent: Agent) -> None:
     work.move(Stage.STARTING)
     work.run_epoch = work.epoch
     work.frozen = work.lapsed = work.parted = False
+    work.files_asked = None
     work.told_until = work.safe_until
     agent.do(
         StartContainer(
@@ -248,6 +254,9 @@ def on_saved(work: Work, agent: Agent, event: CheckpointSaved) -> None:
     """Make a checkpoint count; after an exit that asked for it, start from it."""
     useful = saving.on_saved(work, agent, event)
     if work.stage is Stage.EXITED:
+        # One that was under way when the program ended holds less than it did until then.
+        if not useful or event.ref.order != work.files_asked:
+            return
         ref = next((kept for kept in work.kept if kept == event.ref), event.ref)
         ending.remove(work, agent, Restart(ref=ref))
     elif work.leaving:
@@ -260,8 +269,9 @@ def on_save_failed(work: Work, agent: Agent, event: CheckpointFailed) -> None:
     """Go on without; but a program that ended for it has nothing to go on from."""
     saving.on_failed(work, agent, event)
     if work.stage is Stage.EXITED:
-        reason = f"exit code 85, but its files could not be saved: {event.reason}"
-        ending.fail(work, agent, code=EXIT_CHECKPOINTED, reason=reason)
+        if (event.epoch, event.seq) == work.files_asked:
+            reason = f"exit code 85, but its files could not be saved: {event.reason}"
+            ending.fail(work, agent, code=EXIT_CHECKPOINTED, reason=reason)
     elif work.leaving:
         moving.on_failed(work, agent)
 

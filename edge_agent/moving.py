@@ -32,25 +32,41 @@ RETRY_S = 5.0
 """Wait after a last checkpoint that failed."""
 POSTPONE_S = 0.2
 """Wait while the lease is being claimed anew."""
+_UNSTARTED = (Stage.PREPARING, Stage.RECORDING)
 
 
 def leave(work: Work, agent: Agent, reason: str) -> None:
-    """Begin to hand the job over; asked again, change nothing."""
-    if work.stage in (Stage.PREPARING, Stage.RECORDING):
-        ending.remove(work, agent, GiveBack(retry_after_s=0.0, reason=reason, moved=True))
-    elif work.stage in (Stage.STARTING, Stage.RUNNING) and saving.is_possible(work, agent):
-        if not work.leaving:
-            work.left_at = agent.now
-            work.leave_reason = reason
+    """Begin to hand the job over; asked again, change nothing.
+
+    A start that nodes may have written down is given back once they have: see `spared`. A program
+    that is between two starts leaves after the next.
+    """
+    if work.stage in (Stage.IDLE, Stage.PROPOSING):
+        return
+    if not (work.stage in _UNSTARTED or saving.is_possible(work, agent)):
+        return
+    if work.left_at == NOT:
+        work.left_at = agent.now
+        work.leave_reason = reason
+        if not work.parted:
             work.copies = 0
+    if work.stage is Stage.PREPARING or (work.stage is Stage.RECORDING and work.recorded):
+        give_back(work, agent)
+    else:
         step(work, agent)
 
 
+def give_back(work: Work, agent: Agent) -> None:
+    """Remove the container, then release the lease; the start uses up no attempt."""
+    back = GiveBack(retry_after_s=0.0, reason=work.leave_reason, moved=True)
+    ending.remove(work, agent, back)
+
+
 def stay(work: Work, agent: Agent) -> None:
-    """Keep a job that was to leave, unless its last checkpoint has begun."""
-    if work.leaving and not work.parted:
+    """Keep a job that was to leave, unless its last checkpoint has begun and succeeds."""
+    if work.leaving:
         work.left_at = NOT
-        if work.stage is Stage.RUNNING and not work.saving:
+        if work.stage is Stage.RUNNING and not (work.saving or work.parted):
             saving.plan_first(work, agent)
 
 
@@ -105,8 +121,9 @@ def on_failed(work: Work, agent: Agent) -> None:
         return
     if work.parted:
         go_on(work, agent)
-    work.copies = 0
-    work.save_at = agent.later(RETRY_S)
+    if work.leaving:
+        work.copies = 0
+        work.save_at = agent.later(RETRY_S)
 
 
 def go_on(work: Work, agent: Agent) -> None:
@@ -124,8 +141,7 @@ def on_kept(work: Work, agent: Agent) -> None:
     if work.parted and is_last and work.stage is Stage.RUNNING and not work.saving:
         stood_s = round(agent.now - work.saved_at, 3)
         agent.log("job_left", job=work.job, epoch=work.epoch, seq=last.seq, stood_s=stood_s)
-        back = GiveBack(retry_after_s=0.0, reason=work.leave_reason, moved=True)
-        ending.remove(work, agent, back)
+        give_back(work, agent)
 
 
 def on_save_due(work: Work, agent: Agent) -> None:

@@ -32,7 +32,7 @@ from edge_agent.event import (
 from edge_agent.heart import Renewal
 from edge_agent.holding import Standing
 from edge_agent.parking import Parking, UsedEpochs
-from edge_agent.work import NOT, GiveBack, Lease, Stage, Work
+from edge_agent.work import NOT, BeginAnew, GiveBack, Lease, Restart, Stage, Work
 from workrs.domain.ids import ClientId, Epoch, Instant, JobId
 from workrs.wire.message import Held, Offer
 
@@ -263,7 +263,8 @@ class Roster:
     def end_all(self, reason: str) -> None:
         """Kill what runs, and give it back."""
         for work in self.works.values():
-            if work.run and work.stage not in (Stage.PROPOSING, Stage.REMOVING):
+            ends = work.stage in (Stage.PROPOSING, Stage.REMOVING)
+            if work.run and (not ends or isinstance(work.after, Restart | BeginAnew)):
                 back = GiveBack(retry_after_s=0.0, reason=reason, moved=True)
                 ending.remove(work, self.agent, back)
 

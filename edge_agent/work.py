@@ -189,6 +189,8 @@ class Work:
     save_at: Instant = NOT
     saved_at: Instant = PAST
     """When the last one was begun."""
+    files_asked: tuple[Epoch, int] | None = None
+    """Epoch and number of the checkpoint that the program ended for; None: it ended for none."""
     measured: Measured = field(default_factory=Measured)
     seq: int = 0
     kept: list[CheckpointRef] = field(default_factory=list)
@@ -229,8 +231,8 @@ class Work:
 
     @property
     def leaving(self) -> bool:
-        """Return whether the job is to be handed over."""
-        return self.left_at != NOT
+        """Return whether the job is to be handed over, or can no more be kept."""
+        return self.left_at != NOT or self.parted
 
     @property
     def invested(self) -> bool:

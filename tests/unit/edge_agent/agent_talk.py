@@ -21,6 +21,7 @@ from edge_agent.effect import (
 )
 from edge_agent.event import (
     BeatAnswered,
+    CheckpointFailed,
     CheckpointSaved,
     Connected,
     ContainerExited,
@@ -289,9 +290,21 @@ class Talk:
         return decision(records, tally, len(self.nodes))
 
 
-def saved(talk: Talk, *, frozen_s: float = 0.1) -> CheckpointRef:
-    """Say that the checkpoint last asked for is stored."""
-    asked = talk.last(TakeCheckpoint)
+def saved(
+    talk: Talk, asked: TakeCheckpoint | None = None, *, frozen_s: float = 0.1
+) -> CheckpointRef:
+    """Say that a checkpoint, the one last asked for if not given, is stored."""
+    asked = asked or talk.last(TakeCheckpoint)
     ref = checkpoint(asked.epoch, asked.seq)
     talk.tell(CheckpointSaved(job=JOB, run=asked.run, ref=ref, frozen_s=frozen_s, upload_s=0.2))
     return ref
+
+
+def failed(talk: Talk, asked: TakeCheckpoint | None = None) -> None:
+    """Say that a checkpoint, the one last asked for if not given, came to nothing."""
+    asked = asked or talk.last(TakeCheckpoint)
+    talk.tell(
+        CheckpointFailed(
+            job=JOB, run=asked.run, epoch=asked.epoch, seq=asked.seq, reason="no store answered"
+        )
+    )

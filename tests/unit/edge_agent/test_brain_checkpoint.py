@@ -4,15 +4,13 @@ from edge_agent.effect import (
     DiscardCheckpoint,
     TakeCheckpoint,
 )
-from edge_agent.event import (
-    CheckpointFailed,
-)
 from tests.unit.edge_agent.agent_talk import (
     EVERY_2_S,
     JOB,
     OFF,
     OTHER,
     Talk,
+    failed,
     saved,
 )
 from workrs.domain.job import CheckpointPolicy
@@ -64,9 +62,9 @@ def test_no_checkpoint_is_taken_where_it_is_off_or_impossible() -> None:
 
 def test_a_failed_checkpoint_is_tried_again_later() -> None:
     talk = Talk()
-    asked = talk.run(checkpoint=EVERY_2_S)
+    talk.run(checkpoint=EVERY_2_S)
     talk.wait(2.1)
-    talk.tell(CheckpointFailed(job=JOB, run=asked.run, reason="busy"))
+    failed(talk)
     talk.wait(9.0)
     assert len(talk.all(TakeCheckpoint)) == 1
     talk.wait(1.1)

@@ -11,15 +11,18 @@ from edge_agent.effect import (
     Exit,
     FreezeContainer,
     Log,
+    PrepareStart,
     RemoveContainer,
+    StartContainer,
     TakeCheckpoint,
     ThawContainer,
 )
 from edge_agent.event import (
-    CheckpointFailed,
     CheckpointSaved,
+    ContainerRemoved,
     LeaveWished,
     OrderReceived,
+    StartPrepared,
     StopRequested,
 )
 from tests.unit.edge_agent.agent_talk import (
@@ -30,6 +33,7 @@ from tests.unit.edge_agent.agent_talk import (
     TIMING,
     Talk,
     checkpoint,
+    failed,
     saved,
 )
 from workrs.domain.ids import JobId
@@ -46,11 +50,6 @@ def stored(talk: Talk, *, upload_s: float) -> None:
     talk.wait(upload_s)
     ref = checkpoint(asked.epoch, asked.seq)
     talk.tell(CheckpointSaved(job=JOB, run=asked.run, ref=ref, frozen_s=0.1, upload_s=upload_s))
-
-
-def failed(talk: Talk) -> None:
-    asked = talk.last(TakeCheckpoint)
-    talk.tell(CheckpointFailed(job=JOB, run=asked.run, reason="no store answered"))
 
 
 def order_of(talk: Talk, *kinds: type[Effect]) -> list[type[Effect]]:
@@ -243,6 +242,41 @@ def test_a_move_uses_up_no_attempt() -> None:
     assert talk.brain.roster.works[JOB].attempt == 2
 
 
+def test_a_start_that_nodes_have_written_down_is_spared_though_nothing_ran() -> None:
+    talk = Talk()
+    talk.connect()
+    for node in talk.nodes:
+        node.mute = True
+    talk.offer(attempts_max=1)
+    talk.show(*((node, node.vote().record) for node in talk.nodes))
+    talk.wait(0.1)
+    assert [n.vote().record.attempt for n in talk.nodes] == [1, 1, 1]
+    order(talk)
+    assert talk.said(Release) == []
+    for node in talk.nodes:
+        node.mute = False
+    talk.wait(2.1)
+    assert talk.all(StartContainer) == []
+    assert [n.vote().record.spared for n in talk.nodes] == [1, 1, 1]
+
+
+def test_a_start_that_waits_for_its_record_is_kept_by_an_undrain() -> None:
+    talk = Talk()
+    talk.connect()
+    for node in talk.nodes:
+        node.mute = True
+    talk.offer()
+    talk.show(*((node, node.vote().record) for node in talk.nodes))
+    talk.wait(0.1)
+    order(talk)
+    order(talk, OrderKind.UNDRAIN)
+    for node in talk.nodes:
+        node.mute = False
+    talk.wait(2.1)
+    assert len(talk.all(StartContainer)) == 1
+    assert talk.said(Release) == []
+
+
 def test_an_attempt_that_failed_is_counted_after_a_move() -> None:
     talk = Talk()
     talk.run(attempts_max=1)
@@ -262,6 +296,56 @@ def test_undrained_in_time_a_job_stays() -> None:
     assert talk.all(FreezeContainer) == []
     talk.wait(1.5)
     assert len(talk.all(TakeCheckpoint)) == 2
+
+
+def test_undrained_during_its_last_checkpoint_a_job_stays_if_that_fails() -> None:
+    talk = Talk()
+    talk.run(checkpoint=EVERY_2_S)
+    order(talk)
+    saved(talk)
+    order(talk, OrderKind.UNDRAIN)
+    failed(talk)
+    assert order_of(talk, FreezeContainer, ThawContainer) == [FreezeContainer, ThawContainer]
+    talk.wait(12.0)
+    saved(talk)
+    assert len(talk.all(FreezeContainer)) == 1
+    assert talk.said(Release) == []
+
+
+def test_undrained_during_its_last_checkpoint_a_job_leaves_if_that_succeeds() -> None:
+    talk = Talk()
+    talk.run()
+    order(talk)
+    saved(talk)
+    order(talk, OrderKind.UNDRAIN)
+    saved(talk)
+    assert len(talk.said(Release)) == 1
+
+
+def test_drained_again_during_its_last_checkpoint_a_job_leaves_though_that_fails() -> None:
+    talk = Talk()
+    talk.run()
+    order(talk)
+    saved(talk)
+    order(talk, OrderKind.UNDRAIN)
+    order(talk)
+    failed(talk)
+    talk.wait(5.1)
+    while talk.said(Release) == []:
+        saved(talk)
+
+
+def test_a_program_that_asked_to_be_started_again_leaves_after_that() -> None:
+    talk = Talk()
+    talk.run()
+    talk.exits(85)
+    order(talk)
+    saved(talk)
+    talk.tell(StartPrepared(job=JOB, run=talk.last(PrepareStart).run))
+    talk.started()
+    while talk.said(Release) == []:
+        saved(talk)
+    assert talk.said(Release)[0].spared == 1
 
 
 def test_a_hook_drains_and_only_a_hook_takes_that_back() -> None:
@@ -307,3 +391,18 @@ def test_a_stop_with_little_time_saves_once(memory_mb: int, first: type[Effect])
     talk.run(memory_mb=memory_mb)
     talk.tell(StopRequested())
     assert order_of(talk, TakeCheckpoint, FreezeContainer)[0] is first
+
+
+def test_at_the_end_of_the_grace_nothing_is_started_again() -> None:
+    talk = Talk()
+    talk.run()
+    talk.exits(85)
+    talk.auto_remove = False
+    saved(talk)
+    talk.tell(StopRequested())
+    talk.wait(30.1)
+    gone = talk.last(RemoveContainer)
+    talk.tell(ContainerRemoved(job=JOB, run=gone.run))
+    assert talk.all(PrepareStart) == []
+    assert talk.said(Release)[0].spared == 1
+    assert talk.last(Exit).code == 0

@@ -1,5 +1,6 @@
 """Running and ending jobs: scripted talks between a brain and real voters."""
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from edge_agent.effect import (
     RemoveContainer,
     StartContainer,
     StoreResult,
+    TakeCheckpoint,
     ThawContainer,
 )
 from edge_agent.event import (
@@ -26,12 +28,14 @@ from edge_agent.event import (
     StopRequested,
 )
 from tests.unit.edge_agent.agent_talk import (
+    EVERY_2_S,
     JOB,
     OFF,
     OTHER,
     TIMING,
     Talk,
     checkpoint,
+    failed,
     saved,
 )
 from workrs.domain.ids import JobId
@@ -146,6 +150,56 @@ def test_exit_85_goes_on_from_the_files_in_the_same_attempt() -> None:
     assert (again.attempt, again.run) == (first.attempt, first.run + 1)
     talk.exits(0)
     assert talk.decided() is not None
+
+
+@pytest.mark.parametrize("become", [saved, failed])
+def test_a_checkpoint_under_way_at_a_programs_end_does_not_change_how_it_ended(
+    become: Callable[[Talk, TakeCheckpoint], object],
+) -> None:
+    talk = Talk()
+    talk.run(checkpoint=EVERY_2_S, attempts_max=1)
+    talk.wait(2.1)
+    talk.exits(0, result=None, result_bytes=40_000)
+    become(talk, talk.last(TakeCheckpoint))
+    assert talk.all(RemoveContainer) == []
+    run = talk.last(StartContainer).run
+    talk.tell(ResultStored(job=JOB, run=run, url="u", size_bytes=40_000))
+    decided = talk.decided()
+    assert decided is not None
+    assert decided.verdict is Verdict.SUCCEEDED
+
+
+@pytest.mark.parametrize("become", [saved, failed])
+def test_exit_85_during_a_checkpoint_goes_on_from_the_one_taken_after_it(
+    become: Callable[[Talk, TakeCheckpoint], object],
+) -> None:
+    talk = Talk()
+    talk.run(checkpoint=EVERY_2_S, attempts_max=1)
+    talk.wait(2.1)
+    early = talk.last(TakeCheckpoint)
+    talk.exits(85)
+    assert talk.last(TakeCheckpoint).seq == early.seq + 1
+    become(talk, early)
+    assert talk.all(PrepareStart) == []
+    ref = saved(talk)
+    assert talk.last(PrepareStart).checkpoint == ref
+
+
+def test_a_lease_claimed_anew_after_exit_85_has_the_files_saved_again() -> None:
+    talk = Talk()
+    talk.run()
+    talk.exits(85)
+    early = talk.last(TakeCheckpoint)
+    talk.nodes[2].deaf = True
+    passed = talk.nodes[0]
+    talk.show((passed, passed.grant(OTHER, 2, talk.now, ttl_s=0.5)))
+    talk.wait(TIMING.ttl_s)
+    late = talk.last(TakeCheckpoint)
+    assert late.epoch == talk.brain.roster.works[JOB].epoch > early.epoch
+    saved(talk, early)
+    assert talk.all(PrepareStart) == []
+    ref = saved(talk)
+    assert talk.last(PrepareStart).checkpoint == ref
 
 
 def test_a_timeout_kills_and_counts_as_a_failed_attempt() -> None:

@@ -281,7 +281,9 @@ class World:
     def save(self, effect: do.TakeCheckpoint) -> told.Event:
         job, run = effect.job, effect.run
         if self.stormy and self.rng.random() < 0.2:
-            return told.CheckpointFailed(job=job, run=run, reason="x")
+            return told.CheckpointFailed(
+                job=job, run=run, epoch=effect.epoch, seq=effect.seq, reason="x"
+            )
         ref = checkpoint(effect.epoch, effect.seq)
         return told.CheckpointSaved(job=job, run=run, ref=ref, frozen_s=0.1, upload_s=0.1)
 

@@ -198,8 +198,7 @@ class Hands:
     def _take(self, effect: TakeCheckpoint) -> None:
         container = self.containers.get(effect.run)
         if container is None or not container.started:
-            failed = CheckpointFailed(job=effect.job, run=effect.run, reason="it has not started")
-            self._agent.post(failed)
+            self._agent.post(_failed(effect, "it has not started"))
             return
         saved = blob.Saved(
             job=effect.job,
@@ -219,8 +218,7 @@ class Hands:
         copies = min(COPIES, len(effect.stores))
         found = [u for u in effect.stores if self._store_at(u) is not None][:copies]
         if len(found) < max(1, copies):
-            failed = CheckpointFailed(job=effect.job, run=effect.run, reason="too few stores")
-            self._agent.post(failed)
+            self._agent.post(_failed(effect, "too few stores"))
             return
         for url in found:
             store = self._store_at(url)
@@ -259,3 +257,9 @@ class Hands:
         url = f"{BLOB_URL_PREFIX}{digest_of(data)}"
         stored = ResultStored(job=effect.job, run=effect.run, url=url, size_bytes=len(data))
         self._agent.post(stored)
+
+
+def _failed(effect: TakeCheckpoint, reason: str) -> CheckpointFailed:
+    return CheckpointFailed(
+        job=effect.job, run=effect.run, epoch=effect.epoch, seq=effect.seq, reason=reason
+    )

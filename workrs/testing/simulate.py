@@ -169,7 +169,15 @@ def _print_table(  # noqa: PLR0917 (what is printed)
     table.add_row("events", f"{events:,}")
     table.add_row("virtual hours", f"{virtual_s / 3600:,.1f}")
     table.add_row("schedules a second", f"{done / took_s:,.1f}")
-    for name in ("messages", "starts", "restores", "checkpoints", "takeovers", "outcome_adopted"):
+    for name in (
+        "messages",
+        "starts",
+        "restores",
+        "checkpoints",
+        "takeovers",
+        "moves",
+        "outcome_adopted",
+    ):
         table.add_row(name.replace("_", " "), f"{counts[name]:,}")
     faults = {name: n for name, n in sorted(counts.items()) if name.startswith("fault ")}
     table.add_row("faults", f"{sum(faults.values()):,}", end_section=False)

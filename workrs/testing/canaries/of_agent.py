@@ -4,12 +4,14 @@ from contextlib import AbstractContextManager
 from dataclasses import replace
 from unittest.mock import patch
 
-from edge_agent import execution, holding
+from edge_agent import execution, holding, moving
 from edge_agent import work as work_of
 from edge_agent.agent import Agent
+from edge_agent.effect import ThawContainer
+from edge_agent.event import CheckpointSaved
 from edge_agent.heart import Heart, Lease, Renewal
 from edge_agent.work import Work
-from workrs.domain.ids import ClientId, Instant
+from workrs.domain.ids import ClientId, Instant, JobId
 from workrs.domain.lease import LeaseTiming
 from workrs.domain.record import CheckpointRef, Incarnation
 from workrs.testing.canaries.canary import Canary
@@ -20,6 +22,8 @@ from workrs.wire.message import AgentView
 
 _say_claim = holding._say_claim  # noqa: SLF001 (a canary is what the rule is not)
 _hear = Heart.hear
+_on_saved = moving.on_saved
+_LEAVES = ("agent drained", "agent asked to stop", "slow network")
 _LOSSES = ("link cut", "agent cut off", "slow network", "minority cut off", "connection broken")
 
 
@@ -51,6 +55,18 @@ def start_at_once(work: Work, agent: Agent) -> None:
     """Start without a record of the attempt."""
     if work.lease is work_of.Lease.HELD and agent.now < work.safe_until:
         execution._start(work, agent)  # noqa: SLF001
+
+
+def run_on(*, job: JobId, run: int) -> ThawContainer:
+    """Let a program that leaves run on while it is saved for the last time."""
+    return ThawContainer(job=job, run=run)
+
+
+def leave_at_once(work: Work, agent: Agent, event: CheckpointSaved, *, useful: bool) -> None:
+    """Give a job back when its last checkpoint is stored, whoever knows of it."""
+    _on_saved(work, agent, event, useful=useful)
+    if work.kept:
+        moving.on_kept(work, agent)
 
 
 def _use_leases_to_the_end() -> AbstractContextManager[object]:
@@ -105,5 +121,19 @@ OF_AGENTS = (
         breaks=("S7",),
         leave_out=lambda: patch.object(execution, "_start_if_recorded", start_at_once),
         plan=any_schedule,
+    ),
+    Canary(
+        rule="a program stands still for its last checkpoint",
+        without="it runs on while it is saved before a move",
+        breaks=("R3",),
+        leave_out=lambda: patch.object(moving, "FreezeContainer", run_on),
+        plan=world(*_LEAVES, nodes=3),
+    ),
+    Canary(
+        rule="last checkpoint at a majority before a move",
+        without="a job is given back when its last checkpoint is stored",
+        breaks=("R3",),
+        leave_out=lambda: patch.object(moving, "on_saved", leave_at_once),
+        plan=world(*_LEAVES, nodes=3),
     ),
 )

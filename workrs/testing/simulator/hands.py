@@ -181,6 +181,8 @@ class Hands:
         self._given_up.add(run)
         container = self.containers.pop(run, None)
         if container is not None:
+            if self._world.oracle.moves.check_removal(self._agent, container):
+                self._world.count("moves")
             container.kill()
             self._agent.warden.unwatch(container)
         removed = ContainerRemoved(job=job, run=run)
@@ -235,6 +237,7 @@ class Hands:
             progress=min(1.0, saved.done_s / plan.work_s),
         )
         done = CheckpointSaved(job=effect.job, run=effect.run, ref=ref, frozen_s=0.01, upload_s=0.1)
+        self._world.oracle.moves.save(saved)
         self._world.count("checkpoints")
         self._agent.post(done)
 

@@ -15,6 +15,7 @@ from workrs.ports.ledger import Change, RetireJob, SaveRecord, SaveSpec
 from workrs.testing.simulator import fairness
 from workrs.testing.simulator.broken import broken
 from workrs.testing.simulator.leaselog import LeaseLog
+from workrs.testing.simulator.moves import MoveLog
 from workrs.testing.simulator.votelog import VoteLog
 from workrs.wire.message import AgentView, Beat, Claim, JobState, Offer, State
 
@@ -37,13 +38,14 @@ _OPEN = {State.ACCEPTED, State.QUEUED, State.RUNNING}
 
 
 class Oracle:
-    """The checkers S0 to S7, S9 and R2, and the logs they need."""
+    """The checkers S0 to S7, S9, R2 and R3, and the logs they need."""
 
     def __init__(self, world: World) -> None:
         """Begin with empty disks."""
         self.world = world
         self.votes = VoteLog(names=world.names)
         self.leases = LeaseLog(self.votes, world.timing)
+        self.moves = MoveLog(self.votes)
         self.specs: dict[tuple[ClientId, JobId], Digest] = {}
         """Digest of the spec on each disk, on a lost one too: nobody can know of that yet."""
         self.accepted: dict[JobId, Digest] = {}

@@ -107,7 +107,7 @@ class VoteLog:
                 broken("S3", f"{ballot}: {won.holder.client} and {holder.client} both hold it")
             return
         is_late = any(b[0] == ballot[0] and b[2] > ballot[2] for b in self.wins)
-        self.wins[ballot] = Win(holder, self._newest(ballot[0]))
+        self.wins[ballot] = Win(holder, self.newest(ballot[0]))
         if is_late:
             return  # a grant that nobody waits for any more: a higher epoch was won before
         former = self.last_winner.get(ballot[0])
@@ -115,7 +115,8 @@ class VoteLog:
         if former is not None and former != holder:
             self.takeovers += 1
 
-    def _newest(self, job: JobId) -> CheckpointRef | None:
+    def newest(self, job: JobId) -> CheckpointRef | None:
+        """Return the newest checkpoint that a majority ever had on disk."""
         known = self.checkpoints.get(job, {})
         kept = [ref for ref, nodes in known.items() if len(nodes) >= self.majority]
         return max(kept, key=lambda ref: ref.order, default=None)

@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from broker import front
+from workrs.domain import ladder
 from workrs.domain.ids import ClientId, Digest, Instant, JobId
 from workrs.domain.record import Record
 from workrs.ports.ledger import Change, RetireJob, SaveRecord, SaveSpec
@@ -208,8 +209,12 @@ class Oracle:
         wins = [w for b, w in self.votes.wins.items() if b[0] == job and b[2] == container.epoch]
         for win in wins:
             newest = win.checkpoint
-            older = newest is not None and (ref is None or ref.order < newest.order)
-            if older and newest is not None and (job, newest.manifest) not in self.damaged:
+            if newest is None or (ref is not None and ref.order >= newest.order):
+                continue
+            profile = agent.brain.profile
+            if ladder.refusal(newest.rung, newest.host, profile.rung, profile.host) is not None:
+                continue  # nobody who can restore it came in time: the job falls, and says so
+            if (job, newest.manifest) not in self.damaged:
                 start = "its beginning" if ref is None else f"checkpoint {ref.order}"
                 broken("S5", f"{job}: {agent.name} starts from {start}, newest is {newest.order}")
 

@@ -66,11 +66,16 @@ def _entry(path: Path, name: str) -> Entry:
     kind = kinds.get(stat.S_IFMT(status.st_mode))
     if kind is None:
         raise CheckpointError(f"a snapshot holds {name!r}, which is no file, folder, link or FIFO")
+    link = str(path.readlink()) if kind is Kind.LINK else ""
+    try:
+        (name + link).encode()
+    except UnicodeEncodeError:
+        raise CheckpointError(f"a snapshot holds {name!r}, whose name is no UTF-8") from None
     return Entry(
         path=name,
         kind=kind,
         mode=0o777 & status.st_mode if kind is not Kind.LINK else 0o777,
         size=status.st_size if kind is Kind.FILE else 0,
         mtime_ns=status.st_mtime_ns if kind is Kind.FILE else 0,
-        link=str(path.readlink()) if kind is Kind.LINK else "",
+        link=link,
     )

@@ -72,7 +72,8 @@ def _copy_entry(source: Path, inside: PurePosixPath, target: Path) -> int:
     elif stat.S_ISLNK(status.st_mode):
         link = str(source.readlink())
         if not link_stays(inside, link):
-            raise ContainerError(f"/job/{inside} is a link out of /job, to {link!r}")
+            # Quoted: a name need not be UTF-8, and the text goes into messages.
+            raise ContainerError(f"{f'/job/{inside}'!r} is a link out of /job, to {link!r}")
         copy.symlink_to(link)
     elif stat.S_ISFIFO(status.st_mode):
         os.mkfifo(copy, mode)

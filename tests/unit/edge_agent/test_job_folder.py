@@ -168,3 +168,7 @@ def test_a_copy_refuses_links_out_and_drops_set_uid(tmp_path: Path) -> None:
     (source / "out").symlink_to("/etc/passwd")
     with pytest.raises(ContainerError, match="link out of /job"):
         copy_tree(source, tmp_path / "again", skip=frozenset(), limit_bytes=1)
+    (source / "out").rename(source / os.fsdecode(b"\xff"))
+    with pytest.raises(ContainerError) as caught:
+        copy_tree(source, tmp_path / "once more", skip=frozenset(), limit_bytes=1)
+    assert str(caught.value).encode(), "it goes into messages"

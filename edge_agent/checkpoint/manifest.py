@@ -37,6 +37,9 @@ MANIFEST_BYTES_MAX = 8 << 20
 """As it is stored."""
 BODY_BYTES_MAX = 32 << 20
 """Unpacked."""
+_MARKS_MAX = 1 << 18
+"""Commas and brackets in a body: reading JSON takes up to 1.5 KB for each, before anything
+of it can be judged. A manifest of 20,000 entries and 100 GiB of blobs stays below."""
 EXTENTS_MAX = 1 << 20
 HOLE = 0xFFFF_FFFF
 """In the place of a blob's number: zeros."""
@@ -240,12 +243,21 @@ def _unpack(text: str) -> "array[int]":
 
 
 def encode_manifest(manifest: Manifest) -> bytes:
-    """Return the manifest's body, to be sealed."""
-    return encode(manifest)
+    """Return the manifest's body, to be sealed; CheckpointError if no reader would take it."""
+    body = encode(manifest)
+    _refuse_huge(body)
+    return body
+
+
+def _refuse_huge(body: bytes) -> None:
+    marks = sum(body.count(mark) for mark in (b",", b"[", b"{"))
+    _require(ok=len(body) <= BODY_BYTES_MAX, text=f"a body of {len(body)} bytes")
+    _require(ok=marks <= _MARKS_MAX, text="its body has too many parts")
 
 
 def decode_manifest(data: bytes) -> Manifest:
     """Return the manifest in *data*, or raise CheckpointError. Total over junk."""
+    _refuse_huge(data)
     try:
         return decode(Manifest, data)
     except WireError as error:

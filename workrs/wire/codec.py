@@ -18,6 +18,8 @@ T = TypeVar("T")
 WHERE_MAX = 100
 TEXT_MAX = 400
 """Characters of an error that are told: the rest would be the sender's own words."""
+ERRORS_MAX = 1000
+"""More are counted and not looked at: each takes 1 KB and 10 us, and junk can have one a byte."""
 
 _adapters: dict[object, TypeAdapter[Any]] = {}
 
@@ -47,7 +49,9 @@ def decode(kind: type[T], payload: bytes) -> T:
 
 
 def _explain(error: ValidationError) -> str:
-    found = error.errors(include_url=False, include_context=True)
+    if error.error_count() > ERRORS_MAX:
+        return f"{error.error_count()} values are not what is wanted"
+    found = error.errors(include_url=False, include_context=True, include_input=False)
     # Of several readings of one value (text, or {"b64": ...}) the one that was meant is the
     # one whose own constructor had something to say.
     first = next((one for one in found if one["type"] == "value_error"), found[0])

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from edge_agent.checkpoint.manifest import (
+    BODY_BYTES_MAX,
     EXTENTS_MAX,
     HOLE,
     PACK_BYTES,
@@ -174,3 +175,19 @@ def test_junk_is_no_manifest() -> None:
             data[rng.randrange(len(data))] = rng.randrange(256)
         with contextlib.suppress(CheckpointError):
             decode_manifest(bytes(data))
+
+
+@pytest.mark.parametrize("part", [b"0,", b"{},", b"[", b'{"a":'])
+def test_a_body_of_too_many_parts_is_refused_unread(part: bytes) -> None:
+    """Each would take a hundred times its size in memory before it could be judged."""
+    body = b'{"v":2,"entries":[' + part * (1 << 19)
+    with pytest.raises(CheckpointError, match="too many parts"):
+        decode_manifest(body)
+
+
+def test_a_manifest_that_no_reader_would_take_is_not_written() -> None:
+    commas = [file(0, f"job/{n}{',' * 200}") for n in range(2000)]
+    with pytest.raises(CheckpointError, match="too many parts"):
+        encode_manifest(manifest(*commas))
+    with pytest.raises(CheckpointError, match="a body of"):
+        encode_manifest(manifest(note="x" * BODY_BYTES_MAX))

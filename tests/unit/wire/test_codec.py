@@ -118,6 +118,14 @@ def test_bombs_are_refused_shortly_and_in_short(bomb: bytes) -> None:
     assert len(text) < 600
 
 
+def test_very_many_mistakes_are_counted_and_not_looked_at() -> None:
+    """A kilobyte for each would be a hundred times what was sent."""
+    payload: dict[str, list[int]] = {"command": [1] * codec.ERRORS_MAX}
+    assert explain(JobSpec, payload).startswith("command.0: ")
+    payload["command"].append(1)
+    assert "values are not what is wanted" in explain(JobSpec, payload)
+
+
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [

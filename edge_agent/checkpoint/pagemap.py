@@ -23,7 +23,8 @@ _PRESENT = 4
 """Flag of an entry whose pages are in the pages image."""
 _MAP_BYTES_MAX = 64 << 20
 _RANGES_MAX = 1 << 18
-"""More, and what is remembered of them would cost more memory than an agent may have."""
+"""Of all processes together. More, and what is remembered of them would cost more memory than an
+agent may have."""
 
 
 class PageMap(NamedTuple):
@@ -38,20 +39,22 @@ class PageMap(NamedTuple):
 def page_maps(image: Path) -> dict[str, PageMap]:
     """Return the maps of the page images in the folder *image*, by the page image's name."""
     found = {}
+    left = _RANGES_MAX
     for path in sorted(image.glob("pagemap-*.img")):
         if path.stat().st_size <= _MAP_BYTES_MAX:
             try:
-                pages_id, ranges = _read(path.read_bytes())
+                pages_id, ranges = _read(path.read_bytes(), left)
             except (ValueError, LookupError, struct.error):
                 continue
             name = f"pages-{pages_id}.img"
             pages = image / name
             if pages.is_file() and sum(size for _, size in ranges) == pages.stat().st_size:
                 found[name] = PageMap(path.name, ranges)
+                left -= len(ranges)
     return found
 
 
-def _read(data: bytes) -> tuple[int, list[tuple[int, int]]]:
+def _read(data: bytes, ranges_max: int) -> tuple[int, list[tuple[int, int]]]:
     """Return the number of the page image, and what is in it."""
     messages = _messages(data)
     pages_id = next(messages, {})[_PAGES_ID]
@@ -67,7 +70,7 @@ def _read(data: bytes) -> tuple[int, list[tuple[int, int]]]:
                 ranges[-1] = (ranges[-1][0], ranges[-1][1] + size)
             else:
                 ranges.append((address, size))
-            if address < end or len(ranges) > _RANGES_MAX:
+            if address < end or len(ranges) > ranges_max:
                 raise ValueError("ranges overlap, or are too many")
             end = address + size
     return pages_id, ranges

@@ -10,10 +10,13 @@ import random
 import struct
 from typing import TYPE_CHECKING
 
+from edge_agent.checkpoint import pagemap
 from edge_agent.checkpoint.pagemap import PageMap, page_maps
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    import pytest
 
 PAGE = mmap.PAGESIZE
 
@@ -67,6 +70,19 @@ def test_a_map_that_does_not_fit_its_pages_is_ignored(tmp_path: Path) -> None:
 def test_ranges_that_go_back_are_ignored(tmp_path: Path) -> None:
     write(tmp_path, [(9, 5), (2, 1)])
     assert page_maps(tmp_path) == {}
+
+
+def test_what_is_remembered_of_all_processes_together_is_bounded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in (1, 2):
+        entries = [message(vaddr=at * PAGE, nr_pages=1, flags=4) for at in (2, 4)]
+        head = bytes(8) + message(pages_id=number)
+        (tmp_path / f"pagemap-{number}.img").write_bytes(head + b"".join(entries))
+        (tmp_path / f"pages-{number}.img").write_bytes(bytes(2 * PAGE))
+    assert set(page_maps(tmp_path)) == {"pages-1.img", "pages-2.img"}
+    monkeypatch.setattr(pagemap, "_RANGES_MAX", 3)
+    assert set(page_maps(tmp_path)) == {"pages-1.img"}
 
 
 def test_junk_is_ignored(tmp_path: Path) -> None:

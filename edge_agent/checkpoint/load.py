@@ -13,6 +13,7 @@
 # ruff: noqa: ASYNC240 (a folder of our own, made or removed in microseconds)
 
 import asyncio
+import errno
 import os
 import shutil
 from array import array
@@ -39,7 +40,7 @@ from workrs.domain.host import HostFacts, can_restore
 from workrs.domain.ids import Digest, JobId
 from workrs.domain.record import CheckpointRef
 from workrs.ports.runtime import Progress, RestoreError, Rung, Snapshot
-from workrs.ports.store import BlobLostError, BlobStore, JobSpace, OpenStore
+from workrs.ports.store import BlobLostError, JobSpace, OpenStore
 
 _BLOBS_AT_ONCE = 4
 """Under way from the stores, each in three copies while it is opened: some 60 MiB."""
@@ -103,6 +104,9 @@ async def load(
             # What is under way in a thread would write into what is removed here.
             worker.close()
             shutil.rmtree(path, ignore_errors=True)
+            if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
+                # No machine's fault, so no other one would be better off.
+                raise CheckpointError(f"{job}: a name in the checkpoint is too long") from error
             if isinstance(error, OSError):
                 raise StoreError(f"{job}: it cannot be unpacked here: {error}") from error
             raise
@@ -173,7 +177,7 @@ class _Source:
     def __init__(self, ref: CheckpointRef, job: JobId, open_store: OpenStore) -> None:
         self._ref = ref
         self._job = job
-        self._stores: list[BlobStore] = [open_store(url) for url in ref.location]
+        self._open_store = open_store
         self._turn = 0
         self._silent: set[int] = set()
         """Places of stores that did not answer once: asked last, each question may take 8 s."""
@@ -190,10 +194,12 @@ class _Source:
         self._turn += 1
         lost: BlobLostError | None = None
         silent: StoreError | None = None
-        places = [(self._turn + n) % len(self._stores) for n in range(len(self._stores))]
+        urls = self._ref.location
+        places = [(self._turn + n) % len(urls) for n in range(len(urls))]
         for place in sorted(places, key=self._silent.__contains__):
-            store = self._stores[place]
             try:
+                # Here, so that one that is not configured is no worse than one that is silent.
+                store = self._open_store(urls[place])
                 return await store.get(name, space, limit_bytes=limit_bytes)
             except BlobLostError as error:
                 lost = error

@@ -29,7 +29,7 @@ from workrs.domain.errors import CheckpointError, StoreError
 from workrs.domain.ids import Digest, Epoch, JobId
 from workrs.domain.record import CheckpointRef
 from workrs.ports.runtime import Rung, Snapshot
-from workrs.ports.store import BlobStore, JobSpace
+from workrs.ports.store import BlobStore, JobSpace, StoreRefusedError
 
 NICE = 5
 _PACKS_AT_ONCE = 3
@@ -65,7 +65,8 @@ async def save(
 ) -> Saved:
     """Store *snapshot* in the first *copies* of *stores* that take it.
 
-    May be cancelled; what was stored then stays in the space of (job, epoch).
+    May be cancelled; what was stored then stays in the space of (job, epoch). A try that failed
+    is deleted where the store still answers.
 
     Args:
         snapshot: its folder is read, and left to the caller.
@@ -100,6 +101,7 @@ async def save(
             except _StoreFailedError as error:
                 failed = error.why
                 candidates = [store for store in candidates if store is not error.store]
+                await upload.take_back(error)
     raise StoreError(f"{job}: fewer than {max(1, copies)} stores took the checkpoint: {failed}")
 
 
@@ -167,6 +169,7 @@ class _Upload:
 
     def __init__(self, worker: Worker, sealer: Sealer, stores: Sequence[BlobStore]) -> None:
         self._sent_bytes = 0
+        self._begun: list[Digest] = []
         self._worker = worker
         self._sealer = sealer
         self._stores = stores
@@ -216,7 +219,19 @@ class _Upload:
 
     async def _put(self, name: Digest, data: bytes) -> None:
         self._sent_bytes += len(data)
+        self._begun.append(name)
         await all_or_first(self._put_one(store, name, data) for store in self._stores)
+
+    async def take_back(self, error: _StoreFailedError) -> None:
+        """Delete what this try stored, so that a store that stays full does not fill the others.
+
+        A store that did not answer is not asked: there it goes with its job.
+        """
+        refused = isinstance(error.why, StoreRefusedError)
+        for store in self._stores:
+            with contextlib.suppress(StoreError):
+                for name in self._begun if refused or store is not error.store else ():
+                    await store.delete(name, self._sealer.space)
 
     async def _put_one(self, store: BlobStore, name: Digest, data: bytes) -> None:
         try:

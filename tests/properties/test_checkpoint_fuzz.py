@@ -170,6 +170,11 @@ def test_no_manifest_and_no_blob_can_be_anything(data: bytes, *, sealed: bool) -
         raise AssertionError(f"{head + data!r} was opened")
 
 
+def test_a_name_that_no_disk_takes_is_refused_and_not_tried_elsewhere() -> None:
+    entries = [*REAL.fields["entries"], {"path": "job/" + "n" * 300, "kind": "file"}]
+    REAL.load(json.dumps({**REAL.fields, "entries": entries}).encode())
+
+
 def test_the_real_one_is_loaded() -> None:
     REAL.load(REAL.body)
     again = new_sealer(RING, JOB, EPOCH)

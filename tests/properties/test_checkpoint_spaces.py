@@ -21,6 +21,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from edge_agent.checkpoint import KeyRing, Saved, discard
 from tests.properties.checkpoint_world import JOB, RING, URL, restore, snapshot, store
 from workrs.domain.errors import StoreError
+from workrs.ports.store import StoreRefusedError
 from workrs.testing.store import MemoryStore, MemoryStores
 
 if TYPE_CHECKING:
@@ -33,14 +34,14 @@ PAGES = 6
 
 
 class Failing(MemoryStore):
-    """Stops answering writes after a while."""
+    """Takes no more after a while."""
 
     left = -1
 
     async def put(self, digest: Digest, data: bytes | Path, space: Space) -> None:
         """Keep it, or not."""
         if self.left == 0:
-            raise StoreError(f"{self.location} is gone")
+            raise StoreRefusedError(f"{self.location} is full")
         self.left -= 1
         await super().put(digest, data, space)
 
@@ -94,7 +95,7 @@ class TwoAgents(RuleBasedStateMachine):
 
     @rule(agent=AGENTS, puts=st.integers(0, 2), value=st.integers(0, 2))
     def save_in_vain(self, agent: int, puts: int, value: int) -> None:
-        """Change all, and lose the store while that is saved."""
+        """Change all, and have no room for it in the store."""
         self.memory[agent] = [value] * PAGES
         self.store.left = puts
         try:
@@ -148,7 +149,7 @@ class TwoAgents(RuleBasedStateMachine):
             for name in (*saved.manifest.names(), saved.ref.manifest)
         }
         stored = {name for _, _, name in self.store.blobs}
-        assert named <= stored
+        assert stored == named
 
 
 TestTwoAgents = TwoAgents.TestCase

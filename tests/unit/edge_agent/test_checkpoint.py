@@ -11,7 +11,7 @@ import os
 import random
 import shutil
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -23,7 +23,7 @@ from workrs.domain.errors import CheckpointError, StoreError
 from workrs.domain.ids import Digest, Epoch, JobId
 from workrs.ports.runtime import Progress, RestoreError, Rung, Snapshot
 from workrs.testing.runtime import HOST
-from workrs.testing.store import MemoryStores
+from workrs.testing.store import MemoryStore, MemoryStores
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -158,10 +158,51 @@ def test_another_store_takes_over_for_one_that_fails(tmp_path: Path) -> None:
         saved = await store(stores, snapshot)
         assert saved.ref.location == URLS[1:]
         stores.open(URLS[1]).full = True
+        there = set(stores.open(URLS[2]).blobs)
         with pytest.raises(StoreError, match="fewer than 2"):
             await store(stores, snapshot)
+        assert set(stores.open(URLS[2]).blobs) == there, "or every try would leave some more"
 
     asyncio.run(story())
+
+
+def test_a_store_that_may_not_be_opened_is_no_worse_than_a_silent_one(tmp_path: Path) -> None:
+    async def story() -> None:
+        stores = MemoryStores()
+        saved = await store(stores, make_snapshot(tmp_path / "a", pages=noise(1000)))
+
+        def open_store(url: str) -> MemoryStore:
+            if url == URLS[0]:
+                raise StoreError(f"{url} is not among the stores configured here")
+            return stores.open(url)
+
+        found: dict[str, Any] = {
+            "job": JOB,
+            "open_store": open_store,
+            "limit_bytes": BIG,
+            "keys": RING,
+        }
+        await load(saved.ref, path=tmp_path / "b", **found)
+        stores.open(URLS[1]).blobs.clear()
+        with pytest.raises(StoreError, match="not among"):
+            await load(saved.ref, path=tmp_path / "c", **found)
+
+    asyncio.run(story())
+
+
+@pytest.mark.parametrize("is_link", [False, True])
+def test_a_name_that_is_no_utf8_is_said_and_not_stumbled_over(
+    tmp_path: Path, *, is_link: bool
+) -> None:
+    snapshot = make_snapshot(tmp_path / "a")
+    strange = os.fsdecode(b"\xff")
+    if is_link:
+        (tmp_path / "a" / "job" / "plain").symlink_to(strange)
+    else:
+        (tmp_path / "a" / "job" / strange).touch()
+    with pytest.raises(CheckpointError, match="no UTF-8") as caught:
+        asyncio.run(store(MemoryStores(), snapshot))
+    assert str(caught.value).encode()
 
 
 def test_a_store_that_is_silent_is_waited_for_once_and_not_for_every_part(tmp_path: Path) -> None:

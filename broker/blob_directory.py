@@ -251,7 +251,9 @@ class BlobDirectory:
                 suppress(FileNotFoundError),
                 os.scandir(self.root / "blobs" / job / str(epoch)) as it,
             ):
-                found += ((epoch, Digest(entry.name), entry.stat().st_size) for entry in it)
+                for entry in it:
+                    with suppress(FileNotFoundError):  # deleted meanwhile: the others are there
+                        found.append((epoch, Digest(entry.name), entry.stat().st_size))
         return found
 
     def drop_inputs(self, *, keep: Collection[tuple[ClientId, Digest]], older_than_s: float) -> int:

@@ -1,12 +1,18 @@
 """Goal: a node asks for the copies that records say it has and that it lacks, and no others.
 
-Method: the pure rule, over records made by hand.
+Method: the pure rule, over records made by hand; a listing of files one of which goes meanwhile.
 """
 
 from __future__ import annotations
 
+import contextlib
+import os
+from pathlib import Path
+
 import pytest
 
+from broker.blob_directory import BlobDirectory
+from broker.blob_name import checkpoint_name
 from broker.blob_repair import Repair, repairs
 from broker.blob_repairer import Listed, read_listing
 from broker.entry import JobEntry
@@ -98,3 +104,30 @@ def test_a_listing_is_read_to_its_end() -> None:
 def test_a_listing_that_is_none_is_refused(line: str) -> None:
     with pytest.raises((IdError, ValueError)):
         list(read_listing(line.format(digest_of(b"1")) + "\n", JOB))
+
+
+def test_a_listing_lacks_nothing_but_what_is_deleted_under_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A peer that copies by a shorter one would take its copy for whole."""
+    directory = BlobDirectory(tmp_path)
+    names = [checkpoint_name(JOB, "1", digest_of(bytes([n]))) for n in range(5)]
+    for n, name in enumerate(names):
+        upload = directory.begin(name, 1)
+        assert upload is not None
+        upload.write(bytes([n]))
+        upload.commit()
+    gone: list[str] = []
+
+    def scandir(path: Path) -> contextlib.nullcontext[list[os.DirEntry[str]]]:
+        with os_scandir(path) as found:
+            entries = list(found)
+        gone.append(entries[0].name)
+        Path(entries[0].path).unlink()
+        return contextlib.nullcontext(entries)
+
+    os_scandir = os.scandir
+    monkeypatch.setattr(os, "scandir", scandir)
+    listed = {digest for _, digest, _ in directory.blobs(JOB)}
+    assert listed == {name.digest for name in names} - set(gone)
+    assert len(gone) == 1

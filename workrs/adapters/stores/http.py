@@ -24,7 +24,7 @@ _FAILURES = (aiohttp.ClientError, TimeoutError, ConnectionError)
 
 
 class HttpStore:
-    """One node's store."""
+    """One node's store. Follows no redirect: a record can name any server."""
 
     def __init__(self, location: str, session: aiohttp.ClientSession) -> None:
         """Use *session* for every request; nothing is sent yet."""
@@ -38,7 +38,9 @@ class HttpStore:
         url = self._url(digest, space, write=True)
         headers = {"Content-Length": str(size), "Content-Type": "application/octet-stream"}
         try:
-            async with self._session.put(url, data=_pieces(data), headers=headers) as answer:
+            async with self._session.put(
+                url, data=_pieces(data), headers=headers, allow_redirects=False
+            ) as answer:
                 await self._check(answer, wanted=(200, 201))
         except _FAILURES as error:
             # A store that has the blob answers before it read it all, and closes: the
@@ -77,7 +79,8 @@ class HttpStore:
         seen = hashlib.sha256()
         size = 0
         try:
-            async with self._session.get(self._url(digest, space, write=False)) as answer:
+            url = self._url(digest, space, write=False)
+            async with self._session.get(url, allow_redirects=False) as answer:
                 if answer.status == 404:
                     raise BlobLostError(f"{self.location} has no {digest}")
                 await self._check(answer, wanted=(200,))
@@ -100,7 +103,8 @@ class HttpStore:
     async def delete(self, digest: Digest, space: JobSpace) -> None:
         """Remove a blob."""
         try:
-            async with self._session.delete(self._url(digest, space, write=True)) as answer:
+            url = self._url(digest, space, write=True)
+            async with self._session.delete(url, allow_redirects=False) as answer:
                 await self._check(answer, wanted=(200, 204, 404))
         except _FAILURES as error:
             raise self._silent(error) from error

@@ -59,6 +59,28 @@ def test_only_what_the_ledger_knows_as_over_is_removed() -> None:
     asyncio.run(story())
 
 
+def test_a_job_that_comes_back_meanwhile_keeps_what_it_has() -> None:
+    """As one does whose device submits it again under the same name."""
+
+    async def story() -> None:
+        store, node = await filled("mem://1"), make_node()
+        node.retired = {OVER: KEPT, UNKNOWN: KEPT}.get
+        first = asyncio.Event()
+        drop = store.drop
+
+        async def slow(job: JobId) -> None:
+            await drop(job)
+            if not first.is_set():
+                first.set()
+                node.entry(OVER if job == UNKNOWN else UNKNOWN)
+
+        store.drop = slow  # type: ignore[method-assign]
+        assert await drop_over(node, store) == 1
+        assert len(await store.jobs()) == 2
+
+    asyncio.run(story())
+
+
 def test_a_ledger_that_cannot_be_read_does_not_end_the_node(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -58,17 +58,21 @@ def consider(node: Node, entry: JobEntry, now: Instant) -> None:
             node.poke(entry.job, entry.turn_at)
         elif not entry.queued:
             assert entry.stored is not None
-            entry.queued = True
             item = (-entry.stored.spec.priority, entry.arrived, entry.job)
-            newest = _to_restore(entry, now)
-            entry.is_kept_back = newest is not None
-            node.queue.push(need_of(entry.stored.spec, newest), item)
+            _enqueue(node, entry, item, _to_restore(entry, now))
         if entry.is_kept_back and entry.restore_by is not None:
             node.poke(entry.job, entry.restore_by)
     elif entry.is_open and now < entry.vote.lease_until:
         entry.restore_by = None
         entry.held_up = ""
         node.poke(entry.job, entry.vote.lease_until)
+
+
+def _enqueue(node: Node, entry: JobEntry, item: Item, newest: CheckpointRef | None) -> None:
+    assert entry.stored is not None
+    entry.queued = True
+    entry.is_kept_back = newest is not None
+    node.queue.push(need_of(entry.stored.spec, newest), item)
 
 
 def _to_restore(entry: JobEntry, now: Instant) -> CheckpointRef | None:
@@ -134,6 +138,8 @@ def stand_back(node: Node, entry: JobEntry, now: Instant) -> None:
     led = quorum.leader(entry.records, node.size)
     if led is not None and led[0] > entry.record.epoch:
         entry.turn_at = Instant(now + node.settings.timing.ttl_s)
+        # Not free yet: those who can restore it have their time when it is.
+        entry.restore_by = Instant(entry.turn_at + RESTORE_WAIT_S)
 
 
 def tidy(node: Node) -> None:
@@ -162,6 +168,13 @@ def pump(node: Node, now: Instant) -> None:
             continue
         assert entry.stored is not None
         newest = _to_restore(entry, now)
+        if need != need_of(entry.stored.spec, newest):
+            # It has stood there since before it was held or saved. Given up under that need it
+            # would take all others aside with it, and be forgotten.
+            _enqueue(node, entry, item, newest)
+            if newest is not None and entry.restore_by is not None:
+                node.poke(entry.job, entry.restore_by)
+            continue
         agent = choose(
             entry.job,
             entry.stored.spec,

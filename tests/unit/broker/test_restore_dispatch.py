@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from broker.dispatcher import TURN_S
 from tests.unit.broker.cluster import Agent, Cluster
-from workrs.domain.dispatch import OFFER_S, RESTORE_WAIT_S
+from workrs.domain.dispatch import OFFER_S, RESTORE_WAIT_S, rank_nodes
 from workrs.domain.host import HostFacts
 from workrs.domain.ids import Digest, Epoch, JobId
 from workrs.domain.record import CheckpointRef
@@ -120,6 +121,50 @@ def test_other_jobs_do_not_wait_behind_it() -> None:
     keep_alive(cluster, other, seconds=OFFER_S)
     assert asked(cluster, job) == []
     assert ("n1", "other", free) in cluster.offered()
+
+
+def test_a_job_that_was_queued_before_it_was_saved_takes_no_others_aside() -> None:
+    cluster = Cluster(1)
+    busy = agent(cluster, "busy", THERE)
+    held = cluster.submit("n1", "j0")
+    busy.claim(held, 1)
+    busy.beat((held, 1))
+    job, free = cluster.submit("n1", "j1"), cluster.submit("n1", "j2")
+    former = Agent(cluster, name="former")
+    former.beat(profile=replace(former.profile, draining=True))
+    former.claim(job, 1)
+    save(former, job)
+    former.release(job, 1)
+    busy.outcome(held, 1)
+    keep_alive(cluster, busy, seconds=OFFER_S)
+    assert ("n1", "busy", free) in cluster.offered()
+    keep_alive(cluster, busy, seconds=RESTORE_WAIT_S - 2 * OFFER_S)
+    assert ("n1", "busy", job) not in cluster.offered()
+    keep_alive(cluster, busy, seconds=4 * OFFER_S)
+    assert ("n1", "busy", job) in cluster.offered()
+
+
+def test_a_node_that_missed_the_lease_waits_as_long_for_a_restorer() -> None:
+    cluster = Cluster(3)
+    job = cluster.submit("n1")
+    first, second, _ = rank_nodes(job, cluster.names)
+    cluster.stop(first)
+    former = Agent(cluster, name="former", at=second)
+    former.beat(profile=replace(former.profile, rung="memory", host=HERE))
+    former.claim(job, 1)
+    cluster.start(first)
+    save(former, job)
+    other = agent(cluster, "other", THERE)
+    for _ in range(int(2 * RESTORE_WAIT_S)):
+        keep_alive(cluster, other, seconds=0.5)
+        former.beat((job, 1))
+        former.progress(job, 1, 0.1)
+    former.beat((job, 1), profile=replace(former.profile, draining=True))
+    former.release(job, 1)
+    keep_alive(cluster, other, seconds=RESTORE_WAIT_S - 1)
+    assert [name for _, name, _ in cluster.offered()] == []
+    keep_alive(cluster, other, seconds=1 + 2 * TURN_S)
+    assert [name for _, name, _ in cluster.offered()][:1] == ["other"]
 
 
 def hints(cluster: Cluster) -> list[tuple[str, Order]]:

@@ -17,7 +17,9 @@ from workrs.testing.simulator import fairness
 from workrs.testing.simulator.broken import broken
 from workrs.testing.simulator.leaselog import LeaseLog
 from workrs.testing.simulator.moves import MoveLog
+from workrs.testing.simulator.told import FINAL, TellLog, word_of
 from workrs.testing.simulator.votelog import VoteLog
+from workrs.wire import topics
 from workrs.wire.message import AgentView, Beat, Claim, JobState, Offer, State
 
 if TYPE_CHECKING:
@@ -34,7 +36,6 @@ if TYPE_CHECKING:
 
 PAUSE_SLACK_S = 0.5
 """After a pause of its machine, until a warden has looked at everything again."""
-_FINAL = {State.SUCCEEDED, State.FAILED, State.CANCELLED, State.EXPIRED}
 _OPEN = {State.ACCEPTED, State.QUEUED, State.RUNNING}
 
 
@@ -47,6 +48,7 @@ class Oracle:
         self.votes = VoteLog(names=world.names)
         self.leases = LeaseLog(self.votes, world.timing)
         self.moves = MoveLog(self.votes)
+        self.told = TellLog()
         self.specs: dict[tuple[ClientId, JobId], Digest] = {}
         """Digest of the spec on each disk, on a lost one too: nobody can know of that yet."""
         self.accepted: dict[JobId, Digest] = {}
@@ -55,8 +57,6 @@ class Oracle:
         """Checkpoints that a fault has damaged."""
         self.offered_at_s: dict[str, float] = {}
         """By job and by agent: when an offer was said last."""
-        self._told: dict[JobId, tuple[State, int | None]] = {}
-        self._results: dict[JobId, str] = {}
         self._loose: dict[JobId, list[Container]] = {}
         self._programs: dict[Digest, tuple[str, ...]] = {}
         """Command by spec."""
@@ -89,6 +89,7 @@ class Oracle:
                 if record.decided is not None and record.job not in self.votes.decided:
                     self.world.count(f"ended {record.decided.verdict}")
                 self.votes.save(name, record)
+                self.told.save(record)
                 if former is not None:
                     self._check_takeover(record.job, former)
                 if record.holder is not None:
@@ -117,6 +118,9 @@ class Oracle:
             self.leases.receipt(daemon.name, ClientId(said.topic.rpartition("/")[2]), body)
         elif isinstance(body, JobState):
             self._check_told(daemon, JobId(f"{said.topic.split('/')[3]}_{body.job}"), body)
+        elif isinstance(body, bytes) and body and (told := topics.parse_down(said.topic)):
+            device, local, form = told
+            self._check_plain(daemon, JobId(f"{device}_{local}"), form, body)
         elif isinstance(body, Offer):
             agent = said.topic.rpartition("/")[2]
             self.offered_at_s[body.job] = self.offered_at_s[agent] = self.world.timeline.now
@@ -132,19 +136,17 @@ class Oracle:
     def _check_told(self, daemon: Daemon, job: JobId, state: JobState) -> None:
         if state.state in _OPEN:
             self._check_stored(daemon, job)
-        elif state.state in _FINAL:
-            if job not in self.votes.decided:
-                broken("S2", f"{job}: {daemon.name} tells {state.state} undecided")
-            self._check_outcome(daemon, job, state)
+        elif state.state in FINAL:
+            self.told.check_state(daemon.name, job, state)
 
-    def _check_outcome(self, daemon: Daemon, job: JobId, state: JobState) -> None:
-        """Check that all nodes tell the same; of a retired job only the short form is left."""
-        told = self._told.setdefault(job, (state.state, state.exit_code))
-        if told != (state.state, state.exit_code):
-            broken("S2", f"{job}: {daemon.name} tells another outcome, {state.state}")
-        result = state.result or state.result_b64 or state.result_url
-        if result and self._results.setdefault(job, result) != result:
-            broken("S2", f"{job}: {daemon.name} tells another result")
+    def _check_plain(self, daemon: Daemon, job: JobId, form: str, body: bytes) -> None:
+        """Check what a device that knows no JSON is told."""
+        if form == "out":
+            self.told.check_result(daemon.name, job, body)
+        elif form == "state" and (word := word_of(body)) in _OPEN:
+            self._check_stored(daemon, job)
+        elif form == "state" and word in FINAL:
+            self.told.check_verdict(daemon.name, job, word)
 
     def _check_stored(self, daemon: Daemon, job: JobId) -> None:
         counts: dict[Digest, int] = {}

@@ -1,0 +1,98 @@
+"""Goal: the simulator sees a lie to a device, and neglect that breaks no vote.
+
+Method: each is patched into true code, and the schedule that goes wrong with it must go right
+without it. The rules of the protocol have canaries instead: docs/canaries.md.
+"""
+
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from unittest.mock import patch
+
+import pytest
+
+from broker import front
+from broker.effect import Publish
+from broker.node import Node
+from workrs.testing.simulator import Schedule, plan, run_schedule
+from workrs.wire.message import JobState, State
+
+pytestmark = pytest.mark.timeout(300)
+SCHEDULES_MAX = 20
+
+
+def find_violation(
+    schedules: Iterable[Schedule], neglect: Callable[[], AbstractContextManager[object]]
+) -> str:
+    """Return what is broken first, in the first schedule that something is broken in."""
+    for schedule in schedules:
+        with neglect():
+            violation = run_schedule(schedule).violation
+        if violation is not None:
+            assert run_schedule(schedule).violation is None
+            return violation
+    pytest.fail("nobody noticed")
+
+
+def in_plain_words(seed: int) -> Schedule:
+    """Return a schedule whose devices know no JSON, and whose nodes are often alone."""
+    planned = plan(seed, nodes=3, only=("majority cut off", "node lost"))
+    jobs = tuple(replace(job, is_raw=True, strict=False) for job in planned.jobs)
+    return replace(planned, jobs=jobs)
+
+
+@pytest.mark.parametrize(
+    ("truth", "lie", "violation"),
+    [
+        (State.WAITING, b"accepted", "S1: "),
+        (State.SUCCEEDED, b"failed for no reason", "S2: "),
+    ],
+)
+def test_a_plain_word_that_is_not_true_is_seen(truth: State, lie: bytes, violation: str) -> None:
+    word = front.plain_word
+
+    def plain_word(state: JobState) -> bytes:
+        return lie if state.state is truth else word(state)
+
+    found = find_violation(
+        map(in_plain_words, range(SCHEDULES_MAX)),
+        lambda: patch.object(front, "plain_word", plain_word),
+    )
+    assert found.startswith(violation)
+
+
+@pytest.mark.parametrize(
+    "lie",
+    [
+        {"state": State.FAILED, "result": None, "result_url": None},
+        {"exit_code": 7},
+        {"result": "made up"},
+    ],
+    ids=lambda lie: next(iter(lie)),
+)
+def test_an_end_that_was_not_decided_is_seen(lie: dict[str, object]) -> None:
+    """All nodes lie the same, so that comparing them would show nothing."""
+    true_state = front.final_state
+
+    def final_state(*args: object) -> JobState:
+        state = true_state(*args)  # type: ignore[arg-type]
+        return replace(state, **lie) if state.state is State.SUCCEEDED else state  # type: ignore[arg-type]
+
+    found = find_violation(
+        (plan(seed, nodes=3) for seed in range(SCHEDULES_MAX)),
+        lambda: patch.object(front, "final_state", final_state),
+    )
+    assert found.startswith("S2: ")
+
+
+def test_a_result_that_was_not_decided_is_seen() -> None:
+    say = Node.say
+
+    def say_wrong(node: Node, said: Publish) -> None:
+        say(node, replace(said, body=b"made up") if said.topic.endswith("/out") else said)
+
+    found = find_violation(
+        map(in_plain_words, range(SCHEDULES_MAX)),
+        lambda: patch.object(Node, "say", say_wrong),
+    )
+    assert found.startswith("S2: ")

@@ -150,7 +150,7 @@ def _undo(node: Node, will: Will, now: Instant) -> None:
     agent = node.agents.get(will.holder.client)
     if agent is not None and agent.gone and agent.incarnation == will.holder.incarnation:
         agent.gone = False
-        fault_count.on_back(node, agent.client, now)
+        fault_count.take_back(node, agent.client, now)
         _receipt(node, agent)
     for lease in will.shortened:
         entry = node.entries.get(lease.job)

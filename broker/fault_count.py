@@ -16,6 +16,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from broker.effect import Publish
+from broker.storm import STORM_S
 from workrs.domain.fault_history import FaultHistory
 from workrs.domain.ids import ClientId, Instant
 from workrs.ports.ledger import SaveFaults
@@ -44,7 +45,7 @@ class FaultCount:
     saved_at: Instant = Instant(0.0)  # noqa: RUF009
     looked_at: Instant = Instant(0.0)  # noqa: RUF009
     lost_at: dict[ClientId, Instant] = field(default_factory=dict)
-    """Losses that are younger than the grace: each may turn out to be none."""
+    """Losses that are younger than the grace and a storm: each may turn out to be none."""
 
 
 def begin(node: Node, history: FaultHistory, now: Instant) -> None:
@@ -59,8 +60,8 @@ def on_beat(node: Node, now: Instant) -> None:
     count = node.faults
     passed_s = min(now - count.looked_at, LOOK_MAX_S)
     count.looked_at = now
-    grace_s = node.settings.timing.reconnect_grace_s
-    count.lost_at = {c: at for c, at in count.lost_at.items() if now - at <= grace_s}
+    open_s = max(node.settings.timing.reconnect_grace_s, STORM_S)
+    count.lost_at = {c: at for c, at in count.lost_at.items() if now - at <= open_s}
     if not node.minority.quorum:
         return
     count.history = count.history.watched(passed_s * node.agents.count_live())
@@ -84,9 +85,15 @@ def on_lost(node: Node, agent: AgentEntry, now: Instant) -> None:
 
 
 def on_back(node: Node, client: ClientId, now: Instant) -> None:
-    """Take a loss back: its agent lives, and lost no job."""
-    lost_at = node.faults.lost_at.pop(client, None)
-    if lost_at is not None:
+    """Take a loss back if its agent came back in time: it lost no job."""
+    lost_at = node.faults.lost_at.get(client)
+    if lost_at is not None and now - lost_at <= node.settings.timing.reconnect_grace_s:
+        take_back(node, client, now)
+
+
+def take_back(node: Node, client: ClientId, now: Instant) -> None:
+    """Take a loss back that was none, if there is one of late."""
+    if node.faults.lost_at.pop(client, None) is not None:
         node.faults.history = node.faults.history.lost(-1)
         _save(node, now)
 

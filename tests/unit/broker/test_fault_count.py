@@ -101,6 +101,19 @@ def test_a_storm_of_wills_is_no_loss() -> None:
     assert losses(cluster) == [0, 0, 0]
 
 
+def test_a_storm_that_lasts_longer_than_the_grace_is_no_loss_either() -> None:
+    cluster = Cluster(3)
+    agents = [Agent(cluster, name=f"edge-{n}") for n in range(8)]
+    for agent in agents:
+        agent.beat()
+    for agent in agents[:4]:
+        agent.will()
+    cluster.tick(TIMING.reconnect_grace_s + 2.0)
+    assert losses(cluster) == [4, 4, 4]
+    agents[4].will()
+    assert losses(cluster) == [0, 0, 0]
+
+
 def test_a_node_without_a_majority_counts_nothing() -> None:
     cluster = Cluster(3)
     agent = Agent(cluster, at="n1")

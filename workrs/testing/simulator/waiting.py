@@ -73,6 +73,7 @@ class Waits:
         standing, entry = find_standing(self.world, job)
         if standing is not Standing.FREE:
             self.job_free_at[job] = now
+        self.job_free_at.setdefault(job, now)
         if standing in (Standing.RUNNING, Standing.KEPT_BACK):
             return
         fitting = [a for a in free if entry is not None and self._fits(a, entry, now)]
@@ -90,7 +91,7 @@ class Waits:
         if entry.stored is None:
             return False
         spec, profile = entry.stored.spec, agent.brain.profile
-        if now - self.job_free_at.get(entry.job, now) >= RESTORE_WAIT_S:
+        if now - self.job_free_at[entry.job] >= RESTORE_WAIT_S:
             return fits(spec, profile)
         # Nodes may differ in which checkpoint is the newest, and each offers by its own.
         known = [n.daemon.node.entries.get(entry.job) for n in self.world.nodes.values()]
@@ -102,7 +103,7 @@ class Waits:
     def _check_offered(self, job: JobId, agent: str, now: float) -> None:
         offered = self.world.oracle.offered_at_s
         since = max(
-            self.job_free_at.setdefault(job, now),
+            self.job_free_at[job],
             self.agent_free_at.setdefault(agent, now),
             offered.get(job, 0.0),
             offered.get(agent, 0.0),

@@ -2,10 +2,12 @@
 
 import asyncio
 import sqlite3
+import time
 from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from workrs.adapters.mqtt import connect
 from workrs.cli.cluster import LocalCluster
@@ -67,18 +69,47 @@ def take(cluster: LocalCluster) -> dict[str, Census]:
     }
 
 
-async def count_sent(addresses: Mapping[str, Address]) -> int:
-    """Return how many messages all nodes have published: what each says next of itself.
+class Reading(NamedTuple):
+    """How many messages somebody has published."""
+
+    sent: int
+    at_s: float
+    """On CLOCK_MONOTONIC."""
+
+
+def beyond_idle(
+    first: Mapping[str, Reading], idle: Mapping[str, Reading], last: Mapping[str, Reading]
+) -> float:
+    """Return how many messages were published after *idle* beyond what idle ones publish.
+
+    Args:
+        first: by publisher.
+        idle: the same ones later; between these two nothing was to be done.
+        last: the same ones at the end.
+    """
+    return sum(
+        last[name].sent
+        - at.sent
+        - (at.sent - first[name].sent) / (at.at_s - first[name].at_s) * (last[name].at_s - at.at_s)
+        for name, at in idle.items()
+    )
+
+
+async def count_sent(addresses: Mapping[str, Address]) -> dict[str, Reading]:
+    """Return how many messages each node has published: what it says next of itself.
 
     An observer on their brokers could not tell a node that empties a peer's topic from the
     peer, whose bridge does the same.
     """
     async with asyncio.TaskGroup() as tasks:
-        asked = [tasks.create_task(_sent(*node), name="census.sent") for node in addresses.items()]
-    return sum(task.result() for task in asked)
+        asked = {
+            node: tasks.create_task(_sent(node, address), name="census.sent")
+            for node, address in addresses.items()
+        }
+    return {node: task.result() for node, task in asked.items()}
 
 
-async def _sent(node: str, address: Address) -> int:
+async def _sent(node: str, address: Address) -> Reading:
     async with connect(address=address, client_id=f"census-{node}") as bus:
         await bus.subscribe(Subscription(pattern=topics.node(node, "state")))
         retained: NodeState | None = None
@@ -86,5 +117,5 @@ async def _sent(node: str, address: Address) -> int:
             for message in await bus.receive():
                 state = codec.decode(NodeState, message.payload)
                 if retained is not None and state.beat != retained.beat:
-                    return state.sent
+                    return Reading(state.sent, time.monotonic())
                 retained = state

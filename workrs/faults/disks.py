@@ -1,7 +1,8 @@
-"""What the nodes' ledgers have on disk, read by SQL beside the daemons that use them.
+"""What the nodes have on disk: ledgers, read by SQL beside the daemons that use them, and blobs.
 
 - S1: a job that its device heard to be accepted is on the disks of a majority.
 - S2: all disks that have an outcome of a job have the same.
+- L4: no disk has blobs of a job that its ledger has retired.
 """
 
 import sqlite3
@@ -33,6 +34,30 @@ def read_disk(path: Path) -> Disk | None:
     except sqlite3.Error:
         return None
     return Disk(frozenset(specs | outcomes.keys()), outcomes)
+
+
+def leftovers(node: str, folder: Path) -> dict[tuple[str, str], str]:
+    """Return the blobs of jobs that a node's ledger has retired, by node and job.
+
+    Args:
+        node: its name.
+        folder: of its state.
+    """
+    # The ledger first: a job that is retired in between may have its blobs.
+    retired = read_retired(folder / "ledger.db")
+    jobs = {entry.name for entry in (folder / "blobs" / "blobs").iterdir()}
+    return {
+        (node, job): f"L4 {node} has blobs of {job}, which it retired" for job in jobs & retired
+    }
+
+
+def read_retired(path: Path) -> frozenset[str]:
+    """Return the jobs that the ledger at *path* has retired; one that is not there has none."""
+    try:
+        with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=5)) as database:
+            return frozenset(job for (job,) in database.execute("SELECT job FROM retired"))
+    except sqlite3.Error:
+        return frozenset()
 
 
 def lost(accepted: Iterable[str], disks: Mapping[str, Disk | None]) -> Iterator[str]:

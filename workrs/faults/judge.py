@@ -1,11 +1,12 @@
 """Judges a site after each injection: the invariants, the load, and at the end the quiet."""
 
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, TypeVar
 
 from workrs.faults.agreement import Place, differences, read_shown, read_votes
 from workrs.faults.check import Checker
-from workrs.faults.disks import Disk, read_disk
+from workrs.faults.disks import Disk, leftovers, read_disk
 from workrs.faults.evidence import Run, forget_testimony, read_testimony
 from workrs.faults.load import Sent
 from workrs.faults.row import RowError
@@ -16,6 +17,8 @@ DRAIN_SLACK_S: Final = 10.0
 STUCK_S: Final = 90.0
 """A job that has not ended so long after L1's time is stuck; the longest fault takes 60 s."""
 AGREED_S: Final = 10.0
+"""What differs or is left over must not do so for longer."""
+K = TypeVar("K", bound=Hashable)
 
 
 @dataclass(slots=True)
@@ -67,7 +70,8 @@ class Judge:
                 site.until("the end of all jobs", lambda: not site.load.open_jobs(), wait_s)
             except RowError:
                 late = [_overdue(sent, quiet_s) for sent in site.load.open_jobs()]
-            late += self._disagreement()
+            late += self._lasting("agreement", self._differences)
+            late += self._lasting("the end of blobs", self._leftovers)
             return (*late, *self.look())
 
     def read_disks(self) -> dict[str, Disk | None]:
@@ -75,21 +79,21 @@ class Judge:
         root = self.site.cluster.plan.root
         return {node: read_disk(root / node / "ledger.db") for node in self.site.nodes}
 
-    def _disagreement(self) -> list[str]:
-        """Return where the brokers and the ledgers differ, once that does not go away (L2).
+    def _lasting(self, what: str, read: Callable[[], Mapping[K, str]]) -> list[str]:
+        """Return what is read again and again at the same place, so that it does not go away.
 
-        Jobs are retired all the time, so two readings may differ elsewhere each.
+        Jobs are retired all the time, so two readings may find something elsewhere each.
         """
-        lasting = self._differences()
+        lasting = read()
 
-        def agree() -> bool:
+        def nothing() -> bool:
             nonlocal lasting
-            now = self._differences() if lasting else {}
+            now = read() if lasting else {}
             lasting = {place: text for place, text in now.items() if place in lasting}
             return not lasting
 
         try:
-            self.site.until("agreement", agree, AGREED_S)
+            self.site.until(what, nothing, AGREED_S)
         except RowError:
             return list(lasting.values())
         return []
@@ -100,6 +104,13 @@ class Judge:
         root = cluster.plan.root
         ledgers = {node: read_votes(root / node / "ledger.db") for node in self.site.nodes}
         return differences(shown, ledgers)
+
+    def _leftovers(self) -> dict[tuple[str, str], str]:
+        root = self.site.cluster.plan.root
+        found: dict[tuple[str, str], str] = {}
+        for node in self.site.nodes:
+            found |= leftovers(node, root / node)
+        return found
 
     def _stuck_jobs(self) -> list[str]:
         site = self.site

@@ -11,7 +11,7 @@ from pathlib import Path
 from workrs.domain.errors import ConfigError, WorkrsError
 from workrs.faults.need import lacking
 from workrs.faults.play import Played, Player, Turn
-from workrs.faults.report import beyond, write_report
+from workrs.faults.report import beyond, verdict, write_report
 from workrs.faults.row import Row
 from workrs.faults.rows import all_rows
 
@@ -116,7 +116,6 @@ def play(rows: Sequence[Row], asked: argparse.Namespace) -> int:
         place = write_report(
             asked.report, [turn.row for turn in wanted], played, seed=seed, skipped=lacks
         )
-        failed = sum(1 for one in played if not one.passed)
         broken = [
             f"{turn.row.name}: {text}"
             for turn in wanted
@@ -124,8 +123,9 @@ def play(rows: Sequence[Row], asked: argparse.Namespace) -> int:
         ]
         for text in broken:
             print(f"FAIL {text}")
-        print(f"{len(played)} injections, {failed} failed; the report is {place}")
-    return 1 if failed or broken or not played else 0
+        print(f"{verdict(played)}; the report is {place}")
+    whole = all(one.passed for one in played) and not broken
+    return 0 if whole and played else 1
 
 
 def _say(text: str) -> None:

@@ -17,10 +17,11 @@ from workrs.faults.row import Row
 _MEANING: Final = """\
 n is the number of injections. With 0 failures in n independent runs the rate of failures is
 below 3/n with a confidence of 95 %, on this machine and under this load; the column *below*
-says how much that is. Figures are seconds: how many were measured, the median, the 99th
-percentile (with fewer than 100 values the worst one) and the worst. Several figures of one
-injection are not independent of each other. Each injection notes the machine's load average:
-much above its number of CPUs, times are those of a machine that is too busy.
+says how much that is. Figures are seconds, but for *messages per job*: how many were measured,
+the median, the 99th percentile (with fewer than 100 values the worst one) and the worst.
+Several figures of one injection are not independent of each other. Each injection notes the
+machine's load average: much above its number of CPUs, times are those of a machine that is too
+busy.
 
 | figure | from | to |
 |---|---|---|
@@ -28,6 +29,7 @@ much above its number of CPUs, times are those of a machine that is too busy.
 | running | the fault | the first sign of life of the new program |
 | accepted | a device sends a job during the injection | it hears *accepted* |
 | recovery | everything was started again | the result of a job sent then |
+| listening | everything was started again | a majority of brokers answers |
 | healthy | the fault was mended | every node sees every node and agent |
 | dead | a stopped agent was resumed | its programs of lost leases are gone |
 | frozen | | how long programs stood still |
@@ -40,6 +42,14 @@ much above its number of CPUs, times are those of a machine that is too busy.
 | accepted_meanwhile | a device sends a job while the network is bad | it hears *accepted* |
 | accepted_after | a split was mended | a job of the minority is accepted |
 | whole_after | a split was mended | every node sees every node and agent |
+| unready | the disk of a node is full | the node says that it is not ready |
+| resumed | an agent with checkpoints was killed | its job runs again |
+| outcome | a job that is poison was sent | it has ended |
+| result | the device first sent a job, or was killed | its result is there |
+| claim | an agent's first claim of a job, once all jobs are queued | a majority granted it |
+| claim in the flood | the same while nodes still take jobs in | the same |
+| gone | the last of many jobs has ended | nodes and brokers keep nothing of them |
+| messages per job | | what all clients published for a job, from its submission until it is gone |
 """
 
 
@@ -72,6 +82,20 @@ def figures(played: Sequence[Played]) -> dict[str, Summary]:
     return {name: summary(found) for name, found in sorted(values.items())}
 
 
+def unit(figure: str) -> str:
+    """Return what stands behind a value of a figure."""
+    return "" if figure.startswith("messages per job") else " s"
+
+
+def verdict(played: Sequence[Played]) -> str:
+    """Return how many injections there were and how many failed; whole sites apart."""
+    failed = [one.row == SITE for one in played if not one.passed]
+    injections = sum(1 for one in played if one.row != SITE)
+    text = f"{injections} injections, {failed.count(False)} failed"
+    sites = failed.count(True)
+    return f"{text}; sites that failed: {sites}" if sites else text
+
+
 def beyond(row: Row, played: Sequence[Played], *, patience: float = 1.0) -> list[str]:
     """Return the bounds of a row that its figures break over all injections.
 
@@ -80,7 +104,8 @@ def beyond(row: Row, played: Sequence[Played], *, patience: float = 1.0) -> list
     """
     found = figures(played)
     late = [
-        f"{name}: p99 is {found[name].p99:.2f} s, allowed are {patience * most:g} s"
+        f"{name}: p99 is {found[name].p99:.2f}{unit(name)}, "
+        f"allowed are {patience * most:g}{unit(name)}"
         for name, most in row.bounds.items()
         if name in found and found[name].p99 > patience * most
     ]
@@ -125,11 +150,9 @@ def _picture(one: Played) -> str:
 def _page(
     rows: Sequence[Row], played: Sequence[Played], seed: int, skipped: Mapping[str, str]
 ) -> Iterator[str]:
-    injections = [one for one in played if one.row != SITE]
-    failed = sum(1 for one in played if not one.passed)
     yield "# Fault matrix\n"
     yield (
-        f"{len(injections)} injections of {len(rows)} rows, {failed} failed. "
+        f"{len(rows)} rows, {verdict(played)}. "
         f"Seed {seed}, Linux {platform.release()}, Python {platform.python_version()}, "
         f"{os.cpu_count()} CPUs.\n"
     )

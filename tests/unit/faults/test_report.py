@@ -2,16 +2,20 @@
 
 import re
 import xml.etree.ElementTree as ET
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from workrs.faults.diary import parse
-from workrs.faults.play import Played
-from workrs.faults.report import beyond, summary, table, write_report
+from workrs.faults.play import SITE, Played
+from workrs.faults.report import beyond, summary, table, verdict, write_report
 from workrs.faults.row import Injection, Mark, Row
 from workrs.faults.rows import all_rows
 from workrs.faults.timeline import Bar, Timeline
+
+ROOT = Path(__file__).parents[3]
+FIGURE = re.compile(r'\.figure\(\s*f?"([^"]+)"')
 
 
 def injected(number: int, *lease_s: float, faults: tuple[str, ...] = ()) -> Played:
@@ -62,6 +66,33 @@ def test_a_bound_on_what_was_never_measured_does_not_hold() -> None:
     assert beyond(row(dead=1.0), whole_turn) == ["dead: was not measured in 10 injections"]
 
 
+def test_a_bound_is_told_in_its_figures_unit() -> None:
+    crowded = Injection(name="c", began_s=1, ended_s=5, figures={"messages per job": (41.0,)})
+    played = [Played(row="row", number=1, injection=crowded)]
+    bounded = replace(row(), bounds={"messages per job": 40.0})
+    assert beyond(bounded, played) == ["messages per job: p99 is 41.00, allowed are 40"]
+    assert beyond(row(lease=1.0), [injected(1, 2.0)]) == ["lease: p99 is 2.00 s, allowed are 1 s"]
+
+
+def test_the_end_of_a_site_is_no_injection(tmp_path: Path) -> None:
+    ended = Played(row=SITE, number=0, injection=None, faults=("L4 left behind",))
+    played = [injected(1, 1.0), injected(2, 1.0, faults=("S2 twice",)), ended]
+    assert verdict(played) == "2 injections, 1 failed; sites that failed: 1"
+    assert verdict(played[:2]) == "2 injections, 1 failed"
+    assert verdict(played) in write_report(tmp_path, [row()], played, seed=7).read_text()
+
+
+def test_the_report_says_what_every_figure_means(tmp_path: Path) -> None:
+    legend = write_report(tmp_path, [], [], seed=7).read_text()
+    heads = re.findall(r"^\| ([^|]+) \|", legend, re.MULTILINE)
+    told = [name for head in heads for name in head.split(", ")]
+    sources = (ROOT / "workrs" / "faults" / "rows").glob("*.py")
+    found = {name for file in sources for name in re.findall(FIGURE, file.read_text())}
+    assert {"lease", "claim in the flood", "messages per job, 3 agents"} <= found
+    for name in found:
+        assert any(name == one or name.startswith(f"{one},") for one in told), name
+
+
 def test_a_report_names_what_this_machine_could_not_play(tmp_path: Path) -> None:
     place = write_report(tmp_path, [row()], [injected(1, 1.0)], seed=7, skipped={"split": "no ip"})
     assert "- `split`: no ip" in place.read_text()
@@ -101,7 +132,7 @@ def test_a_run_over_midnight_has_one_clock() -> None:
 
 
 def test_the_document_names_every_row() -> None:
-    text = (Path(__file__).parents[3] / "docs" / "faults.md").read_text()
+    text = (ROOT / "docs" / "faults.md").read_text()
     named = re.findall(r"`([a-z-]+)(…?)`", text)
     for row in all_rows():
         assert any(

@@ -8,8 +8,9 @@
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from workrs.domain.errors import IdError
 from workrs.domain.host import HostFacts
-from workrs.domain.ids import ClientId, Digest, Epoch, JobId
+from workrs.domain.ids import ClientId, Digest, Epoch, JobId, is_digest
 from workrs.domain.job import Outcome
 
 
@@ -69,6 +70,11 @@ class CheckpointRef:
     """After how much more work the next one is planned."""
     next_why: str = field(default="", compare=False)
     """What that follows from: see `workrs.domain.next_checkpoint.Why`."""
+
+    def __post_init__(self) -> None:
+        """Refuse a name that is none: stores make paths of it."""
+        if not is_digest(self.manifest):
+            raise IdError(f"manifest {self.manifest[:80]!r} is no SHA-256 in lower-case hex")
 
     @property
     def order(self) -> tuple[int, int]:

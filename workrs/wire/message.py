@@ -104,7 +104,7 @@ class CheckpointReport:
     def __post_init__(self) -> None:
         """Refuse what would make a record too large for a broker to carry."""
         ref = self.checkpoint
-        texts = (ref.manifest, ref.rung, ref.next_why, *ref.location)
+        texts = (ref.rung, ref.next_why, *ref.location)
         longest = max((len(text) for text in texts), default=0)
         _check_host(ref.host)
         if len(ref.location) > LOCATIONS_MAX or longest > URL_MAX:

@@ -10,7 +10,7 @@ from workrs.domain.next_checkpoint import Why
 from workrs.domain.record import CheckpointRef
 
 LAST = CheckpointRef(
-    epoch=Epoch(1), seq=1, manifest=Digest("m"), location=("u",), rung="files", bytes=1
+    epoch=Epoch(1), seq=1, manifest=Digest("0" * 64), location=("u",), rung="files", bytes=1
 )
 
 

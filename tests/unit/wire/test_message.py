@@ -31,7 +31,6 @@ def reported(**changes: object) -> bytes:
     [
         {"location": ["x"] * (message.LOCATIONS_MAX + 1)},
         {"location": ["x" * (message.URL_MAX + 1)]},
-        {"manifest": "x" * (message.URL_MAX + 1)},
         {"rung": "x" * (message.URL_MAX + 1)},
     ],
 )
@@ -78,6 +77,17 @@ def test_an_outcome_names_a_place_not_a_novel() -> None:
     value = Outcome(verdict=Verdict.SUCCEEDED, result_url="x" * (message.URL_MAX + 1))
     with pytest.raises(WireError, match="result_url"):
         message.OutcomeProposal(incarnation=ME, epoch=Epoch(1), outcome=value)
+
+
+@pytest.mark.parametrize("name", ["", "m", "../../../etc/passwd", "A" * 64, "0" * 64 + "\n"])
+@pytest.mark.parametrize("kind", [message.CheckpointReport, Record])
+def test_a_checkpoint_whose_name_is_a_path_is_refused(kind: type, name: str) -> None:
+    """Agents delete what it names, and nodes look for it on their disks."""
+    report = reported(manifest=name)
+    record = {"job": "pump_1", "checkpoints": [json.loads(report)["checkpoint"]]}
+    payload = report if kind is message.CheckpointReport else json.dumps(record).encode()
+    with pytest.raises(WireError, match="no SHA-256"):
+        codec.decode(kind, payload)
 
 
 def test_the_largest_record_is_a_message() -> None:

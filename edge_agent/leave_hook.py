@@ -5,6 +5,7 @@
    a broken hook neither drains a machine nor keeps one drained that was not.
 2. It is asked at the start, and then `poll_s` after each end.
 3. One at a time; one that does not end within TIMEOUT_S is killed with all that it started.
+4. Of what it prints the first OUTPUT_MAX_BYTES are kept, however much it is.
 """
 
 import asyncio
@@ -18,25 +19,35 @@ from workrs.adapters import log
 
 TIMEOUT_S = 10.0
 REASON_MAX = 200
+OUTPUT_MAX_BYTES = 4096
+_SHELL = "/bin/sh"
 _LEAVE = 0
 _STAY = 1
 
 
 async def ask(command: str) -> LeaveWished | str:
     """Run the hook once; return what it wishes, or why nothing can be learnt from it."""
-    process = await asyncio.create_subprocess_exec(
-        *("/bin/sh", "-c", command),
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-        start_new_session=True,
-    )
+    try:
+        process = await asyncio.create_subprocess_exec(
+            *(_SHELL, "-c", command),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+            start_new_session=True,
+        )
+    except OSError as error:  # a machine without memory or processes to spare
+        return f"it could not be started: {error}"
+    assert process.stdout is not None
     try:
         async with asyncio.timeout(TIMEOUT_S):
-            output, _ = await process.communicate()
+            output = await _read(process.stdout)
+            await process.wait()
     except TimeoutError:
         _kill(process.pid)
-        await process.communicate()
+        # What has made itself a session of its own may hold the pipe for as long as it likes, and
+        # asyncio has no other way to let go of it.
+        process._transport.close()  # type: ignore[attr-defined]  # noqa: SLF001
+        await process.wait()
         return f"it did not end within {TIMEOUT_S:g} s"
     finally:
         # Also what it left behind, whether it ended or this was cancelled.
@@ -47,6 +58,14 @@ async def ask(command: str) -> LeaveWished | str:
     if process.returncode == _STAY:
         return LeaveWished(leave=False)
     return f"it ended with {process.returncode}: {said}"
+
+
+async def _read(stream: asyncio.StreamReader) -> bytes:
+    """Return the beginning of what comes until its end; the rest is read as well, and dropped."""
+    kept = b""
+    while part := await stream.read(OUTPUT_MAX_BYTES):
+        kept += part[: OUTPUT_MAX_BYTES - len(kept)]
+    return kept
 
 
 def _kill(group: int) -> None:

@@ -44,6 +44,28 @@ def test_a_hook_that_hangs_is_killed_with_what_it_started(
     assert not late.exists()
 
 
+def test_a_hook_whose_offspring_escapes_does_not_hold_the_next_one_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(leave_hook, "TIMEOUT_S", 0.3)
+
+    async def ask() -> LeaveWished | str:
+        async with asyncio.timeout(10):
+            return await leave_hook.ask("setsid sleep 20 & sleep 100")
+
+    assert asyncio.run(ask()) == "it did not end within 0.3 s"
+
+
+def test_a_hook_may_print_more_than_anybody_keeps() -> None:
+    found = asyncio.run(leave_hook.ask("echo low; head -c 3000000 /dev/zero; exit 0"))
+    assert found == LeaveWished(leave=True, why="low")
+
+
+def test_a_hook_that_cannot_be_started_wishes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(leave_hook, "_SHELL", "/no/shell")
+    assert "could not be started" in str(asyncio.run(leave_hook.ask("true")))
+
+
 def test_only_changes_are_told(tmp_path: Path) -> None:
     turn = tmp_path / "turn"
     turn.write_text("1")

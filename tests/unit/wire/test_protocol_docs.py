@@ -24,6 +24,7 @@ from broker.node import PEER_BEAT_S, PEER_SILENT_S
 from broker.teller import WAITING_S
 from device_client.outbox import JOBS_MAX
 from device_client.route import Timing
+from edge_agent import inbox as agent_inbox
 from edge_agent.heart import COALESCE_S
 from edge_agent.line import CONNECT_S
 from edge_agent.runtimes.docker_options import PIDS_MAX
@@ -53,6 +54,8 @@ SAMPLES = {
     "n": "n1",
     "node": "n2",
 }
+AGENT = ids.client_id(SAMPLES["agent"])
+JOB = ids.JobId(SAMPLES["job"])
 MESSAGES: dict[str, type] = {
     "claim": message.Claim,
     "outcome": message.OutcomeProposal,
@@ -155,6 +158,23 @@ def check_listening(page: Page) -> None:
     carried = [line for line in template.splitlines() if line.startswith("topic ")]
     plain = [c.replace("${root}", topics.ROOT).replace("${node}", "SELF") for c in carried]
     assert page.blocks("Bridges") == ["\n".join(plain)]
+
+
+def check_agents_listening(page: Page) -> None:
+    """What agents hear: always, under their own name, and of a job while they want it."""
+    text = " ".join(page.section("Rules of an agent").split())
+    said = re.search(
+        r"An agent listens to (.*), to (.*) under its own name, and, from a claim until the "
+        r"decision, to (.*?)\.(?: |$)",
+        text,
+    )
+    assert said is not None
+    shown, own, of_job = (re.findall(r"`([^`]+)`", part) for part in said.groups())
+    below = f"{topics.ROOT}/"
+    always = [s.pattern.removeprefix(below) for s in agent_inbox.subscriptions(AGENT)]
+    assert sorted(always) == sorted([*shown, *(f"node/+/{kind}/{AGENT}" for kind in own)])
+    job_topic = agent_inbox.job_pattern(JOB).removeprefix(below)
+    assert of_job == [job_topic.replace(JOB, "{job}")]
 
 
 # Formats
@@ -315,6 +335,7 @@ Check = Callable[[Page], None]
 CHECKS: list[Check] = [
     check_grammar,
     check_listening,
+    check_agents_listening,
     check_spec,
     check_states,
     check_orders,
@@ -347,6 +368,13 @@ PLANTED: list[tuple[Check, str, str]] = [
     (check_listening, "`release`, `progress`, `cancel`", "`progress`, `cancel`"),
     (check_listening, "they hear `job`, `spec` and", "they hear `job` and"),
     (check_listening, "topic # out 1 ", "topic # both 1 "),
+    (check_agents_listening, "listens to `node/+/terms`, to", "listens to `node/+/state`, to"),
+    (
+        check_agents_listening,
+        "to `offer`, `order` and `agent` under",
+        "to `offer` and `agent` under",
+    ),
+    (check_agents_listening, "decision, to `node/+/job/{job}`.", "decision, to `node/+/job/+`."),
     (check_spec, "| `attempts_max` | 3 |", "| `attempts_max` | 4 |"),
     (check_spec, "| `env` |", "| `environment` |"),
     (check_states, "| `cancelled` | final |", "| `cancelled` | not final |"),

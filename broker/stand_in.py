@@ -8,6 +8,9 @@ nodes start together, most first tries are refused. The stand-in tries every 0.1
    nothing of it after the bridge's first word: what is older never replaces what is newer.
 3. It begins only while the own broker says that the bridge is down. If the bridge comes back at
    that very moment, it may lose its name to the stand-in, which then carries until its next try.
+4. A loss that Mosquitto notices only by its keepalive is not reported as `0` (eclipse-mosquitto
+   issue 2467, mended in 2.0.15). There nothing stands in, and the bridge returns by itself,
+   1 to 2 s later.
 
 As with a bridge, what was on its way when the connection broke is lost unless it is retained.
 """

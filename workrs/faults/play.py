@@ -168,6 +168,7 @@ def _inject(site: Site, judge: Judge, row: Row, number: int) -> tuple[Played, bo
         healed_s = site.trace.now_s - healing_s
     accepted = _accepted(site, began_s)
     if injection is not None:
+        accepted = (*injection.figures.get("accepted", ()), *accepted)
         figures = {**injection.figures, "healthy": (healed_s,), "accepted": accepted}
         injection = replace(
             injection,

@@ -5,8 +5,8 @@ that. By source and address the block that was there before is found; by its *ta
 whether it changed.
 
 1. Equal tags mean equal blocks. A tag is the block's GMAC under a random key that never leaves
-   this process: two different blocks have the same one with a chance below 2**-119, whatever a
-   program writes, because it sees neither key nor tags. (2.6 times as fast as SHA-256.)
+   this process: two different blocks of 4 KiB have the same one with a chance below 2**-119,
+   whatever a program writes, because it sees neither key nor tags. (2.6 times as fast as SHA-256.)
 2. It costs 24 bytes a block. A job of more than BLOCKS_MAX blocks has larger ones, so the
    index never has more than some 13 MB, and a manifest's map no more than 6 MB.
 """

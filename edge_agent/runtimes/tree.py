@@ -12,6 +12,7 @@ import os
 import stat
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
+from typing import NoReturn
 
 from workrs.domain.errors import ContainerError
 
@@ -26,11 +27,11 @@ def copy_tree(source: Path, target: Path, *, skip: frozenset[str], limit_bytes: 
 
     Raises:
         ContainerError: a link leads out, or the files have more than *limit_bytes*.
-        OSError: no space.
+        OSError: no space, or a folder that may not be read.
     """
     target.mkdir(mode=0o700, exist_ok=True)
     total = 0
-    for parent, folders, files in os.walk(source, followlinks=False):
+    for parent, folders, files in os.walk(source, followlinks=False, onerror=_fail):
         inside = PurePosixPath(os.path.relpath(parent, source))
         if inside == PurePosixPath():
             folders[:] = [name for name in folders if name not in skip]
@@ -41,6 +42,11 @@ def copy_tree(source: Path, target: Path, *, skip: frozenset[str], limit_bytes: 
             if total > limit_bytes:
                 raise ContainerError(f"the files in /job have more than {limit_bytes} bytes")
     return total
+
+
+def _fail(error: OSError) -> NoReturn:
+    # A walk by itself leaves out what it cannot read, and says nothing.
+    raise error
 
 
 def link_stays(path: PurePosixPath, link: str) -> bool:

@@ -158,6 +158,24 @@ def test_a_copy_keeps_holes_and_counts_them(tmp_path: Path) -> None:
         copy_tree(source, tmp_path / "again", skip=frozenset(), limit_bytes=99 << 20)
 
 
+def test_a_folder_that_may_not_be_read_is_not_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Root may read all: others meet what a program made for itself alone."""
+    (tmp_path / "source" / "locked").mkdir(parents=True)
+    (tmp_path / "source" / "locked" / "state").touch()
+    real = os.scandir
+
+    def scandir(path: str | Path) -> object:
+        if Path(path).name == "locked":
+            raise PermissionError(13, "Permission denied", str(path))
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    with pytest.raises(PermissionError):
+        copy_tree(tmp_path / "source", tmp_path / "copy", skip=frozenset(), limit_bytes=1 << 20)
+
+
 def test_a_copy_refuses_links_out_and_drops_set_uid(tmp_path: Path) -> None:
     source = tmp_path / "source"
     source.mkdir()

@@ -118,6 +118,8 @@ class _Expected:
                     self._idle.set()
             finally:
                 base, self._base = self._base, None
+                # Whoever waits for it must not wait for what nobody fetches any more.
+                self._idle.set()
                 await _remove(base)
 
     async def _fetch(self, hint: FetchAhead) -> None:

@@ -17,7 +17,7 @@ from edge_agent.effect import FetchAhead
 from tests.unit.edge_agent.test_checkpoint import JOB, RING, make_snapshot, noise, store
 from workrs.domain.ids import ClientId, Epoch, JobId
 from workrs.testing.runtime import HOST
-from workrs.testing.store import MemoryStores
+from workrs.testing.store import MemoryStore, MemoryStores
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -81,6 +81,32 @@ def test_what_is_of_no_use_does_not_stay(tmp_path: Path, why: str) -> None:
             assert await one.take(JOB, Epoch(3 if why == "epoch" else 2)) is None
         folder = tmp_path / "transfer"
         assert not folder.exists() or list(folder.iterdir()) == []
+
+    asyncio.run(story())
+
+
+def test_who_waits_for_what_is_given_up_waits_no_longer(tmp_path: Path) -> None:
+    """As when an agent hands over two jobs at once, and the first is just being started."""
+
+    async def story() -> None:
+        stores = MemoryStores()
+        saved = await store(stores, make_snapshot(tmp_path / "one", pages=noise(9000)))
+        asked = asyncio.Event()
+
+        class Slow(MemoryStore):
+            async def get(self, *_: object, **__: object) -> bytes:
+                asked.set()
+                return await asyncio.Future()
+
+        stores.stores = {url: Slow(url) for url in saved.ref.location}
+        async with expecting(stores, tmp_path / "transfer") as one:
+            one.follow(hint(saved))
+            await asked.wait()
+            async with asyncio.timeout(ahead.WAIT_S / 2), asyncio.TaskGroup() as tasks:
+                taken = tasks.create_task(one.take(JOB, Epoch(2)))
+                await asyncio.sleep(0)
+                one.follow(hint(saved, JobId("pump_2")))
+            assert taken.result() is None
 
     asyncio.run(story())
 

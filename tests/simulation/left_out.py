@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 from unittest.mock import patch
 
-from broker import dispatcher, peers, proposer, retirement, settle
+from broker import brain, dispatcher, peers, proposer, retirement, settle
 from broker.effect import Publish
 from broker.node import Node
 from edge_agent import saving
@@ -108,7 +108,7 @@ def vote_without_majority_shown_again() -> LeftOut:
     def ask(node: Node, now: Instant) -> None:
         """Ask nobody."""
 
-    return patch.object(settle, "ask", ask)
+    return patch.object(brain, "ask", ask)
 
 
 def claim_may_be_repeated_before_the_next_offer() -> LeftOut:

@@ -11,19 +11,18 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.simulation.scenarios import KEPT, SCENARIOS, Scenario
+from tests.simulation.scenarios import SCENARIOS, Scenario
 from workrs.testing.simulator import run_schedule
 
 if TYPE_CHECKING:
     from workrs.testing.simulator import Schedule
 
 SEEDS_MAX = 20
-SCHEDULES = {name: scenario.schedule for name, scenario in SCENARIOS.items()} | KEPT
 
 
-@pytest.mark.parametrize("name", SCHEDULES)
+@pytest.mark.parametrize("name", SCENARIOS)
 def test_a_schedule_that_broke_a_promise_once_breaks_none_now(name: str) -> None:
-    result = run_schedule(SCHEDULES[name], keep_trace=True)
+    result = run_schedule(SCENARIOS[name].schedule, keep_trace=True)
     assert result.violation is None, "\n".join(result.trace[-40:])
 
 

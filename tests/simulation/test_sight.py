@@ -11,9 +11,11 @@ from unittest.mock import patch
 
 import pytest
 
-from broker import front
+from broker import dispatcher, front
 from broker.effect import Publish
 from broker.node import Node
+from edge_agent.agent import Agent
+from edge_agent.uplink import Line, Uplink
 from workrs.testing.simulator import Schedule, plan, run_schedule
 from workrs.wire.message import JobState, State
 
@@ -96,3 +98,44 @@ def test_a_result_that_was_not_decided_is_seen() -> None:
         lambda: patch.object(Node, "say", say_wrong),
     )
     assert found.startswith("S2: ")
+
+
+def left_without_restorer(seed: int) -> Schedule:
+    """Return a schedule in which who can restore checkpoints is busy, and the other agent idle."""
+    planned = plan(seed, nodes=3, only=("agent killed", "agent host lost"))
+    able = replace(planned.agents[0], slots=1)
+    jobs = tuple(
+        replace(
+            job,
+            work_s=60.0 if job.name == "j1" else 6.0,
+            checkpoint_s=0.4,
+            exits=(0,),
+            resumes=False,
+            cancel_at_s=None,
+            rivals=(),
+        )
+        for job in planned.jobs
+    )
+    agents = (replace(able, rung="files"), replace(able, name="z1", rung="none"))
+    return replace(planned, agents=agents, jobs=jobs, ttl_s=3.0)
+
+
+def test_a_job_that_waits_too_long_for_who_can_restore_it_is_seen() -> None:
+    found = find_violation(
+        map(left_without_restorer, range(4, SCHEDULES_MAX)),
+        lambda: patch.object(dispatcher, "RESTORE_WAIT_S", 90.0),
+    )
+    assert found.startswith("L3: ")
+
+
+def test_agents_that_are_slow_to_come_back_are_seen() -> None:
+    def on_lost(self: Uplink, connection: int, agent: Agent) -> None:
+        if connection == self.connection and self.line is not Line.DOWN:
+            self.line = Line.DOWN
+            self.retry_at = agent.jittered(15.0)
+
+    found = find_violation(
+        map(plan, range(SCHEDULES_MAX)), lambda: patch.object(Uplink, "on_lost", on_lost)
+    )
+    assert found.startswith("L1: ")
+    assert "is not connected for" in found

@@ -15,7 +15,7 @@ from workrs.domain.record import Record
 from workrs.testing.simulator.broken import broken
 from workrs.testing.simulator.oracle import vote_of
 from workrs.testing.simulator.sizes import find_excess
-from workrs.testing.simulator.waiting import LOOK_S, Waits
+from workrs.testing.simulator.waiting import LOOK_S, Waits, find_absent
 from workrs.wire import topics
 
 if TYPE_CHECKING:
@@ -46,6 +46,7 @@ def heal(world: World) -> Waits:
     while (left := find_unrest(world)) is not None:
         if world.timeline.now > rest_s:
             broken(*left)
+        waits.look([])
         world.timeline.run_until(world.timeline.now + LOOK_S)
     if world.messages > MESSAGES_PER_S * world.timeline.now:
         broken("S10", f"{world.messages} messages in {world.timeline.now:.0f} s")
@@ -88,7 +89,12 @@ def find_lost(world: World) -> list[JobId]:
 
 def find_unrest(world: World) -> tuple[str, str] | None:
     """Return the first thing that is not as it has to be in the end, by rule and fact."""
-    return _find_stray(world) or _find_stale(world) or find_excess(world)
+    return _find_stray(world) or _find_missing(world) or _find_stale(world) or find_excess(world)
+
+
+def _find_missing(world: World) -> tuple[str, str] | None:
+    absent = find_absent(world)
+    return ("L1", f"not connected: {absent}") if absent else None
 
 
 def _find_stray(world: World) -> tuple[str, str] | None:

@@ -10,6 +10,8 @@ L3 a job that is free and an agent that is free and fits do not stand side by si
 than 1.5 ttl without an offer of that job to anybody, or of any job to that agent. Free is a
 job that a majority has, that is not to be cancelled, and that no majority keeps for a holder or
 back; an agent, while it is connected, takes offers and has a slot.
+
+Clients come back: none stays unconnected for longer than AWAY_MAX_S, which counts as L1.
 """
 
 from __future__ import annotations
@@ -34,6 +36,8 @@ if TYPE_CHECKING:
 LOOK_S = 0.5
 LOST_TTLS = 3.0
 UNOFFERED_TTLS = 1.5
+AWAY_MAX_S = 6.0
+"""More than twice what true code takes after the worst storms."""
 
 
 class Standing(Enum):
@@ -58,6 +62,10 @@ class Waits:
     agent_free_at: dict[str, float] = field(default_factory=dict)
     longest_s: float = 0.0
     """Without an offer, though both were free."""
+    here_at: dict[str, float] = field(default_factory=dict)
+    """By client: when it was connected last."""
+    away_s: float = 0.0
+    """The longest that a client was not."""
 
     def look(self, jobs: list[JobId]) -> None:
         """Take that LOOK_S has passed, with these jobs undecided."""
@@ -66,8 +74,19 @@ class Waits:
         for name in self.world.agents:
             if not any(agent.name == name for agent in free):
                 self.agent_free_at[name] = now
+        self._look_for_clients(now)
         for job in jobs:
             self._look_at(job, free, now)
+
+    def _look_for_clients(self, now: float) -> None:
+        absent = find_absent(self.world)
+        for name in (*self.world.agents, *self.world.devices):
+            if name not in absent:
+                self.here_at[name] = now
+            away_s = now - self.here_at.setdefault(name, now)
+            self.away_s = max(self.away_s, away_s)
+            if away_s > AWAY_MAX_S:
+                broken("L1", f"{name} is not connected for {away_s:.2f} s")
 
     def _look_at(self, job: JobId, free: list[AgentProcess], now: float) -> None:
         standing, entry = find_standing(self.world, job)
@@ -120,6 +139,21 @@ def is_free(agent: AgentProcess) -> bool:
     brain = agent.brain
     busy = sum(1 for work in brain.roster.works.values() if work.lease is not Lease.RELEASING)
     return brain.roster.open and brain.uplink.line is Line.UP and busy < brain.roster.slots
+
+
+def find_absent(world: World) -> list[str]:
+    """Return the clients that are not connected."""
+    agents = [
+        plan
+        for plan, agent in world.agents.items()
+        if not agent.runs or agent.brain.ended or agent.brain.uplink.line is not Line.UP
+    ]
+    devices = [
+        name
+        for name, device in world.devices.items()
+        if not device.runs or device.connection is None or not device.connection.is_up
+    ]
+    return agents + devices
 
 
 def find_standing(world: World, job: JobId) -> tuple[Standing, JobEntry | None]:

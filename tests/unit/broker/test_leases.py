@@ -10,17 +10,18 @@ from typing import TYPE_CHECKING
 import pytest
 
 from broker.effect import Publish
-from broker.event import AgentHeard, BeatHeard
+from broker.event import AgentHeard, BeatHeard, SubmitHeard
 from tests.unit.broker.cluster import TIMING, Agent, Cluster
 from workrs.domain import quorum
-from workrs.domain.ids import ClientId, Epoch, JobId
+from workrs.domain.ids import ClientId, Epoch, JobId, LocalJobId
 from workrs.domain.job import digest_of
-from workrs.domain.record import Record
+from workrs.domain.record import Incarnation, Record
 from workrs.ports.ledger import SaveRecord
 from workrs.wire import message
 from workrs.wire.message import AgentView, Held
 
 if TYPE_CHECKING:
+    from broker.event import Event
     from broker.node import Node
 
 TICK = 2**-20
@@ -83,6 +84,19 @@ def test_a_claim_of_an_unknown_job_is_answered_and_leaves_no_trace() -> None:
         assert (publish.body.epoch, publish.body.holder, publish.body.digest) == (0, None, None)
         assert not publish.retain
     assert not any(node.entries for node in cluster.nodes.values())
+
+
+def test_a_job_that_comes_in_the_batch_of_a_claim_of_it_is_shown_and_not_denied() -> None:
+    cluster, job = Cluster(1), JobId("pump-7_j9")
+    claim = message.Claim(incarnation=Incarnation(1, "a"), epoch=Epoch(1), digest=digest_of(b"x"))
+    spec = b'{"image": "base", "command": ["true"]}'
+    batch: list[Event] = [
+        AgentHeard(ClientId("edge-1"), job, claim, ""),
+        SubmitHeard(ClientId("pump-7"), LocalJobId("j9"), spec),
+    ]
+    effects = cluster.handle("n1", batch)
+    shown = [p.body.digest for p in effects.publishes if isinstance(p.body, Record)]
+    assert shown == [cluster.record("n1", job).digest]
 
 
 def test_a_node_never_holds_a_lease_as_an_agent() -> None:

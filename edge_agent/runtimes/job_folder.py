@@ -117,10 +117,17 @@ class JobFolder:
         return _read_tail(self.stderr, _TAIL_BYTES).decode(errors="replace")
 
     def collect_result(self) -> tuple[bytes | Path, int]:
-        """Return the result and its size. Call when the program has ended. Blocks."""
-        source = self._collect_out() or self.stdout
-        size = source.stat().st_size
-        return (source.read_bytes() if size <= INLINE_MAX_BYTES else source), size
+        """Return the result and its size. Call when the program has ended. Blocks.
+
+        Raises:
+            ContainerError: a full disk here, or a file that may not be read.
+        """
+        try:
+            source = self._collect_out() or self.stdout
+            size = source.stat().st_size
+            return (source.read_bytes() if size <= INLINE_MAX_BYTES else source), size
+        except OSError as error:
+            raise ContainerError(f"{self.path.name}: its result was not read: {error}") from error
 
     def _collect_out(self) -> Path | None:
         entries = list(_regular_files(self.job / "out"))

@@ -158,6 +158,16 @@ def test_a_copy_keeps_holes_and_counts_them(tmp_path: Path) -> None:
         copy_tree(source, tmp_path / "again", skip=frozenset(), limit_bytes=99 << 20)
 
 
+def test_a_result_that_cannot_be_read_is_an_error_of_the_container(tmp_path: Path) -> None:
+    """Any other would end the agent, with all its jobs."""
+    folder = JobFolder(tmp_path, request_for())
+    (folder.job / "out").mkdir(parents=True)
+    (folder.job / "out" / "a").touch()
+    (folder.path / "result").mkdir()  # where it should be written
+    with pytest.raises(ContainerError, match="not read"):
+        folder.collect_result()
+
+
 def test_a_folder_that_may_not_be_read_is_not_left_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

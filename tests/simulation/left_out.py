@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 from unittest.mock import patch
 
-from broker import brain, dispatcher, peers, proposer, retirement, settle
+from broker import brain, dispatcher, intake, peers, proposer, retirement, settle
 from broker.effect import Publish
 from broker.node import Node
 from edge_agent import saving
@@ -142,13 +142,13 @@ def spec_shown_to_who_has_another() -> LeftOut:
     """Leave it to whoever showed a spec first to show it to a peer that names another."""
 
     def on_record(node: Node, event: PeerRecordSeen, now: Instant) -> None:
-        show_spec = peers.intake.show_spec
+        show_spec = intake.show_spec
 
         def show(shower: Node, entry: JobEntry) -> None:
             if event.record.digest in (None, entry.record.digest):
                 show_spec(shower, entry)
 
-        with patch.object(peers.intake, "show_spec", show):
+        with patch.object(intake, "show_spec", show):
             _on_record(node, event, now)
 
     return patch.object(peers, "on_record", on_record)

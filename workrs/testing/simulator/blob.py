@@ -51,9 +51,12 @@ class BlobStore:
         self.down = 0
         """How many faults keep it from answering."""
         self.blobs: dict[tuple[JobId, Digest], bytes] = {}
+        self.dropped: set[JobId] = set()
+        """Jobs of which it takes nothing any more."""
 
     def drop(self, job: JobId) -> None:
-        """Remove all that is of one job."""
+        """Remove all that is of a retired job, and refuse what comes late."""
+        self.dropped.add(job)
         self.blobs = {key: data for key, data in self.blobs.items() if key[0] != job}
 
     def damage(self, key: tuple[JobId, Digest], how: str) -> None:
@@ -63,7 +66,9 @@ class BlobStore:
             data = data[: len(data) // 2]
         elif how == "flipped":
             place = max(0, len(data) - 2)  # truncated before, it may have nothing left to flip
-            data = data[:place] + bytes(b ^ 1 for b in data[place : place + 1]) + data[place + 1 :]
+            # Set, not turned over: what is damaged twice is not to be whole again.
+            bad = bytes(b | 0x80 for b in data[place : place + 1])
+            data = data[:place] + bad + data[place + 1 :]
         else:
             other = decode(data)
             data = replace(other, job=JobId(f"{other.job}x")).encode()

@@ -197,6 +197,11 @@ class Hands:
             return None
         return node.store if self._world.hears_both(self._agent.host, node.host) else None
 
+    def _takes(self, url: str, job: JobId) -> bool:
+        """Return whether a node's store answers, and not that the job was dropped."""
+        store = self._store_at(url)
+        return store is not None and job not in store.dropped
+
     def _take(self, effect: TakeCheckpoint) -> None:
         container = self.containers.get(effect.run)
         if container is None or not container.started:
@@ -218,7 +223,7 @@ class Hands:
         data = saved.encode()
         manifest = digest_of(data)
         copies = min(COPIES, len(effect.stores))
-        found = [u for u in effect.stores if self._store_at(u) is not None][:copies]
+        found = [url for url in effect.stores if self._takes(url, effect.job)][:copies]
         if len(found) < max(1, copies):
             self._agent.post(_failed(effect, "too few stores"))
             return

@@ -1,7 +1,8 @@
 """What must come about once nothing breaks any more: L1 to L4, and S10's bounds.
 
 L1 every accepted job is decided. L2 what each broker retains of each node is what that node
-has on disk. L4 no container, lease or open job is left at an agent. A device knows the end of
+has on disk. L4 no container, lease or open job is left at an agent, and no blob
+of a job that its node has retired. A device knows the end of
 each job of its own (R1). How long a job may wait, and for what (L1, L3), is in `waiting`; the
 allowance here is for all together, since what a storm left behind queues for few slots.
 """
@@ -106,6 +107,10 @@ def _find_stray(world: World) -> tuple[str, str] | None:
         works = list(agent.brain.roster.works)
         if works or agent.hands.containers:
             return "L4", f"{agent.name} still has {works or list(agent.hands.containers)} in hand"
+    for node in world.nodes.values():
+        for job, _ in node.store.blobs:
+            if job in node.disk.retired:
+                return "L4", f"{node.name} still stores a blob of {job}, which it has retired"
     return None
 
 

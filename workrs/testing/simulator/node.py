@@ -105,6 +105,7 @@ class SimNode:
         """Have an empty disk, made for `workrs node --rejoin`."""
         self.disk = MemoryDisk(standing=Standing(rejoin=Rejoin.UNDER_WAY))
         self.store.blobs.clear()
+        self.store.dropped.clear()
 
     def kill(self) -> None:
         """Kill the daemon, and so the broker."""
@@ -162,6 +163,7 @@ class Daemon(Process):
         )
         self.node = Node(settings, self.ledger.retired, AgentTable(world.timing.ttl_s))
         brain.start(self.node, self.ledger, now, world.timeline.now)
+        self._clear_store()
         self.alive = True
         self.stopped = 0
         self._wake_s = float("inf")
@@ -169,6 +171,14 @@ class Daemon(Process):
         self._backlog = []
         self._parts = []
         self.doom = NO_DOOM
+
+    def _clear_store(self) -> None:
+        """Remove what a former start did not get to, as `broker.housekeeping` does."""
+        store, disk = self.home.store, self.home.disk
+        store.dropped.clear()  # kept in memory only
+        for job in {job for job, _ in store.blobs}:
+            if job not in disk.jobs and job in disk.retired:
+                store.drop(job)
 
     def die(self) -> None:
         """Be killed: what was not committed is gone."""

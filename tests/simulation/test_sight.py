@@ -15,8 +15,15 @@ from broker import dispatcher, front
 from broker.effect import Publish
 from broker.node import Node
 from edge_agent.agent import Agent
+from edge_agent.effect import PrepareStart
 from edge_agent.uplink import Line, Uplink
+from workrs.domain import voter
+from workrs.domain.ids import Epoch
+from workrs.domain.record import Holder
+from workrs.domain.voter import Vote
 from workrs.testing.simulator import Schedule, plan, run_schedule
+from workrs.testing.simulator.blob import BlobStore
+from workrs.testing.simulator.hands import Hands
 from workrs.wire.message import JobState, State
 
 pytestmark = pytest.mark.timeout(300)
@@ -139,3 +146,52 @@ def test_agents_that_are_slow_to_come_back_are_seen() -> None:
     )
     assert found.startswith("L1: ")
     assert "is not connected for" in found
+
+
+def test_blobs_of_retired_jobs_are_seen() -> None:
+    def saving_and_soon_retired(seed: int) -> Schedule:
+        planned = plan(seed, nodes=3, only=("agent host lost",))
+        jobs = tuple(replace(job, checkpoint_s=0.4, retention_s=2.0) for job in planned.jobs)
+        return replace(planned, jobs=jobs)
+
+    found = find_violation(
+        map(saving_and_soon_retired, range(SCHEDULES_MAX)),
+        lambda: patch.object(BlobStore, "drop", lambda _self, _job: None),
+    )
+    assert found.startswith("L4: ")
+    assert "still stores a blob" in found
+
+
+def test_progress_from_a_fenced_agent_is_seen() -> None:
+    def progress(vote: Vote, _holder: Holder, _epoch: Epoch, done: float, note: str) -> Vote | None:
+        if vote.record.decided is not None:
+            return None
+        return replace(vote, record=replace(vote.record, progress=done, note=note))
+
+    found = find_violation(
+        (plan(seed, nodes=3) for seed in range(SCHEDULES_MAX)),
+        lambda: patch.object(voter, "progress", progress),
+    )
+    assert found.startswith("S4: ")
+    assert "progress" in found
+
+
+def test_an_older_checkpoint_while_a_whole_copy_of_the_newest_is_left_is_seen() -> None:
+    prepare = Hands._prepare
+
+    def ask_one_store(hands: Hands, effect: PrepareStart) -> None:
+        ref = effect.checkpoint
+        if ref is not None:
+            effect = replace(effect, checkpoint=replace(ref, location=ref.location[:1]))
+        prepare(hands, effect)
+
+    def damaged_here_and_there(seed: int) -> Schedule:
+        planned = plan(seed, nodes=3, only=("checkpoint damaged", "agent killed"))
+        jobs = tuple(replace(job, checkpoint_s=0.4, work_s=6.0) for job in planned.jobs)
+        return replace(planned, jobs=jobs)
+
+    found = find_violation(
+        map(damaged_here_and_there, range(SCHEDULES_MAX)),
+        lambda: patch.object(Hands, "_prepare", ask_one_store),
+    )
+    assert found.startswith("S5: ")

@@ -14,20 +14,22 @@ from workrs.domain.ids import ClientId, Digest, Instant, JobId
 from workrs.domain.record import Record
 from workrs.ports.ledger import Change, RetireJob, SaveRecord, SaveSpec
 from workrs.testing.simulator import fairness
+from workrs.testing.simulator.blob import is_whole
 from workrs.testing.simulator.broken import broken
 from workrs.testing.simulator.leaselog import LeaseLog
 from workrs.testing.simulator.moves import MoveLog
+from workrs.testing.simulator.progress import ProgressLog
 from workrs.testing.simulator.told import FINAL, TellLog, word_of
 from workrs.testing.simulator.votelog import VoteLog
 from workrs.wire import topics
-from workrs.wire.message import AgentView, Beat, Claim, JobState, Offer, State
+from workrs.wire.message import AgentView, Beat, Claim, JobState, Offer, Progress, State
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from broker.effect import Publish
     from edge_agent.effect import StartContainer
-    from workrs.domain.record import Holder
+    from workrs.domain.record import CheckpointRef, Holder
     from workrs.testing.simulator import blob
     from workrs.testing.simulator.agent import AgentProcess
     from workrs.testing.simulator.container import Container
@@ -49,6 +51,7 @@ class Oracle:
         self.leases = LeaseLog(self.votes, world.timing)
         self.moves = MoveLog(self.votes)
         self.told = TellLog()
+        self.progress = ProgressLog()
         self.specs: dict[tuple[ClientId, JobId], Digest] = {}
         """Digest of the spec on each disk, on a lost one too: nobody can know of that yet."""
         self.accepted: dict[JobId, Digest] = {}
@@ -114,6 +117,7 @@ class Oracle:
         if isinstance(body, Record):
             if not self._is_on_disk(daemon, body):
                 broken("S0", f"{body.job}: {daemon.name} says what is not on its disk")
+            self.progress.check(daemon.name, body)
         elif isinstance(body, AgentView):
             self.leases.receipt(daemon.name, ClientId(said.topic.rpartition("/")[2]), body)
         elif isinstance(body, JobState):
@@ -173,6 +177,8 @@ class Oracle:
         if isinstance(body, Claim):
             job = JobId(topic.rpartition("/")[2])
             self.leases.claim(job, agent.holder, body.epoch, now)
+        elif isinstance(body, Progress):
+            self.progress.say(JobId(topic.rpartition("/")[2]), agent.holder, body)
         elif isinstance(body, Beat) and not body.gone:
             self.leases.beat(agent.name, body, now)
 
@@ -216,9 +222,16 @@ class Oracle:
             profile = agent.brain.profile
             if ladder.refusal(newest.rung, newest.host, profile.rung, profile.host) is not None:
                 continue  # nobody who can restore it came in time: the job falls, and says so
-            if (job, newest.manifest) not in self.damaged:
+            if not self._is_gone(job, newest):
                 start = "its beginning" if ref is None else f"checkpoint {ref.order}"
                 broken("S5", f"{job}: {agent.name} starts from {start}, newest is {newest.order}")
+
+    def _is_gone(self, job: JobId, ref: CheckpointRef) -> bool:
+        """Return whether faults have left no whole copy of a checkpoint."""
+        if (job, ref.manifest) not in self.damaged:
+            return False
+        copies = [node.store.blobs.get((job, ref.manifest)) for node in self.world.nodes.values()]
+        return not any(data is not None and is_whole(data, ref) for data in copies)
 
     def on_loose(self, container: Container) -> None:
         """Check that it is the only program of a strict job that may run (S6)."""

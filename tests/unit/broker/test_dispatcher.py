@@ -325,7 +325,7 @@ def test_an_agent_among_ten_thousand_jobs_gets_one_in_a_moment() -> None:
     cluster = Cluster(1)
     _queue(cluster, 10_000)
     profile = AgentProfile(slots=1, arch="amd64", memory_mb=1024, cpus=1.0)
-    began = time.perf_counter()
+    began = time.process_time()
     for number in range(100):
         beat = message.Beat(
             incarnation=Incarnation(1, "a"), connection=1, counter=1, profile=profile
@@ -335,7 +335,7 @@ def test_an_agent_among_ten_thousand_jobs_gets_one_in_a_moment() -> None:
         [offer] = cluster.offers()[number:]
         claim = message.Claim(incarnation=incarnation, epoch=offer.epoch, digest=offer.digest)
         cluster.handle("n1", [AgentHeard(ClientId(f"edge-{number}"), offer.job, claim, "")])
-    assert time.perf_counter() - began < 2.0
+    assert time.process_time() - began < 2.0
     assert len(cluster.offers()) == 100
 
 

@@ -48,9 +48,13 @@ def run_with(canary: Canary, seed: int) -> Result:
 
 
 def find_death(canary: Canary, seeds: Iterable[int]) -> Death | None:
-    """Return the first of *seeds* whose schedule breaks what the canary must break."""
+    """Return the first of *seeds* whose schedule breaks what the canary must break.
+
+    With the rule it must break nothing: of two agents under one name the older one ends for
+    good, say, which a schedule that has only one of them may not do.
+    """
     for count, seed in enumerate(seeds, start=1):
         result = run_without(canary, seed)
-        if result.rule in canary.breaks:
+        if result.rule in canary.breaks and run_with(canary, seed).violation is None:
             return Death(seed=seed, schedules=count, violation=result.violation or "")
     return None

@@ -29,20 +29,16 @@ _SLICE_MS = const(200)
 _PONG_MS = const(1500)
 _GRACE_MS = const(2000)
 _REASK_MS = const(10000)
-_PAUSE_MAX_MS = const(30000)
+_RETAINED_MS = const(300)
 _LENGTH_MAX = const(300000)
 _HEAD_MAX = const(384)
 _SPEC_MAX = const(98304)
-_TOO_LONG = "the result is longer than packet_max_bytes"
+_TOO_LONG = "longer than packet_max_bytes"
 _FINAL = ("succeeded", "failed", "cancelled", "expired", "rejected")
 _OPEN = ("waiting", "accepted", "queued", "running")
 
 
-class WorkrsError(Exception):
-    """The request cannot be kept: the text says why."""
-
-
-class JobError(WorkrsError):
+class JobError(Exception):
     """The job has no result. Its arguments are the job, its state and the reason."""
 
 
@@ -56,9 +52,13 @@ class _Job:
         self.note = ""
         self.value = None
         self.progress = None
-        self.accepted = self.cancel = self.wanted = self.asked = self.ended = self.done = False
-        self.heard_on = self.cancels = 0
-        self.due = None
+        self.accepted = self.wanted = self.done = False
+        self.cancel = 0
+        """1 when it is asked for, and 1 more for each time that it was sent."""
+        self.asked = None
+        """Since when a submission has had no answer on this connection."""
+        self.due = ticks_ms()
+        """When something is to be said; None: not by itself."""
 
 
 class Device:
@@ -73,7 +73,7 @@ class Device:
         ssl_context=None,
         outbox=None,
         feed=None,
-        packet_max_bytes=1024,
+        packet_max_bytes=768,
         jobs_max=8,
         keepalive_s=10,
         connect_timeout_s=2,
@@ -81,24 +81,28 @@ class Device:
     ):
         _check(name, "")
         if packet_max_bytes < 512 or not nodes:
-            raise WorkrsError("packet_max_bytes must be 512 or more, and nodes not empty")
+            raise ValueError("packet_max_bytes < 512 or no nodes")
         self.name = name
         self.trouble = ""
         self._nodes = nodes
-        self._login = (user or (name if password else None), password)
+        hello = bytearray(b"\x00\x04MQTT\x04\x02") + keepalive_s.to_bytes(2, "big") + _text(name)
+        for flag, word in ((0x80, user or (password and name)), (0x40, password)):
+            if word:
+                hello[7] |= flag
+                hello += _text(word)
+        self._hello = hello
         self._ssl = ssl_context
         self._feed = feed
         self._jobs_max = jobs_max
-        self._keepalive_s = keepalive_s
+        self._keepalive_ms = keepalive_s * 1000
         self._connect_ms = int(connect_timeout_s * 1000)
         self._answer_ms = int(answer_timeout_s * 1000)
         self._buffer = memoryview(bytearray(packet_max_bytes))
         self._poller = select.poll()
         self._sock = None
         self._phase = self._at = self._failures = self._hops = 0
-        self._connection = self._packet_id = 0
+        self._packet_id = 0
         self._retry_at = ticks_ms()
-        self._silent = None
         self._outbox = None
         self._jobs = {}
         if outbox:
@@ -124,8 +128,7 @@ class Device:
 
     def accepted(self, job, timeout_s=10):
         """Wait until the job is on the disks of a majority, or over; False if not in time."""
-        job = self._job(job)
-        return self._until(lambda: job.accepted or job.done, timeout_s)
+        return self._until(self._jobs[job], False, timeout_s)
 
     def result(self, job, timeout_s=60):
         """Wait for the job's end; return its result's bytes and forget it.
@@ -133,36 +136,39 @@ class Device:
         A strange id is waited for, too: the nodes keep what ended for a while. Not in time is
         an OSError with ETIMEDOUT; the job goes on.
         """
-        entry = self._jobs.get(job) or self._strange(job)
+        entry = self._jobs.get(job) or self._begin(job)
         entry.wanted = True
         if entry.due is None:
             entry.due = ticks_add(ticks_ms(), _REASK_MS)
-        if not self._until(lambda: entry.done, timeout_s):
+        if not self._until(entry, True, timeout_s):
             entry.wanted = False
             if entry.payload is None:
-                self._drop(entry)
+                self._jobs.pop(job)
             raise OSError(ETIMEDOUT, job + " " + entry.state + "; " + self.trouble)
-        self._drop(entry)
+        self._jobs.pop(job)
         if entry.state != "succeeded" or entry.value is None:
             raise JobError(job, entry.state, entry.note)
         return entry.value
 
     def state(self, job):
         """Return the newest state, progress or None, and note of a job."""
-        job = self._job(job)
+        job = self._jobs[job]
         return job.state, job.progress, job.note
 
     def cancel(self, job):
         """Ask for the job's end, until it is heard. It may still succeed if that came first."""
-        entry = self._jobs.get(job) or self._strange(job)
+        entry = self._jobs.get(job) or self._begin(job)
         if not entry.done and not entry.cancel:
-            entry.cancel = True
+            entry.cancel = 1
             self._mark(entry, b"C")
-            self._quietly(entry)
+            if entry.accepted or entry.payload is None:
+                # Not before: a cancel that overtakes its job names an unknown one.
+                entry.due = ticks_ms()
+            self.poll()
 
     def poll(self, timeout_s=0):
         """Do what is due, and wait so long for more; return whether a connection stands."""
-        self._until(lambda: False, timeout_s)
+        self._until(None, True, timeout_s)
         return self._phase == 2
 
     def jobs(self):
@@ -188,41 +194,27 @@ class Device:
         known = self._jobs.get(name)
         if known and known.payload is not None:
             if (known.topic, known.payload) != (topic, data):
-                raise WorkrsError("the id " + name + " is another job's")
+                raise ValueError(name + " is another job")
             return name
         if len(data) > bytes_max:
-            raise WorkrsError("%d bytes, at most %d" % (len(data), bytes_max))
+            raise ValueError("above %d bytes" % bytes_max)
         if len(self._jobs) - (known is not None) >= self._jobs_max:
-            raise WorkrsError("jobs_max: take results first")
-        job = _Job(name, topic, bytes(data))
+            raise RuntimeError("jobs_max")
+        data = bytes(data)
         if self._outbox:
-            self._outbox.append(b"S", topic, job.payload)
-        self._jobs[name] = job
-        self._quietly(job)
+            self._outbox.append(b"S", topic, data)
+        self._begin(name, topic, data)
+        self.poll()
         return name
 
-    def _quietly(self, job):
-        """Say it if there is somebody to say it to; `poll` and whoever waits do the rest."""
+    def _begin(self, name, topic=None, payload=None):
+        job = self._jobs[_check(name, "_")] = _Job(name, topic, payload)
         if self._phase == 2:
             try:
-                self._say(job)
+                self._subscribe(job)
             except OSError as error:
                 self._lost(error)
-
-    def _job(self, name):
-        try:
-            return self._jobs[name]
-        except KeyError:
-            raise WorkrsError("no job " + name)
-
-    def _strange(self, name):
-        _check(name, "_")
-        job = self._jobs[name] = _Job(name)
-        job.due = ticks_ms()
         return job
-
-    def _drop(self, job):
-        self._jobs.pop(job.name, None)
 
     def _mark(self, job, kind):
         """Note in the outbox what may get lost: without it the node is told the same again."""
@@ -238,31 +230,23 @@ class Device:
     def _say(self, job):
         """Say what this job needs said now, and plan when to say it again."""
         now = ticks_ms()
-        if job.done:
-            return
-        if job.ended:
+        period = self._answer_ms
+        if job.state == "succeeded":
             self._finish(job, b"")
             return
-        if job.heard_on != self._connection:
-            job.heard_on = self._connection
-            self._subscribe(job)
-        period = self._answer_ms
         if job.accepted or job.payload is None:
             if job.cancel:
                 self._publish("cancel/" + job.name, b"")
-                job.cancels = min(job.cancels + 1, 5)
-                period <<= job.cancels - 1
+                period <<= min(job.cancel - 1, 3)
+                job.cancel += 1
             elif not job.wanted:
                 job.due = None
                 return
-        job.due = ticks_add(now, min(period, _PAUSE_MAX_MS))
-        if job.payload is None:
-            self._subscribe(job)
-        elif not job.accepted or job.wanted or job.cancel:
+        job.due = ticks_add(now, period)
+        if job.payload is not None:
             self._publish(job.topic, job.payload)
-            job.asked = True
-            if self._silent is None:
-                self._silent = now
+            if job.asked is None:
+                job.asked = now
 
     def _finish(self, job, value):
         job.done = True
@@ -270,28 +254,30 @@ class Device:
         if job.value is None:
             job.value = value
         self._mark(job, None)
-        self._send(0xA2, self._next_id() + _text(self._down(job)))
+        self._subscribe(job, 0xA2, b"")
 
     # Waiting.
 
-    def _until(self, condition, timeout_s):
-        """Serve the bus until *condition* holds; False if not in time, which None never is."""
+    def _until(self, job, done, timeout_s):
+        """Serve the bus until *job* is done, or accepted; False if not in time (None: no limit)."""
         since = ticks_ms()
-        limit = None if timeout_s is None else int(timeout_s * 1000)
+        left = _SLICE_MS
         while True:
-            left = _SLICE_MS if limit is None else limit - ticks_diff(ticks_ms(), since)
-            if condition():
+            if job and (job.done or (job.accepted and not done)):
                 return True
+            if left <= 0:
+                return False
+            if timeout_s is not None:
+                left = int(timeout_s * 1000) - ticks_diff(ticks_ms(), since)
             try:
                 self._serve(max(0, min(left, _SLICE_MS)))
             except (OSError, MemoryError) as error:
                 self._lost(error)
-            if left <= 0:
-                return condition()
 
     def _serve(self, wait_ms):
         if self._sock is None:
-            self._tell_watchdog()
+            if self._feed:
+                self._feed()
             pause = ticks_diff(self._retry_at, ticks_ms())
             if pause > 0:
                 sleep_ms(min(pause, wait_ms))
@@ -306,12 +292,9 @@ class Device:
                     break
         self._tend()
 
-    def _tell_watchdog(self):
+    def _ready(self, flags, wait_ms):
         if self._feed:
             self._feed()
-
-    def _ready(self, flags, wait_ms):
-        self._tell_watchdog()
         self._poller.modify(self._sock, flags)
         return self._poller.poll(wait_ms)
 
@@ -321,17 +304,17 @@ class Device:
         quiet = ticks_diff(now, self._heard)
         if self._phase < 2:
             if quiet > self._connect_ms:
-                raise OSError("no connection in time")
+                raise OSError("no connect")
             return
         if self._asked is not None:
             if ticks_diff(now, self._asked) > _PONG_MS:
-                raise OSError("no sign of life")
-        elif quiet > self._keepalive_s * 1000:
+                raise OSError("no pong")
+        elif quiet > self._keepalive_ms:
             self._asked = now
             self._send(0xC0, b"")
-        if self._silent is not None and ticks_diff(now, self._silent) > self._answer_ms:
-            raise OSError("no answer to a submit")
         for job in list(self._jobs.values()):
+            if job.asked is not None and ticks_diff(now, job.asked) > self._answer_ms:
+                raise OSError("no answer")
             if job.due is not None and ticks_diff(now, job.due) >= 0:
                 self._say(job)
 
@@ -340,7 +323,7 @@ class Device:
     def _dial(self):
         host, _, port = self._nodes[self._at].partition(":")
         self._heard = ticks_ms()
-        self._asked = self._silent = None
+        self._asked = None
         self._phase = self._got = self._kind = 0
         address = socket.getaddrinfo(
             host, int(port or (8883 if self._ssl else 1883)), 0, socket.SOCK_STREAM
@@ -367,14 +350,7 @@ class Device:
             )
             self._poller.register(self._sock, select.POLLOUT)
         self._phase = 1
-        head = bytearray(b"\x00\x04MQTT\x04\x02\x00\x00")
-        head[8:10] = self._keepalive_s.to_bytes(2, "big")
-        body = _text(self.name)
-        for flag, word in zip((0x80, 0x40), self._login):
-            if word:
-                head[7] |= flag
-                body += _text(word)
-        self._send(0x10, head + body)
+        self._send(0x10, self._hello)
 
     def _lost(self, why):
         """Go on to the next node; pause, longer each time, when a whole round failed."""
@@ -404,32 +380,25 @@ class Device:
             frame.append(length & 127 | 128)
             length >>= 7
         frame.append(length)
-        self._write(frame + head)
-        if body:
-            self._write(body)
-
-    def _write(self, data):
-        limit = self._connect_ms + len(data)  # a slow line has a kilobyte a second
-        since = ticks_ms()
-        view = memoryview(data)
-        while view:
-            sent = self._sock.write(view)
-            if sent:
-                view = view[sent:]
-            elif ticks_diff(ticks_ms(), since) > limit:
-                raise OSError("it takes nothing")
-            else:
-                self._ready(select.POLLOUT, 50)
+        for data in (frame + head, body):
+            limit = self._connect_ms + len(data)  # a slow line has a kilobyte a second
+            since = ticks_ms()
+            while data:
+                sent = self._sock.write(data)
+                if sent:
+                    data = memoryview(data)[sent:]
+                elif ticks_diff(ticks_ms(), since) > limit:
+                    raise OSError("stuck")
+                else:
+                    self._ready(select.POLLOUT, 50)
 
     def _next_id(self):
         self._packet_id = self._packet_id % 65535 + 1
         return self._packet_id.to_bytes(2, "big")
 
-    def _down(self, job):
-        return "workrs/1/down/" + self.name + "/" + job.name + "/#"
-
-    def _subscribe(self, job):
-        self._send(0x82, self._next_id() + _text(self._down(job)) + b"\x01")
+    def _subscribe(self, job, kind=0x82, qos=b"\x01"):
+        pattern = _text("workrs/1/down/" + self.name + "/" + job.name + "/#")
+        self._send(kind, self._next_id() + pattern + qos)
 
     def _publish(self, tail, payload):
         topic = _text("workrs/1/up/" + self.name + "/" + tail)
@@ -452,7 +421,7 @@ class Device:
             if count is None:
                 return False
             if count == 0:
-                raise OSError("the connection ended")
+                raise OSError("closed")
             self._got += count
             self._left -= count
         kind, length = self._kind, self._got - 1
@@ -468,11 +437,11 @@ class Device:
             if byte is None:
                 return False
             if not byte:
-                raise OSError("the connection ended")
+                raise OSError("closed")
             byte = byte[0]
             if not self._kind:
                 if byte < 16:
-                    raise OSError("no MQTT")
+                    raise OSError("not MQTT")
                 self._kind, self._left, self._shift = byte, 0, 0
                 continue
             self._left |= (byte & 127) << self._shift
@@ -480,7 +449,7 @@ class Device:
             if byte > 127 and self._shift < 28:
                 continue
             if byte > 127 or self._left > _LENGTH_MAX:
-                raise OSError("a packet too long for MQTT here")
+                raise OSError("too long")
             self._got = 1
             return True
 
@@ -488,27 +457,30 @@ class Device:
         buffer = self._buffer
         if self._phase == 1:
             if kind != 0x20 or length != 2 or buffer[1]:
-                raise OSError("connection refused, code %d" % buffer[1])
+                raise OSError("refused %d" % buffer[1])
             self._phase = 2
-            self._connection += 1
             self._since = self._heard
-            for job in list(self._jobs.values()):
-                self._say(job)
+            for job in self._jobs.values():
+                if not job.done:
+                    job.asked = None
+                    # What is accepted is told by what the broker retains; only then is asked.
+                    job.due = ticks_add(self._heard, _RETAINED_MS if job.accepted else 0)
+                    self._subscribe(job)
         elif kind >> 4 == 3:
             if kind & 4 or length < 4:
-                raise OSError("a publish that MQTT forbids here")
+                raise OSError("not MQTT")
             end = (buffer[0] << 8 | buffer[1]) + 2
             start = end + (2 if kind & 2 else 0)
             if start > min(length, _HEAD_MAX):
-                raise OSError("a topic longer than its packet")
+                raise OSError("not MQTT")
             self._hear(bytes(buffer[2:end]), start, length, kind & 1)
             if kind & 2:
                 self._send(0x40, buffer[end:start])
         elif kind == 0x90:
             if length != 3 or buffer[2] > 2:
-                raise OSError("it refuses the subscription")
+                raise OSError("no subscribe")
         elif kind not in (0x40, 0xB0, 0xD0) or length > 2:
-            raise OSError("a packet of kind %d" % kind)
+            raise OSError("not MQTT")
 
     def _hear(self, topic, start, length, retained):
         try:
@@ -522,110 +494,90 @@ class Device:
         if job is None or job.done or (retained and job.payload is not None and not job.accepted):
             return
         tail = words[5] if len(words) == 6 else ""
-        if length > len(self._buffer):
-            job.note = _TOO_LONG
-            if tail == "":
-                # A state is that long for its result alone.
-                self._told(job, "succeeded", _TOO_LONG, None, None, retained)
+        long = length > len(self._buffer)
+        payload = bytes(self._buffer[start : _HEAD_MAX if long else length])
+        value, progress, minority, retry_ms = None, None, False, 0
+        try:
+            if tail == "out":
+                job.note = _TOO_LONG if long else ""
+                job.value = None if long else payload
+                if job.state == "succeeded":
+                    self._finish(job, None)
+                return
+            if tail:
+                word, _, note = payload.decode().partition(" ")
+                if word == "running" and note:
+                    progress = float(note.split()[0])
+                    note = ""
+            elif long:
+                # The reader of the end of a job needs its word, which nodes write early.
+                word, note = payload.split(b'"state"')[1].split(b'"')[1].decode(), _TOO_LONG
+            else:
+                import json
+
+                get = json.loads(payload).get
+                word, value = get("state"), get("result")
+                note = get("reason") or get("note") or get("result_url") or ""
+                progress, minority = get("progress"), get("quorum") is False
+                retry_ms = int(min(get("retry_after_s") or 0, 3600) * 1000)
+                if value is not None:
+                    value = value.encode()
+                elif get("result_b64"):
+                    value = a2b_base64(get("result_b64"))
+                elif not note:
+                    value = b""
+        except (ValueError, TypeError, AttributeError, IndexError):  # junk; UnicodeError, too
             return
-        payload = bytes(self._buffer[start:length])
-        if tail == "out":
-            job.value = payload
-            if job.ended:
-                self._finish(job, None)
-        else:
-            try:
-                (self._hear_line if tail == "state" else self._hear_json)(job, payload, retained)
-            except (ValueError, TypeError, AttributeError):  # junk, or UnicodeError
-                pass
+        if word in _FINAL or word in _OPEN:
+            self._told(job, word, note, progress, value, retained, retry_ms, minority)
 
-    def _hear_line(self, job, payload, retained):
-        word, _, note = payload.decode().partition(" ")
-        progress = None
-        if word == "running":
-            number, _, note = note.partition(" ")
-            progress = float(number) if number else None
-        self._told(job, word, note, progress, None, retained)
-
-    def _hear_json(self, job, payload, retained):
-        import json
-
-        body = json.loads(payload)
-        get = body.get
-        value, note = get("result"), get("reason") or get("note") or get("result_url") or ""
-        if value is not None:
-            value = value.encode()
-        elif get("result_b64"):
-            value = a2b_base64(body["result_b64"])
-        elif get("state") == "succeeded" and not note:
-            value = b""
-        retry_ms = int(min(get("retry_after_s") or 0, 3600) * 1000)
-        minority = get("quorum") is False
-        self._told(job, get("state"), note, get("progress"), value, retained, retry_ms, minority)
-
-    def _told(self, job, word, note, progress, value, retained, retry_ms=0, minority=False):
-        if word not in _FINAL and word not in _OPEN:
-            return
+    def _told(self, job, word, note, progress, value, retained, retry_ms, minority):
+        now = ticks_ms()
         if not retained:
-            self._answered(job)
+            self._failures = 0
+            job.asked = None
         elif word in ("waiting", "rejected"):
             return
-        now = ticks_ms()
         if word == "waiting":
+            minority = True
             if not job.accepted:
                 job.state, job.note = word, note
             job.due = ticks_add(now, _REASK_MS)
-            self._weigh(False)
-            return
-        if word == "rejected" and job.payload is not None and (job.accepted or retry_ms):
+        elif word == "rejected" and job.payload is not None and (job.accepted or retry_ms):
             # It answers a question, and is not this job's end: that was accepted, or has no room.
             job.note = note
-            if retry_ms and not job.accepted:
+            if not job.accepted:
                 job.due = ticks_add(now, retry_ms)
             return
-        if not job.accepted and word != "rejected":
-            job.accepted = True
-            self._mark(job, b"A")
-        if word in _FINAL:
-            self._ended(job, word, note, value)
-        elif not retained or job.state in ("kept", "waiting"):
-            if word != "accepted" or job.state not in ("queued", "running"):
-                job.state, job.note, job.progress = word, note, progress
-            if job.cancel and not job.cancels:
-                self._say(job)
-            elif not job.cancel:
-                job.due = ticks_add(now, _REASK_MS) if job.wanted else None
-        if not retained:
-            self._weigh(not minority)
-
-    def _answered(self, job):
-        """Note that the node does its work; news of other jobs is no answer."""
-        self._failures = 0
-        job.asked = False
-        if not any([other.asked for other in self._jobs.values()]):
-            self._silent = None
-
-    def _weigh(self, majority):
-        """Leave a node that reaches no majority, but stay a while when all have said so."""
-        if majority:
-            self._hops = 0
-        elif len(self._nodes) > 1 and (
-            self._hops + 1 < len(self._nodes) or ticks_diff(ticks_ms(), self._since) > _REASK_MS
-        ):
-            self._hops += 1
-            raise OSError("it reaches no majority of nodes")
-
-    def _ended(self, job, word, note, value):
-        job.state = word
-        if job.note is not _TOO_LONG:
-            job.note = note
-            if word == "succeeded" and value is None and job.value is None and not note:
-                # Output and word are two topics. What a broker repeats may come in any order.
-                job.ended = True
-                job.due = ticks_add(ticks_ms(), _GRACE_MS)
-                self._subscribe(job)
+        else:
+            if not job.accepted and word != "rejected":
+                job.accepted = True
+                self._mark(job, b"A")
+            if word in _FINAL:
+                job.state = word
+                job.note = job.note if job.note is _TOO_LONG else note
+                if word == "succeeded" and value is None and job.value is None and not job.note:
+                    # Output and word are two topics: what a broker repeats has no order.
+                    job.due = ticks_add(now, _GRACE_MS)
+                    self._subscribe(job)
+                else:
+                    self._finish(job, value)
                 return
-        self._finish(job, value)
+            if not retained or job.state in ("kept", "waiting"):
+                if word != "accepted" or job.state not in ("queued", "running"):
+                    job.state, job.note, job.progress = word, note, progress
+                if job.cancel == 1:
+                    job.due = now
+                elif not job.cancel:
+                    job.due = ticks_add(now, _REASK_MS) if job.wanted else None
+        if not minority:
+            self._hops = self._hops if retained else 0
+        elif len(self._nodes) > 1 and not retained:
+            # The others are tried at once; when all have said so, each is given a while.
+            is_round_over = self._hops + 1 >= len(self._nodes)
+            if not is_round_over or ticks_diff(now, self._since) > _REASK_MS:
+                self._hops += 1
+                raise OSError("minority")
 
 
 def _check(name, more):
@@ -634,7 +586,7 @@ def _check(name, more):
     for letter in name:
         ok = ok and ("a" <= letter <= "z" or "0" <= letter <= "9" or letter in ".-" + more)
     if not ok:
-        raise WorkrsError("not allowed as a name: " + name)
+        raise ValueError("not a name: " + name)
     return name
 
 

@@ -5,19 +5,21 @@
 debian_suite=trixie
 keyring=/usr/share/keyrings/debian-archive-keyring.gpg
 
-# from_debian PACKAGE PROGRAM: unpack PACKAGE below $prefix/PACKAGE and write a wrapper
-# $prefix/bin/NAME for PROGRAM, its path in the package, for example usr/sbin/criu.
+# from_debian PACKAGE PROGRAM [NAME ARCHITECTURE]: unpack PACKAGE below $prefix/NAME and write a
+# wrapper $prefix/bin/NAME for PROGRAM, its path in the package, for example usr/sbin/criu.
 from_debian() {
+    debian_name=${3-$1}
+    debian_architecture=${4-$(dpkg --print-architecture)}
     debian_from=$(debian_mirror) || return 1
     [ -r "$keyring" ] || return 1
     mkdir -p "$prefix"
-    debian_work=$(mktemp -d "$prefix/$1.new.XXXXXX")
+    debian_work=$(mktemp -d "$prefix/$debian_name.new.XXXXXX")
     debian_code=0
     debian_unpack "$debian_work" "$debian_from" "$1" || debian_code=$?
     if [ "$debian_code" -eq 0 ]; then
-        rm -rf "${prefix:?}/$1"
-        mv "$debian_work/root" "$prefix/$1"
-        debian_wrapper "$1" "$2"
+        rm -rf "${prefix:?}/$debian_name"
+        mv "$debian_work/root" "$prefix/$debian_name"
+        debian_wrapper "$debian_name" "$2"
     fi
     rm -rf "$debian_work"
     return "$debian_code"
@@ -52,6 +54,8 @@ Dir::Etc::preferences "/dev/null";
 Dir::Etc::preferencesparts "/dev/null";
 Acquire::Languages "none";
 Acquire::Check-Valid-Until "false";
+APT::Architecture "$debian_architecture";
+APT::Architectures { "$debian_architecture"; };
 APT::Sandbox::User "root";
 APT::Keep-Downloaded-Packages "true";
 CONF
@@ -64,10 +68,10 @@ CONF
     rm -rf "$1/root/usr/share" "$1/root/usr/lib/"*/gconv "$1/root/etc" "$1/root/var"
 }
 
-debian_wrapper() { # PACKAGE PROGRAM
+debian_wrapper() { # NAME PROGRAM
     debian_loader=$(find "$prefix/$1/usr/lib" -name 'ld-linux*.so.*' | head -n 1)
     debian_libs=$(dirname "$(find "$prefix/$1/usr/lib" -name 'libc.so.6' | head -n 1)")
-    debian_bin=$prefix/bin/$(basename "$2")
+    debian_bin=$prefix/bin/$1
     mkdir -p "$prefix/bin"
     printf '#!/bin/sh\nexec %s --library-path %s %s/%s/%s "$@"\n' \
         "$debian_loader" "$debian_libs" "$prefix" "$1" "$2" >"$debian_bin.new"

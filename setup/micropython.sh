@@ -1,8 +1,9 @@
 # MicroPython's Unix port: the tests of device_client/micropython run under it, and the
 # client itself needs nothing that is installed here.
 #
-# Debian 12 has no package of it, so Debian 13's is
-# unpacked below our prefix (setup/debian.sh); Debian 13 installs its own.
+# Debian 12 has no package of it, so Debian 13's is unpacked below our prefix
+# (setup/debian.sh); Debian 13 installs its own. On a PC Debian's 32-bit build of it comes
+# beside it: objects have the size there that they have on a board, so its heap is measured.
 
 # micropython_works PROGRAM: new enough, and its sockets have timeouts.
 micropython_works() {
@@ -12,13 +13,18 @@ micropython_works() {
 }
 
 step_micropython() {
+    micropython_lost="tests of the MicroPython client, which fail"
+    step_micropython_here
+    [ "$(uname -m)" != x86_64 ] || step_micropython_32
+}
+
+step_micropython_here() {
     for micropython in "$prefix/bin/micropython" "$(command -v micropython || :)"; do
         if [ -n "$micropython" ] && micropython_works "$micropython"; then
             ok "micropython ($micropython)"
             return 0
         fi
     done
-    micropython_lost="tests of the MicroPython client, which fail"
     if ! can_apt; then
         lack "MicroPython's Unix port, 1.20 or newer" "sudo ./run setup" "$micropython_lost"
         return 0
@@ -30,6 +36,22 @@ step_micropython() {
     fi
     lack "MicroPython's Unix port, 1.20 or newer" \
         "build it (https://micropython.org) and put micropython on the PATH" "$micropython_lost"
+}
+
+step_micropython_32() {
+    micropython=$prefix/bin/micropython32
+    if micropython_works "$micropython"; then
+        ok "micropython32 ($micropython)"
+        return 0
+    fi
+    if can_apt; then
+        did "unpacking its 32-bit build below $prefix, on which the client's heap is measured"
+        if from_debian micropython usr/bin/micropython micropython32 i386 && micropython_works "$micropython"; then
+            return 0
+        fi
+    fi
+    lack "a 32-bit MicroPython as $micropython" "sudo ./run setup, on Debian with a kernel that runs 32-bit programs" \
+        "the test of the MicroPython client's heap, which fails"
 }
 
 micropython_from_system() {

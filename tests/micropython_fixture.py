@@ -10,12 +10,9 @@ import shutil
 import subprocess
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 import pytest
-
-if TYPE_CHECKING:
-    from types import TracebackType
 
 ROOT = Path(__file__).parent.parent
 CLIENT = ROOT / "device_client" / "micropython"
@@ -25,7 +22,7 @@ HEAP = "160k"
 """Pointers of 8 bytes; about what 80 KiB are to a board, most of it to compile."""
 
 
-def find_micropython(name: str = "micropython") -> str:
+def find_micropython(name: str) -> str:
     """Return the program's path, or fail with what to type."""
     prefix = os.environ.get("WORKRS_PREFIX", "/opt/workrs")
     found = shutil.which(name, path=f"{prefix}/bin") or shutil.which(name)
@@ -37,11 +34,18 @@ def find_micropython(name: str = "micropython") -> str:
 class Board:
     """One run of a program. Its output is read as it comes."""
 
-    def __init__(self, program: str, *words: str, folder: Path, feeds: bool = False) -> None:
+    def __init__(
+        self,
+        program: str,
+        *words: str,
+        folder: Path,
+        feeds: bool = False,
+        port: str = "micropython",
+    ) -> None:
         self.lines: list[str] = []
         self._changed = threading.Condition()
         self.process = subprocess.Popen(
-            [find_micropython(), "-X", f"heapsize={HEAP}", "-c", program, *words],
+            [find_micropython(port), "-X", f"heapsize={HEAP}", "-c", program, *words],
             cwd=folder,
             env={"MICROPYPATH": str(CLIENT), "PATH": "/usr/bin:/bin"},
             stdin=subprocess.PIPE if feeds else subprocess.DEVNULL,
@@ -53,9 +57,11 @@ class Board:
         self._reader.start()
 
     def __enter__(self) -> Self:
+        """Let it run."""
         return self
 
-    def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
+    def __exit__(self, *_: object) -> None:
+        """End it, if it has not ended."""
         self.kill()
 
     def kill(self) -> None:

@@ -73,15 +73,14 @@ class Device:
         ssl_context=None,
         outbox=None,
         feed=None,
-        packet_max_bytes=768,
+        packet_max_bytes=512,
         jobs_max=8,
         keepalive_s=10,
-        connect_timeout_s=2,
         answer_timeout_s=3,
     ):
         _check(name, "")
-        if packet_max_bytes < 512 or not nodes:
-            raise ValueError("packet_max_bytes < 512 or no nodes")
+        if packet_max_bytes < 512:
+            raise ValueError("packet_max_bytes")
         self.name = name
         self.trouble = ""
         self._nodes = nodes
@@ -95,7 +94,6 @@ class Device:
         self._feed = feed
         self._jobs_max = jobs_max
         self._keepalive_ms = keepalive_s * 1000
-        self._connect_ms = int(connect_timeout_s * 1000)
         self._answer_ms = int(answer_timeout_s * 1000)
         self._buffer = memoryview(bytearray(packet_max_bytes))
         self._poller = select.poll()
@@ -177,11 +175,11 @@ class Device:
 
     def close(self):
         """Disconnect. Jobs stay in the outbox file."""
-        if self._phase == 2:
-            try:
+        try:
+            if self._phase == 2:
                 self._send(0xE0, b"")
-            except OSError:
-                pass
+        except OSError:
+            pass
         self._hang_up()
 
     # Jobs.
@@ -303,11 +301,11 @@ class Device:
         now = ticks_ms()
         quiet = ticks_diff(now, self._heard)
         if self._phase < 2:
-            if quiet > self._connect_ms:
+            if ticks_diff(now, self._since) > self._answer_ms:
                 raise OSError("no connect")
             return
         if self._asked is not None:
-            if ticks_diff(now, self._asked) > _PONG_MS:
+            if ticks_diff(now, self._asked) > _PONG_MS and quiet > _PONG_MS:
                 raise OSError("no pong")
         elif quiet > self._keepalive_ms:
             self._asked = now
@@ -322,7 +320,7 @@ class Device:
 
     def _dial(self):
         host, _, port = self._nodes[self._at].partition(":")
-        self._heard = ticks_ms()
+        self._heard = self._since = ticks_ms()
         self._asked = None
         self._phase = self._got = self._kind = 0
         address = socket.getaddrinfo(
@@ -368,10 +366,7 @@ class Device:
         sock, self._sock = self._sock, None
         if sock is not None:
             self._poller.unregister(sock)
-            try:
-                sock.close()
-            except OSError:
-                pass
+            sock.close()
 
     def _send(self, kind, head, body=b""):
         length = len(head) + len(body)
@@ -381,7 +376,7 @@ class Device:
             length >>= 7
         frame.append(length)
         for data in (frame + head, body):
-            limit = self._connect_ms + len(data)  # a slow line has a kilobyte a second
+            limit = self._answer_ms + len(data)  # a slow line has a kilobyte a second
             since = ticks_ms()
             while data:
                 sent = self._sock.write(data)
@@ -409,8 +404,22 @@ class Device:
     def _receive(self):
         """Read on at the current packet; return whether there may be more."""
         sock = self._sock
-        if self._got < 1 and not self._read_head(sock):
-            return False
+        while not self._got:
+            byte = sock.read(1)
+            if byte is None:
+                return False
+            if not byte:
+                raise OSError("closed")
+            byte = byte[0]
+            if not self._kind:
+                self._kind, self._left, self._shift = byte or 1, 0, 0
+                continue
+            self._left |= (byte & 127) << self._shift
+            self._shift += 7
+            if byte < 128:
+                self._got = 1
+            if self._left > _LENGTH_MAX or (self._shift > 21 and byte > 127):
+                raise OSError("too long")
         while self._left:
             # Past the buffer's end only its later part is written to, so the topic stays.
             end = len(self._buffer)
@@ -424,34 +433,13 @@ class Device:
                 raise OSError("closed")
             self._got += count
             self._left -= count
+            self._heard = ticks_ms()
         kind, length = self._kind, self._got - 1
         self._kind = self._got = 0
         self._heard = ticks_ms()
         self._asked = None
         self._take(kind, length)
         return self._sock is not None
-
-    def _read_head(self, sock):
-        while True:
-            byte = sock.read(1)
-            if byte is None:
-                return False
-            if not byte:
-                raise OSError("closed")
-            byte = byte[0]
-            if not self._kind:
-                if byte < 16:
-                    raise OSError("not MQTT")
-                self._kind, self._left, self._shift = byte, 0, 0
-                continue
-            self._left |= (byte & 127) << self._shift
-            self._shift += 7
-            if byte > 127 and self._shift < 28:
-                continue
-            if byte > 127 or self._left > _LENGTH_MAX:
-                raise OSError("too long")
-            self._got = 1
-            return True
 
     def _take(self, kind, length):
         buffer = self._buffer
@@ -478,7 +466,7 @@ class Device:
                 self._send(0x40, buffer[end:start])
         elif kind == 0x90:
             if length != 3 or buffer[2] > 2:
-                raise OSError("no subscribe")
+                raise OSError("denied")
         elif kind not in (0x40, 0xB0, 0xD0) or length > 2:
             raise OSError("not MQTT")
 
@@ -586,7 +574,7 @@ def _check(name, more):
     for letter in name:
         ok = ok and ("a" <= letter <= "z" or "0" <= letter <= "9" or letter in ".-" + more)
     if not ok:
-        raise ValueError("not a name: " + name)
+        raise ValueError("name " + name)
     return name
 
 

@@ -30,7 +30,7 @@ def feed():
     fed, longest, last = fed + 1, max(longest, time.ticks_diff(now, last)), now
 def make(**more):
     return workrs.Device("pump-7", sys.argv[1].split(","), feed=feed, keepalive_s=1,
-                         answer_timeout_s=1, connect_timeout_s=1, **more)
+                         answer_timeout_s=1, **more)
 def show(device, job):
     try:
         print(device.result(job, 15))
@@ -147,9 +147,9 @@ refused(device.run, "f", b"2", "two")
 """
     with board(program, tmp_path, broker) as run:
         assert run.output() == [
-            "ValueError not a name: a/b",
-            "ValueError not a name: #",
-            "ValueError not a name: F",
+            "ValueError name a/b",
+            "ValueError name #",
+            "ValueError name F",
             "ValueError above 32768 bytes",
             "one one",
             "ValueError one is another job",

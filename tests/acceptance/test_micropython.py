@@ -9,14 +9,17 @@ import os
 import platform
 import re
 import signal
+import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.acceptance.agreement import until
 from tests.integration.device_peer import Broker
 from tests.micropython_fixture import ROOT, Board
 from workrs.cli.cluster import LocalCluster
+from workrs.ports.bus import Address
 
 DOCS = (ROOT / "docs" / "micropython.md").read_text()
 HEAP_MAX_BYTES = 12 * 1024
@@ -24,6 +27,14 @@ HEAP_MAX_BYTES = 12 * 1024
 
 def addresses(cluster: LocalCluster) -> list[str]:
     return [f"{at.host}:{at.port}" for at in cluster.addresses.values()]
+
+
+def listens(at: Address) -> bool:
+    try:
+        socket.create_connection((at.host, at.port), timeout=1).close()
+    except OSError:
+        return False
+    return True
 
 
 @pytest.fixture
@@ -73,6 +84,7 @@ print(device.result(lost, 30), device.result(long, 30))
         run.press_enter()
         go.touch()
         assert run.output(60) == ["running", r"b'sent to nobody' b'done\n'"]
+    until("the broker's return", lambda: listens(cluster.addresses["n1"]))
 
 
 def test_the_heap_after_connecting_is_what_the_table_says(broker: Broker, tmp_path: Path) -> None:

@@ -170,6 +170,9 @@ print(device.state(device.submit(SPEC, job="two")))
 print(device.accepted("two"))
 device.poll(0.2)
 print(device.state("two"))
+device.cancel("two")
+device.poll(1)
+print(device.state("two"))
 """
     with board(program, tmp_path, broker) as run:
         assert run.output() == [
@@ -177,8 +180,9 @@ print(device.state("two"))
             "('kept', None, '')",
             "True",
             "('running', 0.25, '')",
+            "('cancelled', 0.25, 'its device asked for it')",
         ]
-    assert node.cancelled == {"one"}
+    assert node.cancelled == {"one", "two"}
 
 
 @pytest.mark.parametrize("first", ["out", "state"])

@@ -2,12 +2,7 @@
 #
 # An old CRIU does not know a new kernel: 3.17 of Debian 12 fails on 6.x with
 # "Unexpected rt vDSO area bounds". Where the system's CRIU fails, Debian 13's is
-# unpacked below our prefix together with every library it links to, its libc
-# included, and started through that libc's own loader. No package of the system
-# changes, and no package source is added to it.
-
-criu_suite=trixie
-keyring=/usr/share/keyrings/debian-archive-keyring.gpg
+# unpacked below our prefix (setup/debian.sh).
 
 # criu_works PROGRAM: `criu check`, remembered per program and kernel.
 criu_works() {
@@ -62,69 +57,6 @@ criu_from_system() {
 }
 
 criu_from_debian() {
-    criu_mirror=$(debian_mirror) || return 1
-    [ -r "$keyring" ] || return 1
-    did "unpacking CRIU of Debian $criu_suite below $prefix, because the system has none that passes 'criu check'"
-    mkdir -p "$prefix"
-    criu_work=$(mktemp -d "$prefix/criu.new.XXXXXX")
-    criu_code=0
-    criu_unpack "$criu_work" "$criu_mirror" || criu_code=$?
-    if [ "$criu_code" -eq 0 ]; then
-        rm -rf "$prefix/criu"
-        mv "$criu_work/root" "$prefix/criu"
-        criu_wrapper
-    fi
-    rm -rf "$criu_work"
-    return "$criu_code"
-}
-
-# The mirror that this machine already uses for Debian itself (not for security updates).
-debian_mirror() {
-    debian_uri=$(apt-get indextargets --format '$(LABEL) $(REPO_URI)' 'Identifier: Packages' 2>/dev/null |
-        sed -n 's/^Debian //p' | head -n 1)
-    if [ -z "$debian_uri" ] && apt_refresh; then
-        debian_uri=$(apt-get indextargets --format '$(LABEL) $(REPO_URI)' 'Identifier: Packages' |
-            sed -n 's/^Debian //p' | head -n 1)
-    fi
-    [ -n "$debian_uri" ] && printf '%s\n' "$debian_uri"
-}
-
-# criu_unpack WORK MIRROR: apt with a state folder of its own and an empty list of
-# installed packages, so that it resolves every library down to libc.
-criu_unpack() {
-    mkdir -p "$1/lists/partial" "$1/cache/archives/partial" "$1/root"
-    : >"$1/status"
-    printf 'deb [signed-by=%s] %s %s main\n' "$keyring" "$2" "$criu_suite" >"$1/sources.list"
-    cat >"$1/apt.conf" <<CONF
-Dir::State "$1";
-Dir::State::lists "$1/lists";
-Dir::State::status "$1/status";
-Dir::State::extended_states "$1/extended_states";
-Dir::Cache "$1/cache";
-Dir::Etc::sourcelist "$1/sources.list";
-Dir::Etc::sourceparts "/dev/null";
-Dir::Etc::preferences "/dev/null";
-Dir::Etc::preferencesparts "/dev/null";
-Acquire::Languages "none";
-Acquire::Check-Valid-Until "false";
-APT::Sandbox::User "root";
-APT::Keep-Downloaded-Packages "true";
-CONF
-    quietly 'apt-get update' env APT_CONFIG="$1/apt.conf" apt-get -qq update || return 1
-    quietly 'apt-get download' env APT_CONFIG="$1/apt.conf" \
-        apt-get -qq install --download-only -y --no-install-recommends criu || return 1
-    for criu_deb in "$1"/cache/archives/*.deb; do
-        dpkg -x "$criu_deb" "$1/root" || return 1
-    done
-    rm -rf "$1/root/usr/share" "$1/root/usr/lib/"*/gconv "$1/root/etc" "$1/root/var"
-}
-
-criu_wrapper() {
-    criu_loader=$(find "$prefix/criu/usr/lib" -name 'ld-linux*.so.*' | head -n 1)
-    criu_libs=$(dirname "$(find "$prefix/criu/usr/lib" -name 'libc.so.6' | head -n 1)")
-    mkdir -p "$prefix/bin"
-    printf '#!/bin/sh\nexec %s --library-path %s %s/criu/usr/sbin/criu "$@"\n' \
-        "$criu_loader" "$criu_libs" "$prefix" >"$prefix/bin/criu.new"
-    chmod 755 "$prefix/bin/criu.new"
-    mv "$prefix/bin/criu.new" "$prefix/bin/criu"
+    did "unpacking CRIU of Debian $debian_suite below $prefix, because the system has none that passes 'criu check'"
+    from_debian criu usr/sbin/criu
 }

@@ -18,7 +18,9 @@ prefix=${WORKRS_PREFIX:-/opt/workrs}
 . "$root/setup/apt.sh"
 . "$root/setup/python.sh"
 . "$root/setup/packages.sh"
+. "$root/setup/debian.sh"
 . "$root/setup/criu.sh"
+. "$root/setup/micropython.sh"
 . "$root/setup/runtime.sh"
 
 # Two set-ups at once would fight for apt and the virtual environment.
@@ -36,6 +38,7 @@ case ${1-} in faults | test) step_fault_packages ;; esac
 [ "${1-}" != test ] || {
     step_test_packages
     step_azurite
+    step_micropython
 }
 step_python
 step_criu

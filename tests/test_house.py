@@ -20,6 +20,8 @@ PACKAGES = ("workrs", "broker", "edge_agent", "device_client", "tui", "mosquitto
 CODE = sorted(path for name in PACKAGES for path in (ROOT / name).rglob("*.py"))
 TESTS = sorted((ROOT / "tests").rglob("*.py"))
 LINES_MAX = 400
+COPIED_WHOLE = {"device_client/micropython/workrs.py": 600}
+"""Where a second module would be a second file to copy to a board, and cost it heap."""
 TEST_LINES_MAX = 500
 FUNCTION_LINES_MAX = 60
 NAMES_OF_NOTHING = {"utils", "util", "helpers", "helper", "common", "manager", "misc"}
@@ -89,7 +91,8 @@ def sleeps(node: ast.AST, *, polling: bool = False) -> list[str]:
 @pytest.mark.parametrize("path", [*CODE, *TESTS], ids=where)
 def test_a_module_fits_a_head(path: Path) -> None:
     lines = len(path.read_text().splitlines())
-    assert lines <= (TEST_LINES_MAX if path in TESTS else LINES_MAX)
+    lines_max = COPIED_WHOLE.get(where(path), LINES_MAX)
+    assert lines <= (TEST_LINES_MAX if path in TESTS else lines_max)
 
 
 @pytest.mark.parametrize("path", CODE, ids=where)

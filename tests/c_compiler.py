@@ -13,10 +13,18 @@ import pytest
 ROOT = Path(__file__).parent.parent
 CLIENT = ROOT / "device_client" / "c"
 SOURCES = ROOT / "tests" / "c_client"
-STRICT = (
-    "-std=c99 -Wall -Wextra -Wpedantic -Wconversion -Wshadow -Wcast-qual -Wstrict-prototypes -Werror"
-).split()
-SANITIZED = "-g -O1 -fsanitize=address,undefined -fno-sanitize-recover=all".split()
+STRICT = [
+    "-std=c99",
+    "-Wall",
+    "-Wextra",
+    "-Wpedantic",
+    "-Wconversion",
+    "-Wshadow",
+    "-Wcast-qual",
+    "-Wstrict-prototypes",
+    "-Werror",
+]
+SANITIZED = ["-g", "-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
 
 needs_gcc = pytest.mark.skipif(
     shutil.which("gcc") is None or not Path("/usr/include/stdio.h").exists(),
@@ -30,10 +38,10 @@ def _folder() -> TemporaryDirectory[str]:
 
 
 @cache
-def compiled(*sources: Path, flags: tuple[str, ...] = ()) -> Path:
+def compiled(*sources: Path) -> Path:
     """Return a program made of the client and *sources*."""
     program = Path(_folder().name) / sources[0].stem
-    command = ["gcc", *STRICT, *SANITIZED, *flags, f"-I{CLIENT}", str(CLIENT / "workrs.c")]
+    command = ["gcc", *STRICT, *SANITIZED, f"-I{CLIENT}", str(CLIENT / "workrs.c")]
     done = subprocess.run(
         [*command, *map(str, sources), "-o", str(program)],
         capture_output=True,

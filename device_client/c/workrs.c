@@ -560,8 +560,8 @@ static workrs_error connected(workrs_client *c, uint32_t now) {
             plan(job, now + timing->out_grace_ms);
         else if (!(job->flags & ACCEPTED))
             job->flags |= SUBMIT;
-        else
-            plan(job, now + timing->snapshot_grace_ms);
+        else /* without its input, subscribing was the question */
+            plan(job, now + (job->input != NULL ? timing->snapshot_grace_ms : timing->reask_period_ms));
     }
     return WORKRS_OK;
 }
@@ -849,7 +849,8 @@ static int are_times(const workrs_timing *timing) {
 workrs_error workrs_init(workrs_client *client, const workrs_config *config, uint32_t seed) {
     uint8_t *bytes = (uint8_t *)client;
     if (!is_name(config->device, 0)) return WORKRS_E_NAME;
-    if (!config->send || !config->recv || !config->clock_ms || !config->on_state || !config->nodes)
+    if (!config->send || !config->recv || !config->clock_ms || !config->on_state
+        || !config->nodes || !config->rx || !config->tx)
         return WORKRS_E_CONFIG;
     if (!are_times(&config->timing)) return WORKRS_E_CONFIG;
     if (connect_bytes(config) + 3 > config->tx_bytes || config->rx_bytes == 0) return WORKRS_E_BUFFER;
@@ -898,6 +899,8 @@ workrs_error workrs_poll(workrs_client *client) {
     workrs_error late = check_time(c, now);
     return late != WORKRS_OK ? lose(c, late, now) : WORKRS_OK;
 }
+
+int workrs_is_ready(const workrs_client *client) { return client->phase == READY; }
 
 int workrs_wants_write(const workrs_client *client) { return is_sending(client); }
 

@@ -50,7 +50,7 @@ typedef enum workrs_error {
     WORKRS_E_BUFFER = -11,  /* a buffer is too small for these names */
     WORKRS_E_SIZE = -12,    /* the input or spec is too large for a message */
     WORKRS_E_BUSY = -13,    /* the job, or another of its id, is open; or its input is being sent */
-    WORKRS_E_CONFIG = -14,  /* a callback is missing, there are no nodes, or a time is 0 or too long */
+    WORKRS_E_CONFIG = -14,  /* a callback or buffer is missing, nodes are, or a time is 0 or too long */
     WORKRS_E_UNKNOWN = -15  /* the job is not open */
 } workrs_error;
 
@@ -127,7 +127,7 @@ typedef struct workrs_config {
     workrs_timing timing;
 } workrs_config;
 
-/* One device. The caller's memory; nothing in it is to be touched but by the functions below. */
+/* One device. The caller's memory; only `refusal` is to be read but by the functions below. */
 typedef struct workrs_client {
     const workrs_config *config;
     workrs_job *jobs;
@@ -167,6 +167,8 @@ void workrs_unreachable(workrs_client *client);
 workrs_error workrs_begin(workrs_client *client);
 /* Send, read and look at the time. Anything but WORKRS_OK: the connection is over. */
 workrs_error workrs_poll(workrs_client *client);
+/* Return whether a node has taken the connection. */
+int workrs_is_ready(const workrs_client *client);
 /* Return whether bytes wait to be sent. While they do nothing is read. */
 int workrs_wants_write(const workrs_client *client);
 /* Return how long nothing is to be done unless bytes come: without a connection, until one may

@@ -122,7 +122,7 @@ static void turn(char **ports, int *was_up) {
     uint32_t wait = workrs_wait_ms(&client);
     poll(look, 2, wait < 60000 ? (int)wait : 60000);
     workrs_error error = line >= 0 ? workrs_poll(&client) : WORKRS_OK;
-    if (line >= 0 && !error && !*was_up && client.phase == 2) *was_up = printf("up %s\n", ports[node]);
+    if (line >= 0 && !error && !*was_up && workrs_is_ready(&client)) *was_up = printf("up %s\n", ports[node]);
     if (error) {
         printf("lost %d %s\n", (int)error, workrs_strerror(error));
         close(line), line = -1;

@@ -170,7 +170,7 @@ def test_the_next_node_takes_over_when_a_broker_dies_or_stops(
         one.on_job = accept
         with CDevice(first, second) as device:
             device.run("running")
-            device.wait_for("the first job", lambda _: ("pump-7", "running") in one.jobs)
+            one.wait_for(lambda: ("pump-7", "running") in one.jobs, "the first job")
             one.say_plain("pump-7", "running", "state", b"accepted")
             device.wait_for("state running accepted")
             if is_released:
@@ -233,7 +233,7 @@ def test_a_node_without_a_majority_is_left_and_when_all_say_so_stayed_with(
         one.on_job = two.on_job = wait
         with CDevice(first, second) as device:
             device.run("j1")
-            device.wait_for("the second node", lambda _: two.heard)
+            two.wait_for(lambda: bool(two.heard), "the second node")
             assert "state j1 waiting alone" in device.lines
             assert "lost -8 the node reaches no majority" in device.lines
             two.wait_for(lambda: len(two.heard) > 1, "a question after a while, at the same node")
@@ -299,9 +299,9 @@ def test_a_forgotten_job_is_heard_of_no_more(broker: Broker, node: ScriptedNode)
         device.say('spec j1 {"image": "img", "command": ["x"]}')
         device.wait_for("state j1 running")
         device.say("forget j1")
-        node.say("pump-7", "j1", "succeeded", result="late")
         device.run("j2")
-        device.wait_for("the second", lambda _: ("pump-7", "j2") in node.heard)
+        node.wait_for(lambda: ("pump-7", "j2") in node.heard, "the second")
+        node.say("pump-7", "j1", "succeeded", result="late")
         node.say_plain("pump-7", "j2", "state", b"failed at once")
         device.wait_for("state j2 failed at once")
         assert device.states("j1")[-1] == "running"

@@ -24,7 +24,7 @@ RAM_MAX_BYTES = 512
 pytestmark = pytest.mark.skipif(
     shutil.which("arm-none-eabi-gcc") is None, reason="gcc-arm-none-eabi is not installed"
 )
-M0 = "-mcpu=cortex-m0 -mthumb -Os -ffreestanding -fcallgraph-info=su".split()
+M0 = ["-mcpu=cortex-m0", "-mthumb", "-Os", "-ffreestanding", "-fcallgraph-info=su"]
 
 
 def tool(name: str, *words: str | Path) -> str:

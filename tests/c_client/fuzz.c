@@ -16,7 +16,7 @@ enum { JOBS = 3, INPUT_MAX = 4096, RX = 48, TX = 64 };
 
 typedef struct play {
     const uint8_t *bytes;
-    uint32_t count, at, clock, piece_random, split_at, moved, heard, said;
+    uint32_t count, at, clock, piece_random, split_at, moved, given, heard, said;
     uint8_t *rx;
     workrs_client client;
     workrs_job jobs[JOBS];
@@ -24,6 +24,7 @@ typedef struct play {
 } play;
 
 static const char *const IDS[JOBS] = {"r", "s", "long_id.1"};
+static uint32_t hears = NOWHERE; /* how many bytes the broker takes before it takes no more */
 static const uint8_t INPUT[] = "0123456789";
 
 static uint32_t draw(uint32_t *random) {
@@ -53,6 +54,8 @@ static int32_t give_bytes(void *context, const uint8_t *bytes, uint32_t count) {
     play *p = context;
     CHECK(count > 0);
     count = piece(p, count);
+    if (count > hears - p->given) count = hears - p->given;
+    p->given += count;
     for (uint32_t i = 0; i < count; i++) note(&p->said, bytes[i]);
     p->moved += count;
     return (int32_t)count;
@@ -244,6 +247,11 @@ int main(int argc, char **argv) {
         /* Split after every byte, and cut off after every byte. */
         for (uint32_t end = 1; end <= count; end++, splits++) play_again(&whole, 0, end);
         for (uint32_t end = 0; end <= count; end++) play_both(bytes, end, end + 1, &cut);
+    }
+    /* A broker that welcomes the device and then takes no more, after any number of bytes. */
+    for (hears = 20; hears < 200; hears++) {
+        play_both((const uint8_t *)"\x20\x02\0\0", 4, hears, &whole);
+        CHECK(whole.lost == 0u - (uint32_t)WORKRS_E_SILENT || whole.lost == 0u - (uint32_t)WORKRS_E_NO_ANSWER);
     }
     printf("rounds %u splits %u\nlost", rounds, splits);
     for (int i = 0; i < 16; i++) printf(" %u", lost[i]);

@@ -31,6 +31,7 @@ GUARDS = {
     ),
     "a length of more than four digits": ("return c->rx_shift < 28 ?", "return c->rx_shift ?"),
     "a job that ends while it is read": ("if (c->rx_job == job) {", "if (c->rx_job != job) {"),
+    "a broker that takes nothing": ("? WORKRS_E_SILENT : WORKRS_OK;", "? WORKRS_OK : WORKRS_OK;"),
     "a silent broker": ("return WORKRS_E_SILENT;\n    if (c->asked", "{}\n    if (0 && c->asked"),
 }
 

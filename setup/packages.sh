@@ -1,6 +1,7 @@
 # Programs that come from the system's packages: Mosquitto and its command-line clients,
 # Docker Engine, runc, BusyBox; for the fault matrix nftables, which cuts networks; for
-# the tests alone the model checker Spin, a C compiler and, from npm, Azurite.
+# the tests alone the model checker Spin, C compilers for this machine and for a
+# Cortex-M0, and, from npm, Azurite.
 
 # The service programs are in sbin, which a plain user's PATH may leave out.
 PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
@@ -33,7 +34,11 @@ step_test_packages() {
     packages=
     if has spin; then ok "spin"; else packages="$packages spin"; fi
     if has gcc && [ -e /usr/include/stdio.h ]; then ok "gcc"; else packages="$packages gcc libc6-dev"; fi
-    install_packages "$packages" "" "tests: the model check (tests/model)"
+    install_packages "$packages" "" "tests: the model check (tests/model), the C client"
+    # 48 MB to fetch. Its C library, another 45, is not needed: the client calls none.
+    packages=
+    if has arm-none-eabi-gcc; then ok "arm-none-eabi-gcc"; else packages=" gcc-arm-none-eabi"; fi
+    install_packages "$packages" "" "tests: the C client's size on a Cortex-M0"
 }
 
 # Azurite speaks Azure's protocol; 186 MB. Later versions want Node 22 and take 365 MB.

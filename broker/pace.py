@@ -17,7 +17,7 @@ from typing import Final
 
 from workrs.domain.ids import Instant, JobId
 
-SOON_S: Final = 0.05
+SOON_S: Final = 0.04
 """Below the 0.1 s after which an agent repeats its claim."""
 OFFERS_FIRST: Final = 8.0
 OFFERS_MIN: Final = 2.0

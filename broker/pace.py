@@ -18,7 +18,7 @@ from typing import Final
 from workrs.domain.ids import Instant, JobId
 
 SOON_S: Final = 0.04
-"""Below the 0.1 s after which an agent repeats its claim."""
+"""Well below the 0.1 s after which an agent repeats its claim."""
 OFFERS_FIRST: Final = 8.0
 OFFERS_MIN: Final = 2.0
 """An agent 0.2 s away still brings ten jobs a second through each node."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import signal
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -17,34 +17,10 @@ from tests.integration.c_device import CDevice
 from tests.integration.device_peer import Broker, ScriptedNode, accept, ignore, succeed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
 pytestmark = needs_gcc
-
-
-@pytest.fixture
-def make_broker(tmp_path: Path) -> Iterator[Callable[..., Broker]]:
-    made: list[Broker] = []
-
-    def make(**options: Any) -> Broker:
-        made.append(Broker(tmp_path, **options))
-        return made[-1]
-
-    yield make
-    for broker in made:
-        broker.kill()
-
-
-@pytest.fixture
-def broker(make_broker: Callable[..., Broker]) -> Broker:
-    return make_broker()
-
-
-@pytest.fixture
-def node(broker: Broker) -> Iterator[ScriptedNode]:
-    with ScriptedNode(broker) as scripted:
-        yield scripted
 
 
 @pytest.mark.parametrize("piece_bytes", [1, 7, 4096])

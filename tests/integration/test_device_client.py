@@ -15,7 +15,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -36,34 +36,10 @@ from tests.integration.device_peer import WAIT_S, Broker, ScriptedNode, accept, 
 from tests.mosquitto_fixture import free_port
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
 SPEC = {"image": "img", "command": ["x"], "input": "abc"}
 FAST = Timing(answer_timeout_s=1.0, keepalive_s=1, connect_timeout_s=1.0, out_grace_s=0.3)
-
-
-@pytest.fixture
-def make_broker(tmp_path: Path) -> Iterator[Callable[..., Broker]]:
-    made: list[Broker] = []
-
-    def make(**options: Any) -> Broker:
-        made.append(Broker(tmp_path, **options))
-        return made[-1]
-
-    yield make
-    for broker in made:
-        broker.kill()
-
-
-@pytest.fixture
-def broker(make_broker: Callable[..., Broker]) -> Broker:
-    return make_broker()
-
-
-@pytest.fixture
-def node(broker: Broker) -> Iterator[ScriptedNode]:
-    with ScriptedNode(broker) as scripted:
-        yield scripted
 
 
 def test_a_job_is_accepted_runs_and_gives_its_result(broker: Broker, node: ScriptedNode) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -17,7 +17,7 @@ from tests.integration.device_peer import Broker, ScriptedNode, accept, ignore
 from tests.micropython_fixture import Board
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
 HEAD = """
@@ -38,30 +38,6 @@ def show(device, job):
         print(*error.args)
 SPEC = {"image": "img", "command": ["x"], "input": "abc"}
 """
-
-
-@pytest.fixture
-def make_broker(tmp_path: Path) -> Iterator[Callable[..., Broker]]:
-    made: list[Broker] = []
-
-    def make(**options: Any) -> Broker:
-        made.append(Broker(tmp_path, **options))
-        return made[-1]
-
-    yield make
-    for broker in made:
-        broker.kill()
-
-
-@pytest.fixture
-def broker(make_broker: Callable[..., Broker]) -> Broker:
-    return make_broker()
-
-
-@pytest.fixture
-def node(broker: Broker) -> Iterator[ScriptedNode]:
-    with ScriptedNode(broker) as scripted:
-        yield scripted
 
 
 def board(program: str, folder: Path, *brokers: Broker) -> Board:

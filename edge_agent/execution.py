@@ -15,6 +15,7 @@ from edge_agent.effect import (
     FreezeContainer,
     MoveDeadline,
     PrepareStart,
+    RemoveContainer,
     StartContainer,
     ThawContainer,
 )
@@ -218,6 +219,8 @@ def on_start_failed(work: Work, agent: Agent, event: StartFailed) -> None:
         case Blame.CHECKPOINT if work.way is not None:
             work.fall_why = work.fall_why or event.reason
             work.candidates = work.candidates[1:]
+            # The next way is a run of its own; nobody else asks for this one's end.
+            agent.do(RemoveContainer(job=work.job, run=work.run))
             prepare(work, agent)
         case Blame.STORE:
             back = GiveBack(retry_after_s=STORE_RETRY_S, reason=event.reason)

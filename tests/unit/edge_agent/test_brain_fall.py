@@ -5,8 +5,8 @@ Goal: a start takes the best that is left, without fetching what cannot help, an
 
 from dataclasses import replace
 
-from edge_agent.effect import Log, PrepareStart, StartContainer
-from edge_agent.event import Blame, StartFailed, StartPrepared
+from edge_agent.effect import Log, PrepareStart, RemoveContainer, StartContainer
+from edge_agent.event import Blame, ContainerRemoved, StartFailed, StartPrepared
 from tests.unit.edge_agent.agent_talk import JOB, Talk, checkpoint
 from workrs.domain.host import HostFacts
 from workrs.domain.job import CheckpointMode, CheckpointPolicy
@@ -93,6 +93,19 @@ def test_what_turns_out_to_be_damaged_falls_rung_by_rung_to_the_beginning() -> N
     [said] = fell(talk)
     assert said.startswith("began again: ")
     assert said.endswith("no store has it whole")
+
+
+def test_each_start_that_failed_is_removed_and_the_one_that_follows_is_not() -> None:
+    talk = Talk()
+    take(talk, memory(2, HERE), memory(1, HERE))
+    refused = []
+    for _ in range(3):
+        refused.append(talk.last(PrepareStart).run)
+        refuse(talk, "damaged")
+    assert [effect.run for effect in talk.all(RemoveContainer)] == refused
+    for run in refused:
+        talk.tell(ContainerRemoved(job=JOB, run=run))
+    assert start(talk).restore
 
 
 def test_a_job_that_asks_for_memory_falls_to_the_beginning() -> None:

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
 
+from workrs.cli.error import FAILED, OK
 from workrs.cli.options import Options
 from workrs.cli.table import plain, print_json
 from workrs.domain import plan_formula
@@ -79,8 +80,7 @@ def run(asked: Namespace) -> int:
         print_json(_as_json(asked.work, conditions, found))
     else:
         _print(asked.work, conditions, found)
-    _plot(asked, conditions)
-    return 0
+    return _plot(asked, conditions)
 
 
 def advise(work_s: float | None, conditions: Conditions) -> dict[str, Advice]:
@@ -129,8 +129,7 @@ def _print(work_s: float | None, conditions: Conditions, found: Mapping[str, Adv
     length = "Work of unknown length" if work_s is None else f"{work_s:.10g} s of work"
     print(
         f"{length}; a checkpoint costs {conditions.cost_s:.10g} s, a restore "
-        f"{conditions.restore_s:.10g} s;\na fault strikes every {conditions.mtbf_s:.10g} s "
-        f"and is noticed after {conditions.detect_s:.10g} s.\n"
+        f"{conditions.restore_s:.10g} s;\n{_faults(conditions)}.\n"
     )
     rows = [[_NAMES[name], *_cells(advice)] for name, advice in found.items()]
     if work_s is not None:
@@ -140,6 +139,15 @@ def _print(work_s: float | None, conditions: Conditions, found: Mapping[str, Adv
     shown = [place for place in range(len(columns)) if any(row[place] for row in rows)]
     table = [[row[place] for place in shown] for row in rows]
     print(plain([columns[place] for place in shown], table))
+
+
+def _faults(conditions: Conditions) -> str:
+    if math.isinf(conditions.mtbf_s):
+        return "no fault ever strikes"
+    return (
+        f"a fault strikes every {conditions.mtbf_s:.10g} s "
+        f"and is noticed after {conditions.detect_s:.10g} s"
+    )
 
 
 def _cells(advice: Advice) -> list[str]:
@@ -165,22 +173,29 @@ def _more(stretch: float) -> str:
     return f"{share:.1e} %" if share >= 1e5 else f"{share:.2f} %"
 
 
-def _plot(asked: Namespace, conditions: Conditions) -> None:
+def _plot(asked: Namespace, conditions: Conditions) -> int:
+    """Draw or write the curve; return the exit code: a file that was asked for and not written."""
     from workrs.cli import plan_plot  # noqa: PLC0415 (what it imports takes a second)
 
-    files = {kind: getattr(asked, kind) for kind in ("svg", "png")}
-    if asked.json and not any(files.values()):
-        return
+    files = {kind: path for kind in ("svg", "png") if (path := getattr(asked, kind)) is not None}
+    if asked.json and not files:
+        return OK
     curve = plan_plot.curve(asked.work, conditions)
     if curve is None:
-        print(
-            "\nNo plot: without faults, or if no job ever ends, there is no choice.",
-            file=sys.stderr,
-        )
-        return
+        why = _no_curve(conditions)
+        told = [f"{path} was not written: {why}" for path in files.values()]
+        print("\n".join(["", *(told or [f"No plot: {why}"])]), file=sys.stderr)
+        return FAILED if files else OK
     if not asked.json:
         print()
         print(plan_plot.draw(curve))
     for kind, path in files.items():
-        if path is not None:
-            plan_plot.write(curve, path, kind)
+        plan_plot.write(curve, path, kind)
+    return OK
+
+
+def _no_curve(conditions: Conditions) -> str:
+    """Return why there is nothing to draw."""
+    if math.isinf(conditions.mtbf_s):
+        return "without faults no checkpoint ever pays, whatever the interval."
+    return "no choice, or only one, lets the job end in a time that can be told."

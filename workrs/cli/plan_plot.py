@@ -48,7 +48,10 @@ def _by_checkpoints(work_s: float, conditions: Conditions) -> Curve | None:
     most = max(8, 3 * chosen.segments)
     step = math.ceil(most / _POINTS_MAX)
     numbers = sorted({*range(1, most, step), chosen.segments, published.segments})
-    points = [(n - 1.0, conditions.expected_s(work_s, n)) for n in numbers]
+    times = [(n - 1.0, conditions.expected_s(work_s, n)) for n in numbers]
+    points = [point for point in times if math.isfinite(point[1])]
+    if len({y for _, y in points}) < 2:
+        return None
     # Few checkpoints can cost a thousand times the best: then the rest would be a flat line.
     high_s = chosen.expected_s + 1.5 * (points[-1][1] - chosen.expected_s)
     return Curve(
@@ -106,7 +109,7 @@ def draw(curve: Curve) -> str:
 
 
 def _ticks(low: float, high: float) -> list[float]:
-    """Return some five round numbers between the two."""
+    """Return some five round numbers between the two, which differ."""
     rough = (high - low) / 5
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(power * digit for digit in (1, 2, 5, 10) if power * digit >= rough)

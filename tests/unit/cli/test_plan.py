@@ -92,6 +92,35 @@ def test_pictures_are_written_on_request(
 
 
 @pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        (["--cost", "2", "--mtbf", "inf"], "without faults no checkpoint ever pays"),
+        (["--work", "5000", "--cost", "800", "--mtbf", "1"], "no choice, or only one, lets"),
+        (["--work", "64", "--cost", "1e8", "--mtbf", "1699"], "no choice, or only one, lets"),
+    ],
+)
+def test_a_picture_that_cannot_be_drawn_is_an_error_that_says_why(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, words: list[str], why: str
+) -> None:
+    svg = tmp_path / "a.svg"
+    assert main(["plan", *words, "--svg", str(svg)]) == 1
+    told = capsys.readouterr().err
+    assert f"{svg} was not written: " in told
+    assert why in told
+    assert not svg.exists()
+    assert main(["plan", *words]) == 0
+    assert "No plot: " in capsys.readouterr().err
+
+
+def test_a_fault_that_never_strikes_is_told_in_words(capsys: pytest.CaptureFixture[str]) -> None:
+    shown = printed(
+        capsys, "plan", "--work", "100", "--cost", "2", "--mtbf", "inf", "--detect", "3"
+    )
+    assert "no fault ever strikes." in shown
+    assert "inf" not in shown
+
+
+@pytest.mark.parametrize(
     ("words", "told"),
     [
         (["--work", "nan"], "the work of the job is nan: write seconds"),

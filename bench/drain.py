@@ -16,16 +16,12 @@ import json
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from device_client import Device
-from workrs.cli.cluster import AgentPlan, ClusterPlan, LocalCluster, local_cluster
-from workrs.cli.leftover import unmount_below
-from workrs.cli.stage import stage
+from bench.two_engines import Bench, two_engines, until
+from workrs.cli.cluster import LocalCluster
 
 DEVICE = "bench-drain"
 STEP_S = 0.05
@@ -49,16 +45,6 @@ json.dump(steps, sys.stdout)
 """
 
 
-def until(condition: Any, what: str, timeout_s: float = 120.0) -> Any:
-    """Poll until *condition* gives something true; return it."""
-    deadline = time.monotonic() + timeout_s
-    while not (found := condition()):
-        if time.monotonic() > deadline:
-            raise SystemExit(f"waited {timeout_s:g} s in vain for {what}")
-        time.sleep(0.05)  # noqa: TID251
-    return found
-
-
 def workrs(cluster: LocalCluster, *words: str) -> dict[str, Any]:
     """Run a command against the cluster; return its JSON."""
     nodes = [word for host in cluster.hosts for word in ("--node", host)]
@@ -71,20 +57,19 @@ def workrs(cluster: LocalCluster, *words: str) -> dict[str, Any]:
 
 
 def one_job(
-    cluster: LocalCluster,
-    device: Device,
+    bench: Bench,
     *,
-    image: str,
     mib: int,
     dirty: int,
     rounds: int,
     job: str,
 ) -> dict[str, Any]:
     """Move one job *rounds* times; return what its program and the commands say."""
+    cluster, device = bench.cluster, bench.device
     seconds = 40.0 + rounds * (20.0 + mib / 40)
     device.submit(
         {
-            "image": image,
+            "image": bench.stage.image,
             "command": ["python3", "-c", PROGRAM, str(mib), str(dirty), str(seconds)],
             "memory_mb": 2 * mib + 64,
             "attempts_max": 1,
@@ -131,23 +116,11 @@ def main() -> int:
     parser.add_argument("--keep", type=Path, help="leave the agents' logs in this folder")
     parser.add_argument("--json", type=Path)
     asked = parser.parse_args()
-    with ExitStack() as stack:
-        root = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="workrs-bench-")))
-        stack.callback(unmount_below, root)
-        found = stack.enter_context(stage(root, purpose="bench", runtime="docker", engines=2))
-        agents = tuple(
-            AgentPlan(name=f"edge-{i}", runtime=found.runtime, engine=found.engine(i), slots=4)
-            for i in range(2)
-        )
-        plan = ClusterPlan(root=root, nodes=3, agents=agents, functions=found.functions)
-        cluster = stack.enter_context(local_cluster(plan))
-        device = stack.enter_context(Device(DEVICE, nodes=cluster.hosts))
+    with two_engines(device=DEVICE, agents=2) as bench:
         rows = []
         for mib in asked.mib:
             row = one_job(
-                cluster,
-                device,
-                image=found.image,
+                bench,
                 mib=mib,
                 dirty=asked.dirty_mib,
                 rounds=asked.rounds,
@@ -157,9 +130,9 @@ def main() -> int:
             rows.append(row)
         if asked.keep:
             asked.keep.mkdir(parents=True, exist_ok=True)
-            for log in root.rglob("*.log"):
+            for log in bench.root.rglob("*.log"):
                 (asked.keep / log.name).write_bytes(log.read_bytes())
-    summary = {"rung": found.rung.value, "moves": rows}
+    summary = {"rung": bench.stage.rung.value, "moves": rows}
     print(json.dumps(summary, indent=2))
     if asked.json:
         asked.json.write_text(json.dumps(summary, indent=2) + "\n")

@@ -1,6 +1,6 @@
 """How long a job stands still when its agent is killed: 20 kills of agents, 64 MiB jobs.
 
-    sudo .venv/bin/python bench/takeover.py [--kills 20] [--ballast-mb 64] [--json FILE]
+    sudo .venv/bin/python -m bench.takeover [--kills 20] [--ballast-mb 64] [--json FILE]
 
 Three nodes, three agents on two Docker Engines, default timings. Each round: a job with
 `--ballast-mb` of memory runs and has a checkpoint; its agent gets SIGKILL; the clock runs
@@ -14,16 +14,12 @@ import argparse
 import json
 import statistics
 import sys
-import tempfile
 import time
-from contextlib import ExitStack
 from pathlib import Path
 
-from device_client import Device
-from workrs.cli.cluster import AgentPlan, ClusterPlan, local_cluster
+from bench.two_engines import Bench, two_engines, until
+from device_client.report import Report
 from workrs.cli.container_watch import ContainerWatch
-from workrs.cli.leftover import unmount_below
-from workrs.cli.stage import stage
 
 DEVICE = "bench-2"
 JOB_S = 10.0
@@ -40,26 +36,19 @@ def spec(ballast_mb: int) -> dict[str, object]:
     }
 
 
-def until(condition, what: str, timeout_s: float = 60.0):  # noqa: ANN001, ANN201
-    """Poll until *condition* gives something true; return it."""
-    deadline = time.monotonic() + timeout_s
-    while not (found := condition()):
-        if time.monotonic() > deadline:
-            raise SystemExit(f"waited {timeout_s:g} s in vain for {what}")
-        time.sleep(0.02)  # noqa: TID251
-    return found
+def one_kill(
+    bench: Bench, watch: ContainerWatch, job: str, *, verify: bool, expected: object
+) -> float:
+    """Kill the job's agent; return the seconds until its container runs elsewhere."""
+    device = bench.device
 
-
-def one_kill(cluster, device, watch, job, *, verify, expected):  # noqa: ANN001, ANN201
-    """Kill the job's agent; return (seconds to the container elsewhere, its result)."""
-
-    def checkpointed():  # noqa: ANN202
+    def checkpointed() -> Report | None:
         report = device.state(job)
         return report if report.checkpoint and (report.progress or 0) > 0.15 else None
 
     report = until(checkpointed, f"a checkpoint of {job}")
     killed_at = time.monotonic()
-    cluster.kill(report.agent)
+    bench.cluster.kill(report.agent)
     found = watch.wait_above(f"{DEVICE}_{job}", report.epoch, 60.0)
     if found is None:
         raise SystemExit(f"{job} was not taken over within 60 s")
@@ -71,43 +60,36 @@ def one_kill(cluster, device, watch, job, *, verify, expected):  # noqa: ANN001,
     else:
         device.cancel(job)
         until(lambda: device.state(job).state.is_final, f"the end of {job}")
-    cluster.start(report.agent)
+    bench.cluster.start(report.agent)
     return took_s
 
 
 def main() -> int:
     """Run the rounds and print what they took."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--ballast-mb", type=int, default=64)
     parser.add_argument("--verify", type=int, default=5, help="check every n-th result")
     parser.add_argument("--json", type=Path)
     asked = parser.parse_args()
     took: list[float] = []
-    with ExitStack() as stack:
-        root = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="workrs-bench-")))
-        stack.callback(unmount_below, root)
-        found = stack.enter_context(stage(root, purpose="bench", runtime="docker", engines=2))
-        agents = tuple(
-            AgentPlan(name=f"edge-{i}", runtime=found.runtime, engine=found.engine(i), slots=4)
-            for i in range(3)
-        )
-        plan = ClusterPlan(root=root, nodes=3, agents=agents, functions=found.functions)
-        cluster = stack.enter_context(local_cluster(plan))
-        device = stack.enter_context(Device(DEVICE, nodes=cluster.hosts))
-        watch = stack.enter_context(ContainerWatch(found.engines))
+    with (
+        two_engines(device=DEVICE, agents=3) as bench,
+        ContainerWatch(bench.stage.engines) as watch,
+    ):
+        device = bench.device
         device.submit(spec(asked.ballast_mb), job="undisturbed")
         expected = device.result("undisturbed", timeout=120).value
         for number in range(1, asked.kills + 1):
             job = f"kill-{number}"
             device.submit(spec(asked.ballast_mb), job=job)
             verify = number % asked.verify == 0
-            took.append(one_kill(cluster, device, watch, job, verify=verify, expected=expected))
+            took.append(one_kill(bench, watch, job, verify=verify, expected=expected))
             print(f"{job}: {took[-1]:.2f} s", file=sys.stderr)
     summary = {
         "kills": len(took),
         "ballast_mb": asked.ballast_mb,
-        "rung": found.rung.value,
+        "rung": bench.stage.rung.value,
         "min_s": round(min(took), 3),
         "median_s": round(statistics.median(took), 3),
         "max_s": round(max(took), 3),

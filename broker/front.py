@@ -189,6 +189,8 @@ def plain_word(state: JobState) -> bytes:
             detail = state.note
         case State.SUCCEEDED:
             detail = state.result_url
+            if detail is None and state.result is None and state.result_b64 is None:
+                detail = state.reason  # nothing is on the topic beside it any more
         case State.REJECTED | State.FAILED | State.EXPIRED | State.CANCELLED:
             detail = state.reason
         case _:

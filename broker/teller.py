@@ -12,7 +12,6 @@ from broker.effect import Publish
 from broker.entry import JobEntry
 from broker.node import Node
 from workrs.domain.ids import ClientId, Instant, LocalJobId, job_id, split_job_id
-from workrs.domain.job import RESULT_GONE, Verdict
 from workrs.domain.record import Record
 from workrs.ports.ledger import RetiredJob
 from workrs.wire import topics
@@ -119,11 +118,6 @@ def reject(
 
 def tell_retired(node: Node, device: str, name: str, kept: RetiredJob, *, plain: bool) -> None:
     """Tell how a job ended that has left the bus. Not retained: it would stay for ever."""
-    if plain and kept.short.verdict is Verdict.SUCCEEDED:
-        # The plain word promises a result on the topic beside it, and there is none any more.
-        reason = f"{RESULT_GONE}: it succeeded; use a new id for a new job"
-        _answer(node, device, front.rejected(name, reason), plain=True)
-        return
     record = Record(job=job_id(ClientId(device), LocalJobId(name)))
     record = replace(record, epoch=kept.epoch, attempt=kept.attempt)
     _answer(node, device, front.final_state(name, record, kept.short), plain=plain)

@@ -14,43 +14,54 @@ from typing import TYPE_CHECKING
 from device_client.device import Device
 from device_client.error import (
     DeviceClosedError,
+    DeviceError,
     JobCancelledError,
     JobError,
     JobExpiredError,
     JobFailedError,
     JobIdReusedError,
+    JobLostError,
     JobRejectedError,
     OutboxError,
     OutboxFullError,
+    ResultGoneError,
     ResultTimeoutError,
     ResultUnavailableError,
     UnknownJobError,
 )
 from device_client.report import Report, Result, State
 from device_client.route import Timing
+from workrs.domain.errors import ConfigError, IdError, SpecError, WorkrsError
 
 if TYPE_CHECKING:
     from device_client.async_device import AsyncDevice
 
 __all__ = [
     "AsyncDevice",
+    "ConfigError",
     "Device",
     "DeviceClosedError",
+    "DeviceError",
+    "IdError",
     "JobCancelledError",
     "JobError",
     "JobExpiredError",
     "JobFailedError",
     "JobIdReusedError",
+    "JobLostError",
     "JobRejectedError",
     "OutboxError",
     "OutboxFullError",
     "Report",
     "Result",
+    "ResultGoneError",
     "ResultTimeoutError",
     "ResultUnavailableError",
+    "SpecError",
     "State",
     "Timing",
     "UnknownJobError",
+    "WorkrsError",
 ]
 
 

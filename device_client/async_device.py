@@ -12,7 +12,6 @@ from typing import Self
 
 from device_client.board import Feed
 from device_client.device import MEMORY_DRAIN_S, RESULT_MAX_BYTES
-from device_client.error import UnknownJobError
 from device_client.report import Report, Result
 from device_client.route import Timing
 from device_client.session import Session
@@ -82,14 +81,9 @@ class AsyncDevice:
         known = self._session.board.look(job)
         if known is not None:
             return known
-        wait_s = self._session.timing.answer_timeout_s
+        wait_s = self._session.lookup_s
         async with self._feed(job) as (feed, changed):
-            try:
-                return await self._next(feed, changed, self._session.clock() + wait_s, wait_s)
-            except TimeoutError:
-                raise UnknownJobError(
-                    f"job {job} is not known to this device or its node"
-                ) from None
+            return await self._next(feed, changed, self._session.clock() + wait_s, wait_s)
 
     async def watch(self, job: str, timeout: float | None = None) -> AsyncIterator[Report]:  # noqa: ASYNC109 (as above)
         """Yield the job's states as they are heard. See Device.watch."""
@@ -172,7 +166,7 @@ class AsyncDevice:
             changed.clear()
             if feed.reports:
                 return feed.reports.popleft()
-            session.check_open()
+            session.check(feed)
             left_s = None if deadline is None else deadline - session.clock()
             try:
                 async with asyncio.timeout(left_s):

@@ -13,7 +13,7 @@ import threading
 from collections import OrderedDict, deque
 from collections.abc import Callable
 
-from device_client.error import JobIdReusedError
+from device_client.error import JobIdReusedError, JobLostError, UnknownJobError
 from device_client.report import Report, State
 from device_client.submission import Submission
 from workrs.domain.errors import WorkrsError
@@ -33,6 +33,8 @@ class Feed:
         self.wake = wake
         """Called in any thread, with the board locked: must not block or call back."""
         self.reports: deque[Report] = deque(maxlen=FEED_MAX)
+        self.failure: WorkrsError | None = None
+        """Why no report will come, as far as the nodes can tell."""
 
 
 class Board:
@@ -70,10 +72,7 @@ class Board:
                 self._forget(job)
                 return True
             if self._digests.get(job, submission.digest()) != submission.digest():
-                raise JobIdReusedError(
-                    f"job id {job!r} already belongs to another job of this device: choose a "
-                    "new id, or leave it out to get one"
-                )
+                raise JobIdReusedError(f"job id {job!r} already belongs to another job")
             return final is None
 
     def begin(self, submission: Submission) -> None:
@@ -108,6 +107,18 @@ class Board:
                 self._open[job] = report
             for feed in self._feeds.get(job, ()):
                 feed.reports.append(report)
+                feed.wake()
+
+    def tell_unknown(self, job: str, reason: str) -> None:
+        """Tell who waits for the job that the nodes do not know it, and what one of them said."""
+        with self.lock:
+            for feed in self._feeds.get(job, ()):
+                if job in self._kept:
+                    said = f"job {job} was accepted, and the nodes do not know it now: {reason}"
+                    feed.failure = JobLostError(said)
+                else:
+                    said = f"job {job} is not in the outbox of this device, nor known to its node"
+                    feed.failure = UnknownJobError(said)
                 feed.wake()
 
     def fail(self, error: WorkrsError) -> None:

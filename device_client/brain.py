@@ -11,14 +11,16 @@
 6. A node that says that it reaches no majority is left as `Patience` has it. What waits there
    is not accepted, and sent to the next node as if nobody had it.
 
+7. Who waits for a job is told when the nodes do not know it: they keep nothing under the id, or,
+   though it was accepted, they refuse it each time that they are asked.
+
 Not promised: that every passing state is heard. A device that was away hears the latest.
 """
 
-import heapq
 from collections import deque
 from collections.abc import Iterator
-from itertools import count
 
+from device_client.agenda import Agenda
 from device_client.effect import (
     AskRetained,
     Effect,
@@ -28,6 +30,7 @@ from device_client.effect import (
     SendCancel,
     SendJob,
     Tell,
+    TellUnknown,
     UploadInput,
 )
 from device_client.open_job import OpenJob
@@ -40,6 +43,8 @@ WINDOW = 64
 CANCELS_MAX = 10
 """Repeats of a cancel for a job that is not in the outbox: it may not exist at all."""
 CANCEL_PERIOD_MAX_S = 30.0
+REFUSALS_MAX = 3
+"""So many refusals in a row of a job that was accepted are no node that is behind the others."""
 
 
 class Brain:
@@ -53,8 +58,7 @@ class Brain:
         self._asked: dict[str, float] = {}
         """Submissions without an answer on this connection, and when each was first sent."""
         self._queued: deque[str] = deque()
-        self._heap: list[tuple[float, int, str]] = []
-        self._ticket = count()
+        self._agenda = Agenda()
         self._connected = False
         self._connection = 0
         """Counts the connections."""
@@ -97,13 +101,13 @@ class Brain:
         entry = self._entry(job)
         entry.waiters += 1
         if not entry.kept and self._connected:
-            yield AskRetained(job)
+            yield from self._look_up(entry, now)
         if entry.accepted:
             timing = self._timing
             heard = entry.heard_on == self._connection
             due_at = now + (timing.reask_period_s if heard else timing.snapshot_grace_s)
             if entry.due_at is None or due_at < entry.due_at:
-                self._plan(entry, due_at)
+                self._agenda.plan(entry, due_at)
 
     def leave_job(self, job: str) -> tuple[()]:
         """Note that one waits no longer. Nothing is to be done for that."""
@@ -135,13 +139,14 @@ class Brain:
         self._patience.connected(now)
         for entry in list(self._jobs.values()):
             if entry.ended is not None:
-                self._plan(entry, now + self._timing.out_grace_s)
-            elif not entry.accepted:
+                self._agenda.plan(entry, now + self._timing.out_grace_s)
+            elif entry.accepted:
+                if entry.waiters or entry.cancel:
+                    self._agenda.plan(entry, now + self._timing.snapshot_grace_s)
+            elif entry.kept or entry.cancel:
                 yield from self._say(entry, now)
-            elif entry.waiters or entry.cancel:
-                self._plan(entry, now + self._timing.snapshot_grace_s)
             if not entry.kept and entry.waiters:
-                yield AskRetained(entry.name)
+                yield from self._look_up(entry, now)
 
     def disconnected(self) -> None:
         """Forget what was said: nobody may have heard it."""
@@ -181,18 +186,9 @@ class Brain:
             self._silent_since = None
             yield LeaveNode(f"no answer to a submit in {self._timing.answer_timeout_s:g} s")
             return
-        while self._heap and self._heap[0][0] <= now:
-            heap_at, _, name = heapq.heappop(self._heap)
-            entry = self._jobs.get(name)
-            if entry is None or entry.heap_at != heap_at:
+        for entry in self._agenda.pop_due(now):
+            if self._jobs.get(entry.name) is not entry:
                 continue
-            entry.heap_at = None
-            if entry.due_at is None:
-                continue
-            if entry.due_at > now:
-                self._plan(entry, entry.due_at)
-                continue
-            entry.due_at = None
             # While the connection is down nothing is due: `connected` plans anew.
             if self._connected and entry.ended is not None:
                 yield from self._end(entry, entry.ended._replace(value=b""))
@@ -201,10 +197,10 @@ class Brain:
 
     def wake_at(self) -> float | None:
         """Return when `tick` has something to do, at the latest; None: never by itself."""
-        times = [self._heap[0][0]] if self._heap else []
+        times = [self._agenda.wake_at()]
         if self._silent_since is not None:
             times.append(self._silent_since + self._timing.answer_timeout_s)
-        return min(times, default=None)
+        return min((at for at in times if at is not None), default=None)
 
     # Saying.
 
@@ -219,6 +215,13 @@ class Brain:
             yield from self._cancel(entry, now)
         elif entry.waiters and entry.kept:
             yield from self._submit(entry, now)
+        elif entry.waiters and entry.report is None:
+            yield TellUnknown(entry.name, "")
+
+    def _look_up(self, entry: OpenJob, now: float) -> Iterator[Effect]:
+        """Ask for what the broker retains of a job that is not in the outbox."""
+        self._agenda.plan(entry, now + self._timing.answer_timeout_s)
+        yield AskRetained(entry.name)
 
     def _submit(self, entry: OpenJob, now: float) -> Iterator[Effect]:
         if not entry.ready or entry.queued:
@@ -230,7 +233,7 @@ class Brain:
         self._asked.setdefault(entry.name, now)
         if self._silent_since is None:
             self._silent_since = now
-        self._plan(entry, now + self._timing.answer_timeout_s)
+        self._agenda.plan(entry, now + self._timing.answer_timeout_s)
         yield SendJob(entry.name)
 
     def _cancel(self, entry: OpenJob, now: float) -> Iterator[Effect]:
@@ -244,14 +247,8 @@ class Brain:
             yield from self._submit(entry, now)
         entry.cancels_sent += 1
         pause_s = self._timing.answer_timeout_s * 2.0 ** min(entry.cancels_sent - 1, 8)
-        self._plan(entry, now + min(pause_s, CANCEL_PERIOD_MAX_S))
+        self._agenda.plan(entry, now + min(pause_s, CANCEL_PERIOD_MAX_S))
         yield SendCancel(entry.name)
-
-    def _plan(self, entry: OpenJob, due_at: float) -> None:
-        entry.due_at = due_at
-        if entry.heap_at is None or due_at < entry.heap_at:
-            entry.heap_at = due_at
-            heapq.heappush(self._heap, (due_at, next(self._ticket), entry.name))
 
     def _answered(self, entry: OpenJob, now: float) -> Iterator[Effect]:
         """Note a live answer: the node works, and the window has room again."""
@@ -296,6 +293,7 @@ class Brain:
             if refused is not None:
                 yield from refused
                 return
+        entry.refusals = 0
         if entry.kept and not entry.accepted and report.state is not State.REJECTED:
             entry.accepted = True
             yield MarkAccepted(entry.name)
@@ -310,17 +308,24 @@ class Brain:
         """Take a refusal that is not the job's end; None when it is."""
         if retained:
             return []
+        told: list[Effect] = []
         if entry.accepted:
             # A refusal answers a question; it is no state of a job that was accepted. The
             # node may not know the job yet, or its function no more.
             known = entry.report or Report(job=entry.name, state=State.ACCEPTED)
             entry.report = known._replace(note=f"a node answers: {report.reason}")
+            entry.refusals += not report.retry_after_s
+            if entry.refusals >= REFUSALS_MAX:
+                entry.refusals = 0
+                told = [TellUnknown(entry.name, report.reason)]
+            if not entry.cancel:
+                self._agenda.plan(entry, now + self._timing.reask_period_s)
         elif report.retry_after_s:
             entry.report = Report(job=entry.name, state=State.KEPT, note=report.reason)
-            self._plan(entry, now + report.retry_after_s)
+            self._agenda.plan(entry, now + report.retry_after_s)
         else:
             return None
-        return [Tell(entry.report)]
+        return [Tell(entry.report), *told]
 
     def _heard_open(
         self, entry: OpenJob, report: Report, now: float, *, retained: bool
@@ -337,7 +342,7 @@ class Brain:
         if entry.cancel and not entry.cancels_sent:
             yield from self._say(entry, now)
         elif entry.waiters and not entry.cancel:
-            self._plan(entry, now + self._timing.reask_period_s)
+            self._agenda.plan(entry, now + self._timing.reask_period_s)
         if not retained:
             yield from self._weigh(now, quorum=report.quorum is not False)
 
@@ -346,7 +351,7 @@ class Brain:
         if not entry.accepted and report != entry.report:
             entry.report = report
             yield Tell(report)
-        self._plan(entry, now + self._timing.reask_period_s)
+        self._agenda.plan(entry, now + self._timing.reask_period_s)
         yield from self._weigh(now, quorum=False)
 
     def _weigh(self, now: float, *, quorum: bool) -> Iterator[Effect]:
@@ -360,10 +365,11 @@ class Brain:
     ) -> Iterator[Effect]:
         if entry.ended is not None:
             return
-        if plain and report.state is State.SUCCEEDED and report.result_url is None:
+        wants_out = plain and report.state is State.SUCCEEDED and not report.reason
+        if wants_out and report.result_url is None:
             if entry.out is None:
                 entry.ended = report
-                self._plan(entry, now + self._timing.out_grace_s)
+                self._agenda.plan(entry, now + self._timing.out_grace_s)
                 yield AskRetained(entry.name)
                 return
             report = report._replace(value=entry.out)

@@ -9,7 +9,6 @@ from types import TracebackType
 from typing import Self
 
 from device_client.board import Feed
-from device_client.error import UnknownJobError
 from device_client.report import Report, Result
 from device_client.route import Timing
 from device_client.session import Session
@@ -106,6 +105,9 @@ class Device:
             JobFailedError, JobCancelledError, JobRejectedError, JobExpiredError: It ended so.
             ResultTimeoutError: It has not ended in time. It goes on; ask again.
             ResultUnavailableError: Its result is big and cannot be fetched now; ask again.
+            ResultGoneError: It succeeded so long ago that its result is no longer kept.
+            UnknownJobError: Neither the outbox nor the node knows the id; JobLostError if it
+                was accepted before.
         """
         deadline = None if timeout is None else self._session.clock() + timeout
         with self._feed(job) as (feed, changed):
@@ -120,18 +122,14 @@ class Device:
 
         Raises:
             UnknownJobError: It is not in the outbox, and the node says nothing of it.
+            ResultTimeoutError: Nor was there a node to ask.
         """
         known = self._session.board.look(job)
         if known is not None:
             return known
-        wait_s = self._session.timing.answer_timeout_s
+        wait_s = self._session.lookup_s
         with self._feed(job) as (feed, changed):
-            try:
-                return self._next(feed, changed, self._session.clock() + wait_s, wait_s)
-            except TimeoutError:
-                raise UnknownJobError(
-                    f"job {job} is not known to this device or its node"
-                ) from None
+            return self._next(feed, changed, self._session.clock() + wait_s, wait_s)
 
     def watch(self, job: str, timeout: float | None = None) -> Iterator[Report]:
         """Yield the job's states, those heard so far and then as they are heard, to the final.
@@ -211,7 +209,7 @@ class Device:
         session = self._session
         with changed:
             while not feed.reports:
-                session.check_open()
+                session.check(feed)
                 left_s = None if deadline is None else deadline - session.clock()
                 if left_s is not None and left_s <= 0:
                     raise session.timeout_error(feed.job, timeout or 0.0)

@@ -47,6 +47,14 @@ class Tell(NamedTuple):
     report: Report
 
 
+class TellUnknown(NamedTuple):
+    """Tell whoever waits for the job that the nodes do not know it."""
+
+    job: str
+    reason: str
+    """What a node said, if it said anything."""
+
+
 class LeaveNode(NamedTuple):
     """Break the connection and go on to the next node."""
 
@@ -69,6 +77,7 @@ Effect = (
     | MarkAccepted
     | ForgetJob
     | Tell
+    | TellUnknown
     | LeaveNode
     | WatchNodes
     | UnwatchNodes

@@ -22,6 +22,7 @@ from device_client.effect import (
     SendCancel,
     SendJob,
     Tell,
+    TellUnknown,
     UnwatchNodes,
     UploadInput,
     WatchNodes,
@@ -281,6 +282,8 @@ class Network:
                     self._board.tell(report)
                     if report.state.is_final:
                         self._unsubscribe(report.job)
+                case TellUnknown(job, reason):
+                    self._board.tell_unknown(job, reason)
                 case MarkAccepted(job):
                     self._mark(self._outbox.mark_accepted, job)
                 case ForgetJob(job):

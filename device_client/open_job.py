@@ -23,6 +23,7 @@ class OpenJob:
         "out",
         "queued",
         "ready",
+        "refusals",
         "report",
         "waiters",
     )
@@ -41,6 +42,8 @@ class OpenJob:
         self.waiters = 0
         self.queued = False
         """Due, but the window was full."""
+        self.refusals = 0
+        """In a row, after it was accepted."""
         self.report: Report | None = None
         self.heard_on = 0
         """Number of the connection on which a node last spoke of it."""
@@ -51,5 +54,4 @@ class OpenJob:
         self.due_at: float | None = None
         """When something is to be said again."""
         self.heap_at: float | None = None
-        """Its one valid entry in the heap; when that comes up early it is put back, so that
-        a job which is heard often costs no heap entry a message."""
+        """Its one valid place in the agenda's heap."""

@@ -201,14 +201,11 @@ class FileOutbox:
         elif version != _SCHEMA_VERSION:
             raise OutboxError(
                 f"outbox {os.fspath(path)} has version {version}, this program knows "
-                f"{_SCHEMA_VERSION}: use the program that wrote it, or another file"
+                f"{_SCHEMA_VERSION}"
             )
         (owner,) = database.execute("SELECT name FROM device").fetchone()
         if owner != device:
-            raise OutboxError(
-                f"outbox {os.fspath(path)} belongs to device {owner}, not {device}: "
-                "give each device a file of its own"
-            )
+            raise OutboxError(f"outbox {os.fspath(path)} belongs to device {owner}, not {device}")
         database.execute(
             "DELETE FROM job WHERE accepted = 1 AND kept_wall + ? < strftime('%s', 'now') + 0",
             (ACCEPTED_KEEP_S,),
@@ -282,14 +279,9 @@ class FileOutbox:
 
 def _require_same(job: str, kept: bytes, given: bytes) -> None:
     if kept != given:
-        raise JobIdReusedError(
-            f"job id {job!r} already belongs to another job of this device: choose a new id, "
-            "or leave it out to get one"
-        )
+        raise JobIdReusedError(f"job id {job!r} already belongs to another job")
 
 
 def _require_room(waiting: int) -> None:
     if waiting >= JOBS_MAX:
-        raise OutboxFullError(
-            f"{waiting} jobs wait for a node to accept them: no more are kept until one does"
-        )
+        raise OutboxFullError(f"{waiting} jobs wait for a node to accept them")

@@ -52,6 +52,7 @@ _FINAL = frozenset({"succeeded", "failed", "cancelled", "expired", "rejected"})
 _HEARD = {state.value: state for state in State if state is not State.KEPT}
 
 _RETRY_MAX_S = 3600.0
+_PLACES = ("workrs:", "http:", "https:")
 
 
 class Report(NamedTuple):
@@ -131,8 +132,8 @@ def parse_json(job: str, payload: bytes) -> Report | None:
 def parse_plain(job: str, payload: bytes) -> Report | None:
     """Return the report in the word of `down/{device}/{job}/state`, or None.
 
-    After the word and a space: the progress while running, the place of a result too big
-    for a message after `succeeded`, else the reason.
+    After the word and a space: the progress while running; after `succeeded` the place of a
+    result too big for a message, or why there is none any more; else the reason.
     """
     word, _, rest = payload.decode("utf-8", "replace").strip().partition(" ")
     state = _HEARD.get(word)
@@ -143,7 +144,9 @@ def parse_plain(job: str, payload: bytes) -> Report | None:
         number, _, note = rest.partition(" ")
         return Report(job=job, state=state, progress=_progress(number), note=note)
     if state is State.SUCCEEDED:
-        return Report(job=job, state=state, result_url=rest or None)
+        if rest.startswith(_PLACES):
+            return Report(job=job, state=state, result_url=rest)
+        return Report(job=job, state=state, reason=rest)
     if state is State.WAITING:
         return Report(job=job, state=state, note=rest)
     return Report(job=job, state=state, reason=rest)

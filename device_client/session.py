@@ -20,6 +20,7 @@ from device_client.error import (
     JobExpiredError,
     JobFailedError,
     JobRejectedError,
+    ResultGoneError,
     ResultTimeoutError,
     ResultUnavailableError,
 )
@@ -108,6 +109,11 @@ class Session:
         """Return the node it is connected to, as `host:port`, or None."""
         return self._network.node
 
+    @property
+    def lookup_s(self) -> float:
+        """Return how long a strange job may take to be found, or known not to be there."""
+        return self.timing.connect_timeout_s + self.timing.answer_timeout_s + 1.0
+
     def _restore(self) -> None:
         for kept in self._outbox.load():
             self.board.restore(kept.job, State.ACCEPTED if kept.accepted else State.KEPT)
@@ -171,6 +177,12 @@ class Session:
         if self.board.failure is not None:
             raise self.board.failure
 
+    def check(self, feed: Feed) -> None:
+        """Raise what there is to raise when a feed is empty and was waited for."""
+        self.check_open()
+        if feed.failure is not None:
+            raise feed.failure
+
     def timeout_error(self, job: str, waited_s: float) -> ResultTimeoutError:
         """Return the error of a wait that was too short, with all that is known."""
         known = self.board.look(job)
@@ -188,13 +200,16 @@ class Session:
         Raises:
             JobError: The job did not succeed.
             ResultUnavailableError: It did, but its result cannot be fetched.
+            ResultGoneError: It did, and its retention has passed.
         """
         match report.state:
             case State.SUCCEEDED:
                 value = self._fetch(report, deadline) if self.needs_fetch(report) else report.value
+                # An empty result travels as one: none is none.
+                if value is None and report.reason:
+                    raise ResultGoneError(f"job {report.job} succeeded, but {report.reason}")
                 if value is None:
-                    # Its retention has passed. An empty result travels as one: none is none.
-                    raise ResultUnavailableError(f"job {report.job}: {report.reason or _NO_RESULT}")
+                    raise ResultUnavailableError(f"job {report.job}: {_NO_RESULT}")
             case State.FAILED:
                 raise JobFailedError(report)
             case State.CANCELLED:

@@ -86,18 +86,21 @@ def test_a_result_from_before_a_reset_is_found(broker: Broker, node: ScriptedNod
         assert device.result("j1") == b"3 2 1"
 
 
-def test_a_job_without_output_and_one_with_a_large_result_end(
+def test_jobs_without_output_with_a_large_result_and_with_none_any_more_end(
     broker: Broker, node: ScriptedNode
 ) -> None:
     where = b"workrs:sha256/" + b"a" * 64
-    said = {"none": b"succeeded", "large": b"succeeded " + where}
+    gone = b"this job has ended and its result is no longer kept"
+    said = {"none": b"succeeded", "large": b"succeeded " + where, "gone": b"succeeded " + gone}
     node.on_job = lambda peer, device, job, _: peer.say_plain(device, job, "state", said[job])
     with CDevice(broker) as device:
         device.run("none")
         device.run("large")
+        device.run("gone")
         device.wait_for("state none succeeded")
         device.wait_for(f"state large succeeded {where.decode()}")
-        assert device.result("none") == b""
+        device.wait_for(f"state gone succeeded {gone.decode()}")
+        assert device.result("none") == device.result("gone") == b""
 
 
 def test_refusals_end_a_job_unless_there_is_only_no_room(

@@ -27,6 +27,7 @@ from device_client import (
     JobFailedError,
     JobIdReusedError,
     JobRejectedError,
+    ResultGoneError,
     ResultTimeoutError,
     State,
     Timing,
@@ -224,6 +225,40 @@ def test_a_result_that_came_while_the_device_was_away_is_found(
         assert device.result(job, timeout=WAIT_S).text == "at night"
         with pytest.raises(UnknownJobError):
             device.state("never-was")
+
+
+def test_a_run_whose_result_is_no_longer_kept_is_told_so_to_who_was_away(
+    broker: Broker, node: ScriptedNode, tmp_path: Path
+) -> None:
+    def accept_plain(peer: ScriptedNode, device: str, job: str, _: bytes) -> None:
+        peer.say_plain(device, job, "state", b"accepted")
+
+    node.on_job = accept_plain
+    box = tmp_path / "box"
+    with Device("pump-7", [broker.address], outbox=box) as device:
+        job = device.run("f", b"1")
+        assert device.drain(WAIT_S)
+    # Ended, and retired: nothing is retained, and who asks hears the short form.
+    node.publish(f"workrs/1/down/pump-7/{job}/state", b"")
+    node.on_job = lambda peer, device, job, _: peer.publish(
+        f"workrs/1/down/{device}/{job}/state", b"succeeded but it is no longer kept", retain=False
+    )
+    with Device("pump-7", [broker.address], outbox=box, timing=FAST) as device:
+        with pytest.raises(ResultGoneError, match="no longer kept"):
+            device.result(job, timeout=WAIT_S)
+        assert device.jobs() == []
+        with pytest.raises(UnknownJobError, match="Check the id"):
+            device.result("never-was", timeout=WAIT_S)
+
+
+def test_a_strange_job_is_not_called_unknown_when_there_was_no_node_to_ask(broker: Broker) -> None:
+    broker.kill()
+    quick = Timing(answer_timeout_s=0.2, connect_timeout_s=0.2)
+    with (
+        Device("pump-7", [broker.address], timing=quick) as device,
+        pytest.raises(ResultTimeoutError, match=r"last state unknown; last trouble: .*refused"),
+    ):
+        device.state("never-was")
 
 
 def test_an_old_state_of_an_id_is_not_taken_for_the_new_job(

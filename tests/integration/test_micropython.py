@@ -73,6 +73,8 @@ def test_ends_that_are_no_success_are_told_with_their_reason(
                 peer.say_plain(device, job, "state", b"failed " + b"y" * 3_000)
             case "long":
                 peer.say(device, job, "failed", exit_code=1, reason="x" * 4_000)
+            case "gone":
+                peer.say_plain(device, job, "state", b"succeeded but it is no longer kept")
             case "later" if len(node.heard) < 5:
                 peer.say(device, job, "rejected", retain=False, reason="full", retry_after_s=0.2)
             case "later":
@@ -91,6 +93,7 @@ try:
 except workrs.JobError as error:
     print(error.args[1], error.args[2][:3])
 show(device, device.submit(SPEC, job="later"))
+show(device, device.run("f", b"1", "gone"))
 """
     with board(program, tmp_path, broker) as run:
         assert run.output() == [
@@ -99,6 +102,7 @@ show(device, device.submit(SPEC, job="later"))
             "long failed longer than packet_max_bytes",
             "failed yyy",
             r"b'\x00\x01'",
+            "gone succeeded but it is no longer kept",
         ]
 
 

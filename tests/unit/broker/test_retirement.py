@@ -184,9 +184,12 @@ def test_whoever_submits_again_hears_the_end_and_another_spec_is_refused(value: 
 
 
 @pytest.mark.parametrize(
-    ("value", "word"), [(DONE, "rejected this job has ended"), (FAILED, "failed exit code 3")]
+    ("value", "word"), [(DONE, f"succeeded {RESULT_GONE}"), (FAILED, "failed exit code 3")]
 )
-def test_a_plain_device_is_never_promised_a_result_that_is_gone(value: Outcome, word: str) -> None:
+def test_a_plain_device_is_told_the_end_and_why_there_is_no_result(
+    value: Outcome, word: str
+) -> None:
+    """A refusal is no end to it: a node that does not know an accepted job yet refuses it, too."""
     cluster = Cluster(1)
     run = topics.up("pump-7", "run", "echo", "j1")
     cluster.client("n1", run, b"hello")

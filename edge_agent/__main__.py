@@ -101,7 +101,7 @@ class _Body:
     runtime: ContainerRuntime
     stores: Stores
     keys: checkpoint.KeyRing | None
-    packing: checkpoint.Worker
+    share: checkpoint.Share
 
 
 async def _serve(config: AgentConfig, stop: _Stop) -> int:
@@ -173,12 +173,10 @@ async def _body(config: AgentConfig) -> AsyncIterator[_Body | None]:
             await asyncio.to_thread(shutil.rmtree, _transfer(config), ignore_errors=True)
             async with (
                 Stores(_locations(config)) as stores,
-                checkpoint.Worker(nice=checkpoint.NICE) as packing,
+                checkpoint.Share() as share,
             ):
                 stores.open_configured()  # what cannot work ends the agent before it joins
-                yield _Body(
-                    warden=warden, runtime=runtime, stores=stores, keys=keys, packing=packing
-                )
+                yield _Body(warden=warden, runtime=runtime, stores=stores, keys=keys, share=share)
         finally:
             await runtime.close()
     finally:
@@ -225,7 +223,7 @@ def _tools(config: AgentConfig, body: _Body) -> Tools:
         copies=config.copies,
         disk_bytes=JOB_DISK_BYTES,
         keys=body.keys,
-        packing=body.packing,
+        share=body.share,
     )
 
 

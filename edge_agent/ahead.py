@@ -36,6 +36,7 @@ class Source:
     disk_bytes: int
     keys: checkpoint.KeyRing | None
     host: HostFacts
+    share: checkpoint.Share
 
 
 class Ahead:
@@ -139,6 +140,7 @@ class _Expected:
                 keys=source.keys,
                 host=source.host,
                 base=base,
+                share=source.share,
             )
         except (StoreError, CheckpointError, ContainerError, OSError) as error:
             self._log.debug("ahead_failed", job=hint.job, why=str(error))

@@ -74,8 +74,8 @@ class Tools:
     """Most that a job may keep in /job; bounds what is fetched for it."""
     keys: checkpoint.KeyRing | None = None
     """With which checkpoints are sealed; None: they are stored as they are."""
-    packing: checkpoint.Worker | None = None
-    """The one thread that packs checkpoints; None: one for each."""
+    share: checkpoint.Share = field(default_factory=checkpoint.Share)
+    """What all its checkpoints have between them: a thread, and room in memory."""
     stores: tuple[str, ...] = ()
     """Where checkpoints go; none: to the nodes."""
     refusals: "itertools.count[int]" = field(default_factory=lambda: itertools.count(1))
@@ -131,6 +131,7 @@ class Container:
                     keys=tools.keys,
                     host=None if effect.rung == Rung.FILES else tools.runtime.host,
                     base=base,
+                    share=tools.share,
                 )
                 if base is not None:
                     await asyncio.to_thread(shutil.rmtree, base.path, ignore_errors=True)
@@ -279,7 +280,7 @@ class Container:
                 copies=self._tools.copies,
                 previous=self._saved,
                 keys=self._tools.keys,
-                worker=self._tools.packing,
+                share=self._tools.share,
             )
         except (ContainerError, StoreError, CheckpointError, OSError) as error:
             self._fail_save(effect, str(error))

@@ -191,8 +191,7 @@ def on_started(work: Work, agent: Agent, event: ContainerStarted) -> None:
         }
         agent.log("restored", **facts)
     _tell_fall(work, agent)
-    restored = work.way.ref if work.way else None
-    planning.begin(work, agent, restored, event.fetch_s + event.start_s)
+    planning.begin(work, agent, work.way, event.fetch_s + event.start_s)
     saving.plan_first(work, agent)
     if agent.now >= work.told_until - holding.LAPSE_SLACK_S:
         work.lapsed = True

@@ -66,6 +66,7 @@ class ContainerHands:
                 disk_bytes=tools.disk_bytes,
                 keys=tools.keys,
                 host=tools.runtime.host,
+                share=tools.share,
             ),
             tasks,
         )
@@ -152,6 +153,7 @@ class ContainerHands:
                     keep=effect.keep,
                     open_store=self._tools.open_store,
                     keys=self._tools.keys,
+                    share=self._tools.share,
                 )
             except (StoreError, CheckpointError) as error:
                 self._log.debug("discard_failed", job=effect.job, why=str(error))

@@ -13,6 +13,7 @@ from edge_agent.measured import averaged
 from edge_agent.work import Stage, Work
 from workrs.domain.ids import Instant
 from workrs.domain.job import Takeover
+from workrs.domain.ladder import Way
 from workrs.domain.next_checkpoint import NextCheckpoint, plan_next
 from workrs.domain.plan import Conditions
 from workrs.domain.record import CheckpointRef
@@ -43,23 +44,26 @@ def conditions(work: Work, agent: Agent) -> Conditions:
     )
 
 
-def begin(work: Work, agent: Agent, restored: CheckpointRef | None, restore_s: float) -> None:
+def begin(work: Work, agent: Agent, restored: Way | None, restore_s: float) -> None:
     """Note that a program has started, from a checkpoint or from the beginning.
 
     Args:
         work: the job.
         agent: this agent.
-        restored: the checkpoint it was started from.
+        restored: the checkpoint it was started from, and as what.
         restore_s: how long fetching and restoring that took.
     """
     measured = work.measured
     measured.safe_at = agent.now
     measured.safe_s = 0.0
-    if restored is not None:
+    if restored is not None and restored.rung == restored.ref.rung:
+        # Else memory began again with its files alone: what work these hold nobody knows, and
+        # neither step took what the same step of this rung takes.
+        ref = restored.ref
         measured.restore_s = averaged(measured.restore_s, restore_s)
-        measured.safe_s = _within(restored.work_s or 0.0, 0.0, WORK_MOST_S)
-        if measured.cost_s is None and restored.frozen_s is not None:
-            measured.cost_s = _within(restored.frozen_s, COST_LEAST_S, COST_MOST_S)
+        measured.safe_s = _within(ref.work_s or 0.0, 0.0, WORK_MOST_S)
+        if measured.cost_s is None and ref.frozen_s is not None:
+            measured.cost_s = _within(ref.frozen_s, COST_LEAST_S, COST_MOST_S)
 
 
 def plan(work: Work, agent: Agent) -> NextCheckpoint:

@@ -8,15 +8,14 @@ from edge_agent.checkpoint.base import Base
 from edge_agent.checkpoint.discard import discard
 from edge_agent.checkpoint.keys import KeyRing, read_keys
 from edge_agent.checkpoint.load import load, load_ahead, size_limit
-from edge_agent.checkpoint.save import NICE, Saved, save
-from edge_agent.checkpoint.worker import Worker
+from edge_agent.checkpoint.save import Saved, save
+from edge_agent.checkpoint.share import Share
 
 __all__ = [
-    "NICE",
     "Base",
     "KeyRing",
     "Saved",
-    "Worker",
+    "Share",
     "discard",
     "load",
     "load_ahead",

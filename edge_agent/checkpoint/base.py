@@ -12,7 +12,7 @@ have it next fetches one of these ahead; of the last one it then fetches only wh
 
 import os
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -40,27 +40,45 @@ class Run(NamedTuple):
     """Of the first byte in the blob."""
 
 
-def runs(manifest: Manifest) -> dict[str, list[Run]]:
-    """Return what each file of a checkpoint is made of, in the order of its bytes."""
-    found: dict[str, list[Run]] = {}
-    files = iter([entry for entry in manifest.entries if entry.size])
-    path, size, at = "", 0, 0
-    for blob, offset, length in manifest.extents():
-        place, left = offset, length
-        while left:
-            if at == size:
-                entry = next(files)
-                path, size, at = entry.path, entry.size, 0
-                found[path] = []
-            taken = min(left, size - at)
-            found[path].append(Run(at, at + taken, blob, place))
-            at += taken
-            left -= taken
-            place += 0 if blob == HOLE else taken
-    return found
+class Runs:
+    """What each file of a checkpoint is made of.
+
+    Made as it is asked for, since a checkpoint may have a million runs: only the map is kept, 12
+    bytes for each, and where in it the files begin.
+    """
+
+    def __init__(self, manifest: Manifest) -> None:
+        """Find where the files begin."""
+        self._numbers = numbers = manifest.extent_numbers()
+        self._places: dict[str, tuple[int, int, int]] = {}
+        """By file: its first extent, how much of that is of files before it, and its size."""
+        extent = skipped = 0
+        for entry in manifest.entries:
+            if not entry.size:
+                continue
+            self._places[entry.path] = (extent, skipped, entry.size)
+            skipped += entry.size
+            while extent < len(numbers) // 3 and skipped >= numbers[3 * extent + 2]:
+                skipped -= numbers[3 * extent + 2]
+                extent += 1
+
+    def __contains__(self, path: str) -> bool:
+        """Return whether there is a file of that name that is not empty."""
+        return path in self._places
+
+    def of(self, path: str) -> Iterator[Run]:
+        """Yield what the file *path* is made of, in the order of its bytes; nothing of others."""
+        extent, skipped, size = self._places.get(path, (0, 0, 0))
+        numbers, at = self._numbers, 0
+        while at < size:
+            blob, offset, length = numbers[3 * extent : 3 * extent + 3]
+            end = min(size, at + length - skipped)
+            yield Run(at, end, blob, offset if blob == HOLE else offset + skipped)
+            at, skipped = end, 0
+            extent += 1
 
 
-def difference(new: list[Run], old: list[Run], same: dict[int, int]) -> Iterator[Run]:
+def difference(new: Iterable[Run], old: Iterable[Run], same: dict[int, int]) -> Iterator[Run]:
     """Yield the parts of *new* that are not at the same place in *old*.
 
     Args:
@@ -68,16 +86,16 @@ def difference(new: list[Run], old: list[Run], same: dict[int, int]) -> Iterator
         old: what it is made of.
         same: numbers of *new*'s blobs by *old*'s numbers, for those that both have.
     """
-    place = 0
+    left = iter(old)
+    known = next(left, None)
     for run in new:
         at = run.begin
         while at < run.end:
-            while place < len(old) and old[place].end <= at:
-                place += 1
-            if place == len(old):
+            while known is not None and known.end <= at:
+                known = next(left, None)
+            if known is None:
                 yield _part(run, at, run.end)
                 break
-            known = old[place]
             end = min(run.end, known.end)
             blob = HOLE if known.blob == HOLE else same.get(known.blob, -1)
             there = known.offset + (at - known.begin)
@@ -106,22 +124,20 @@ def adopt(path: Path, manifest: Manifest, base: Base) -> list["array[int]"]:
         for number, blob in enumerate(base.manifest.blobs)
         if blob.name in numbers
     }
-    before = runs(base.manifest)
-    wanted = runs(manifest)
+    before, wanted = Runs(base.manifest), Runs(manifest)
     uses = [array("Q") for _ in manifest.blobs]
     start = 0
     for entry in manifest.entries:
         if entry.kind is not Kind.FILE or not entry.size:
             continue
-        old = before.get(entry.path, [])
-        if old:
+        known = entry.path in before
+        if known:
             (base.path / entry.path).chmod(0o600)
             (base.path / entry.path).replace(path / entry.path)
             os.truncate(path / entry.path, entry.size)
-            old = [run for run in old if run.begin < entry.size]
-        for run in difference(wanted[entry.path], old, same):
+        for run in difference(wanted.of(entry.path), before.of(entry.path), same):
             if run.blob == HOLE:
-                if old:
+                if known:
                     _clear(path / entry.path, run)
             else:
                 uses[run.blob].extend((start + run.begin, run.offset, run.end - run.begin))

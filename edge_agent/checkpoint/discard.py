@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from edge_agent.checkpoint.keys import KeyRing
 from edge_agent.checkpoint.load import load_manifest
+from edge_agent.checkpoint.share import Share
 from workrs.domain.errors import CheckpointError
 from workrs.domain.ids import JobId
 from workrs.domain.record import CheckpointRef
@@ -17,6 +18,7 @@ async def discard(
     keep: Sequence[CheckpointRef],
     open_store: OpenStore,
     keys: KeyRing | None = None,
+    share: Share | None = None,
 ) -> int:
     """Delete the blobs of *ref* that none of *keep* names; return how many were named by it.
 
@@ -28,15 +30,16 @@ async def discard(
         CheckpointError: one of *keep* cannot be read, so nothing was deleted.
     """
     try:
-        doomed = await load_manifest(ref, job=job, open_store=open_store, keys=keys)
+        doomed = await load_manifest(ref, job=job, open_store=open_store, keys=keys, share=share)
         unneeded = doomed.names()
+        del doomed  # its map may have some MiB
     except CheckpointError:
         # Deleted before, or never whole: its name alone is left to delete.
         unneeded = set()
     for other in keep:
         if other.manifest == ref.manifest:
             return 0
-        kept = await load_manifest(other, job=job, open_store=open_store, keys=keys)
+        kept = await load_manifest(other, job=job, open_store=open_store, keys=keys, share=share)
         unneeded -= kept.names()
     space = JobSpace(job=job, epoch=ref.epoch)
     stores = [open_store(url) for url in ref.location]

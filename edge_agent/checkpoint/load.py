@@ -2,38 +2,33 @@
 
 1. When `load` returns, every byte of the folder is one that the manifest names, and the
    manifest is the one that the records of the nodes name.
-2. Only what the manifest lists is created, by names this module checks, in a folder that was
-   made for it; it opens nothing but what it did just create itself, or for a base.
+2. Only what the manifest lists is created, in a folder that was made for it: see `unpack`.
 3. CheckpointError: every store that holds it answered, and none has it whole: use the one
    before. StoreError: one was silent and may have it: try again later. RestoreError: it is
    whole, and this machine cannot run it.
-4. Links are made last, after all writing, so nothing is ever written through one.
 """
 
 # ruff: noqa: ASYNC240 (a folder of our own, made or removed in microseconds)
 
 import asyncio
 import errno
-import os
 import shutil
-from array import array
-from bisect import bisect_right
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from edge_agent.checkpoint.base import Base, adopt
+from edge_agent.checkpoint.base import Base
+from edge_agent.checkpoint.body import decode_manifest
 from edge_agent.checkpoint.keys import KeyRing
 from edge_agent.checkpoint.manifest import (
-    HOLE,
     MANIFEST_BYTES_MAX,
     Blob,
-    Kind,
     Manifest,
-    decode_manifest,
 )
 from edge_agent.checkpoint.seal import Opener, open_manifest
+from edge_agent.checkpoint.share import BLOBS_MAX, Share
 from edge_agent.checkpoint.together import all_or_first
+from edge_agent.checkpoint.unpack import Layout, finish, lay_out, make_empty, write
 from edge_agent.checkpoint.worker import Worker
 from workrs.domain.errors import CheckpointError, StoreError
 from workrs.domain.host import HostFacts, can_restore
@@ -42,8 +37,6 @@ from workrs.domain.record import CheckpointRef
 from workrs.ports.runtime import Progress, RestoreError, Rung, Snapshot
 from workrs.ports.store import BlobLostError, JobSpace, OpenStore
 
-_BLOBS_AT_ONCE = 4
-"""Under way from the stores, each in three copies while it is opened: some 60 MiB."""
 _UNPACK_THREADS = 2
 _OVERHEAD_BYTES = 64 << 20
 """What CRIU's images and printed output may have beyond memory and files."""
@@ -64,6 +57,7 @@ async def load(
     keys: KeyRing | None = None,
     host: HostFacts | None = None,
     base: Base | None = None,
+    share: Share | None = None,
 ) -> Snapshot:
     """Fetch, verify and unpack the checkpoint *ref* of *job* into the new folder *path*.
 
@@ -79,6 +73,7 @@ async def load(
             nothing that is not.
         host: the machine that is to run it; None: whoever starts it checks that.
         base: an earlier checkpoint of the same job that was fetched ahead; used up by this.
+        share: of all checkpoints of an agent; None: it has one of its own.
 
     Raises:
         CheckpointError: it is damaged, forged, of another job, or has over *limit_bytes*.
@@ -87,23 +82,24 @@ async def load(
     """
     clock = asyncio.get_running_loop().time
     begin = clock()
+    share = share or Share()
     source = _Source(ref, job, open_store)
-    async with Worker(threads=_UNPACK_THREADS) as worker:
-        manifest, opener = await source.manifest(worker, keys)
+    async with share.loads, Worker(threads=_UNPACK_THREADS) as worker:
+        async with share.manifests:
+            manifest, opener = await source.manifest(worker, keys)
         if manifest.bytes > limit_bytes:
             raise CheckpointError(f"{job}: the checkpoint has {manifest.bytes} bytes: too many")
         _refuse_foreign(manifest, host)
         listed = clock()
         path.mkdir(mode=0o700, parents=True)
         try:
-            await worker.run(_make_empty, path, manifest)
-            layout = await worker.run(_lay_out, path, manifest, base)
-            await _fill(layout, manifest, opener, source, worker)
-            await worker.run(_finish, path, manifest)
+            await worker.run(make_empty, path, manifest)
+            layout = await worker.run(lay_out, path, manifest, base)
+            fetch = _Fetch(manifest, opener, source, worker, share.blobs)
+            await fetch.fill(layout)
+            await worker.run(finish, path, manifest)
         except BaseException as error:
-            # What is under way in a thread would write into what is removed here.
-            worker.close()
-            shutil.rmtree(path, ignore_errors=True)
+            await asyncio.to_thread(_undo, worker, path)
             if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
                 # No machine's fault, so no other one would be better off.
                 raise CheckpointError(f"{job}: a name in the checkpoint is too long") from error
@@ -111,6 +107,13 @@ async def load(
                 raise StoreError(f"{job}: it cannot be unpacked here: {error}") from error
             raise
     return _snapshot(path, manifest, {"manifest": listed - begin, "blobs": clock() - listed})
+
+
+def _undo(worker: Worker, path: Path) -> None:
+    """Remove what was made. Blocks, for as long as it takes to remove a gigabyte."""
+    # What is under way in a thread would write into what is removed here.
+    worker.close()
+    shutil.rmtree(path, ignore_errors=True)
 
 
 def _snapshot(path: Path, manifest: Manifest, steps_s: Mapping[str, float]) -> Snapshot:
@@ -146,9 +149,10 @@ async def load_ahead(
     keys: KeyRing | None = None,
     host: HostFacts | None = None,
     base: Base | None = None,
+    share: Share | None = None,
 ) -> Base:
     """Fetch a checkpoint that a later one will make use of. Takes and raises what `load` does."""
-    manifest = await load_manifest(ref, job=job, open_store=open_store, keys=keys)
+    manifest = await load_manifest(ref, job=job, open_store=open_store, keys=keys, share=share)
     await load(
         ref,
         job=job,
@@ -158,15 +162,21 @@ async def load_ahead(
         keys=keys,
         host=host,
         base=base,
+        share=share,
     )
     return Base(path=path, manifest=manifest)
 
 
 async def load_manifest(
-    ref: CheckpointRef, *, job: JobId, open_store: OpenStore, keys: KeyRing | None = None
+    ref: CheckpointRef,
+    *,
+    job: JobId,
+    open_store: OpenStore,
+    keys: KeyRing | None = None,
+    share: Share | None = None,
 ) -> Manifest:
     """Return a checkpoint's manifest, verified. Raises as `load`."""
-    async with Worker() as worker:
+    async with (share or Share()).manifests, Worker() as worker:
         manifest, _ = await _Source(ref, job, open_store).manifest(worker, keys)
     return manifest
 
@@ -223,114 +233,28 @@ def _open_manifest(
     return manifest, opener
 
 
-async def _fill(
-    layout: "_Layout", manifest: Manifest, opener: Opener, source: _Source, worker: Worker
-) -> None:
-    numbered = iter(enumerate(manifest.blobs))
+class _Fetch(NamedTuple):
+    """What the blobs of one checkpoint are fetched and opened with."""
 
-    async def carry() -> None:
-        # They share one iterator: the next free one takes the next blob.
-        for number, blob in numbered:
-            if not layout.uses[number]:
-                continue  # what is here already has all of it
-            data = await source.get(blob.name, limit_bytes=blob.stored)
-            await worker.run(_write, layout, number, blob, data, opener)
+    manifest: Manifest
+    opener: Opener
+    source: _Source
+    worker: Worker
+    room: asyncio.Semaphore
 
-    await all_or_first(carry() for _ in range(_BLOBS_AT_ONCE))
+    async def fill(self, layout: Layout) -> None:
+        """Write all that *layout* wants of the blobs."""
+        numbered = iter(enumerate(self.manifest.blobs))
 
+        async def carry() -> None:
+            # They share one iterator: the next free one takes the next blob.
+            for number, blob in numbered:
+                if layout.uses[number]:  # else what is here already has all of it
+                    async with self.room:
+                        await self._fetch(layout, number, blob)
 
-class _Layout(NamedTuple):
-    """Where the bytes of the stream and of each blob go."""
+        await all_or_first(carry() for _ in range(BLOBS_MAX))
 
-    path: Path
-    names: list[str]
-    """Of the files that are not empty, in the order of the stream."""
-    starts: "array[int]"
-    """Where each begins in the stream, and where the last one ends."""
-    uses: "list[array[int]]"
-    """By blob: place in the stream, place in the blob and length of each extent."""
-
-
-def _lay_out(path: Path, manifest: Manifest, base: Base | None) -> _Layout:
-    files = [entry for entry in manifest.entries if entry.size]
-    starts = array("Q", [0])
-    for entry in files:
-        starts.append(starts[-1] + entry.size)
-    if base is not None:
-        names = [entry.path for entry in files]
-        return _Layout(path, names, starts, adopt(path, manifest, base))
-    uses = [array("Q") for _ in manifest.blobs]
-    at = 0
-    for blob, offset, length in manifest.extents():
-        if blob != HOLE:
-            uses[blob].extend((at, offset, length))
-        at += length
-    return _Layout(path, [entry.path for entry in files], starts, uses)
-
-
-def _write(layout: _Layout, number: int, blob: Blob, data: bytes, opener: Opener) -> None:
-    """Open a blob and write its extents to where they belong."""
-    if len(data) != blob.stored:
-        raise CheckpointError("a blob of the checkpoint has another size than its manifest says")
-    raw = memoryview(opener.blob(data, blob.bytes))
-    uses = iter(layout.uses[number])
-    opened, descriptor = -1, -1
-    try:
-        for at, offset, length in zip(uses, uses, uses, strict=True):
-            left = raw[offset : offset + length]
-            while left:
-                file = bisect_right(layout.starts, at) - 1
-                if file != opened:
-                    if descriptor >= 0:
-                        os.close(descriptor)
-                    opened, descriptor = file, _reopen(layout.path / layout.names[file])
-                taken = min(len(left), layout.starts[file + 1] - at)
-                _write_all(descriptor, left[:taken], at - layout.starts[file])
-                left = left[taken:]
-                at += taken  # noqa: PLW2901 (the rest of the extent lies in the next file)
-    finally:
-        if descriptor >= 0:
-            os.close(descriptor)
-
-
-def _reopen(path: Path) -> int:
-    return os.open(path, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-
-
-def _write_all(descriptor: int, data: memoryview, offset: int) -> None:
-    while data:
-        written = os.pwrite(descriptor, data, offset)
-        data = data[written:]
-        offset += written
-
-
-def _make_empty(path: Path, manifest: Manifest) -> None:
-    """Create folders, and files of full size that hold nothing yet."""
-    for entry in manifest.entries:
-        target = path / entry.path
-        if entry.kind is Kind.FOLDER:
-            target.mkdir(mode=0o700)
-        elif entry.kind is Kind.FILE:
-            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-            descriptor = os.open(target, flags, 0o600)
-            try:
-                os.ftruncate(descriptor, entry.size)
-            finally:
-                os.close(descriptor)
-
-
-def _finish(path: Path, manifest: Manifest) -> None:
-    """Set modes and times, then make FIFOs and links."""
-    for entry in manifest.entries:
-        target = path / entry.path
-        if entry.kind is Kind.FILE and entry.path.startswith("job/"):
-            os.utime(target, ns=(entry.mtime_ns, entry.mtime_ns))
-            target.chmod(entry.mode)
-        elif entry.kind is Kind.FOLDER and entry.path.startswith("job/"):
-            target.chmod(entry.mode | 0o700)
-    for entry in manifest.entries:
-        target = path / entry.path
-        if entry.kind is Kind.FIFO:
-            os.mkfifo(target, entry.mode)
-        elif entry.kind is Kind.LINK:
-            target.symlink_to(entry.link)
+    async def _fetch(self, layout: Layout, number: int, blob: Blob) -> None:
+        data = await self.source.get(blob.name, limit_bytes=blob.stored)
+        await self.worker.run(write, layout, number, blob, data, self.opener)

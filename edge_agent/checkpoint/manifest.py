@@ -23,11 +23,10 @@ from pathlib import PurePosixPath
 from typing import NamedTuple
 
 from edge_agent.runtimes.tree import link_stays
-from workrs.domain.errors import CheckpointError, WireError
+from workrs.domain.errors import CheckpointError
 from workrs.domain.host import HostFacts
 from workrs.domain.ids import Digest, Epoch, JobId, is_digest
 from workrs.ports.runtime import Rung
-from workrs.wire.codec import decode, encode
 
 PACK_BYTES = 4 << 20
 """Most that a blob holds, before compression."""
@@ -35,16 +34,12 @@ SEAL_BYTES_MAX = 64 << 10
 """What sealing may add to bytes that cannot be compressed."""
 MANIFEST_BYTES_MAX = 8 << 20
 """As it is stored."""
-BODY_BYTES_MAX = 32 << 20
-"""Unpacked."""
-_MARKS_MAX = 1 << 18
-"""Commas and brackets in a body: reading JSON takes up to 1.5 KB for each, before anything
-of it can be judged. A manifest of 20,000 entries and 100 GiB of blobs stays below."""
 EXTENTS_MAX = 1 << 20
 HOLE = 0xFFFF_FFFF
 """In the place of a blob's number: zeros."""
 _EXTENT_BYTES = 12
 ENTRIES_MAX = 20_000
+BLOBS_MAX = 1 << 16
 _TOPS = {"job", "image", "stdout"}
 _IMAGE_NAME = re.compile(r"[A-Za-z0-9_.-]{1,100}")
 
@@ -58,7 +53,8 @@ class Kind(StrEnum):
     FIFO = "fifo"
 
 
-def _require(*, ok: bool, text: str) -> None:
+def require(*, ok: bool, text: str) -> None:
+    """Raise CheckpointError with *text* unless *ok*."""
     if not ok:
         raise CheckpointError(f"the manifest is not valid: {text}")
 
@@ -78,33 +74,33 @@ class Entry:
     def __post_init__(self) -> None:
         """Refuse what must not be created."""
         parts = self.path.split("/")
-        _require(
+        require(
             ok=len(self.path) <= 4096
             and "\0" not in self.path + self.link
             and all(part not in ("", ".", "..") for part in parts)
             and parts[0] in _TOPS,
             text=f"path {self.path[:200]!r}",
         )
-        _require(ok=0 <= self.mode <= 0o777, text=f"mode {self.mode:o} of {self.path!r}")
-        _require(
+        require(ok=0 <= self.mode <= 0o777, text=f"mode {self.mode:o} of {self.path!r}")
+        require(
             ok=self.size == 0 or (self.kind is Kind.FILE and self.size > 0),
             text=f"size of {self.path!r}",
         )
-        _require(ok=abs(self.mtime_ns) < 1 << 62, text=f"time of {self.path!r}")
+        require(ok=abs(self.mtime_ns) < 1 << 62, text=f"time of {self.path!r}")
         match parts:
             case ["stdout"]:
-                _require(ok=self.kind is Kind.FILE, text="stdout is no file")
+                require(ok=self.kind is Kind.FILE, text="stdout is no file")
             case ["job" | "image"]:
-                _require(ok=self.kind is Kind.FOLDER, text=f"{self.path} is no folder")
+                require(ok=self.kind is Kind.FOLDER, text=f"{self.path} is no folder")
             case ["image", *names]:
-                _require(
+                require(
                     ok=self.kind is Kind.FILE
                     and len(names) == 1
                     and _IMAGE_NAME.fullmatch(names[0]) is not None,
                     text=f"{self.path!r} is no image",
                 )
             case _ if self.kind is Kind.LINK:
-                _require(
+                require(
                     ok=0 < len(self.link) <= 4096
                     and link_stays(PurePosixPath(*parts[1:]), self.link),
                     text=f"link {self.path!r} leads out of /job",
@@ -134,17 +130,17 @@ class Blob:
 
     def __post_init__(self) -> None:
         """Refuse what no writer makes."""
-        _require(ok=is_digest(self.name), text="a digest is none")
-        _require(ok=0 < self.bytes <= PACK_BYTES, text=f"a blob of {self.bytes} bytes")
-        _require(
+        require(ok=is_digest(self.name), text="a digest is none")
+        require(ok=0 < self.bytes <= PACK_BYTES, text=f"a blob of {self.bytes} bytes")
+        require(
             ok=0 < self.stored <= PACK_BYTES + SEAL_BYTES_MAX,
             text=f"a blob stored in {self.stored} bytes",
         )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Manifest:
-    """One checkpoint."""
+class Head:
+    """What a checkpoint is, without what is in it."""
 
     v: int
     """Always 2. Required, so that it is never left out as a default."""
@@ -156,18 +152,25 @@ class Manifest:
     """Id of the container image, or empty."""
     command: tuple[str, ...]
     host: HostFacts
+    progress: float | None = None
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manifest(Head):
+    """One checkpoint."""
+
     entries: tuple[Entry, ...]
     blobs: tuple[Blob, ...]
     map: str
     """The extents: three numbers of 32 bits each, lowest byte first, in base64."""
-    progress: float | None = None
-    note: str = ""
 
     def __post_init__(self) -> None:
         """Check what concerns more than one entry."""
-        _require(ok=self.v == 2, text=f"version {self.v}")
-        _require(ok=self.rung is not Rung.NONE, text="rung none")
-        _require(ok=len(self.entries) <= ENTRIES_MAX, text=f"{len(self.entries)} entries")
+        require(ok=self.v == 2, text=f"version {self.v}")
+        require(ok=self.rung is not Rung.NONE, text="rung none")
+        require(ok=len(self.entries) <= ENTRIES_MAX, text=f"{len(self.entries)} entries")
+        require(ok=len(self.blobs) <= BLOBS_MAX, text=f"{len(self.blobs)} blobs")
         self._check_names()
         self._check_map()
 
@@ -176,17 +179,17 @@ class Manifest:
         seen: set[str] = set()
         for entry in self.entries:
             folder, _, _ = entry.path.rpartition("/")
-            _require(ok=not folder or folder in folders, text=f"no folder for {entry.path!r}")
-            _require(ok=entry.path not in seen, text=f"{entry.path!r} is listed twice")
+            require(ok=not folder or folder in folders, text=f"no folder for {entry.path!r}")
+            require(ok=entry.path not in seen, text=f"{entry.path!r} is listed twice")
             seen.add(entry.path)
             if entry.kind is Kind.FOLDER:
                 folders.add(entry.path)
         wanted = {"job", "stdout"} | ({"image"} if self.rung is Rung.MEMORY else set())
-        _require(ok=seen >= wanted, text=f"{sorted(wanted - seen)} is missing")
+        require(ok=seen >= wanted, text=f"{sorted(wanted - seen)} is missing")
 
     def _check_map(self) -> None:
         sizes = [blob.bytes for blob in self.blobs]
-        _require(
+        require(
             ok=len({blob.name for blob in self.blobs}) == len(sizes), text="a blob is listed twice"
         )
         used = bytearray(len(sizes))
@@ -198,13 +201,17 @@ class Manifest:
             if not (length and number < len(sizes) and offset + length <= sizes[number]):
                 raise CheckpointError("the manifest is not valid: an extent lies in no blob")
             used[number] = 1
-        _require(ok=total == self.bytes, text="the extents have other bytes than the files")
-        _require(ok=all(used), text="a blob is listed that no extent lies in")
+        require(ok=total == self.bytes, text="the extents have other bytes than the files")
+        require(ok=all(used), text="a blob is listed that no extent lies in")
 
     def extents(self) -> Iterator[Extent]:
         """Yield the extents in order. Raises CheckpointError for a map that is none."""
-        numbers = _unpack(self.map)
+        numbers = self.extent_numbers()
         return map(Extent, numbers[0::3], numbers[1::3], numbers[2::3])
+
+    def extent_numbers(self) -> "array[int]":
+        """Return blob, offset, length of one extent after the other. Raises as `extents`."""
+        return _unpack(self.map)
 
     @property
     def bytes(self) -> int:
@@ -234,31 +241,9 @@ def _unpack(text: str) -> "array[int]":
         data = base64.b64decode(text, validate=True)
     except (ValueError, binascii.Error):
         raise CheckpointError("the manifest is not valid: its map is no base64") from None
-    _require(ok=len(data) % _EXTENT_BYTES == 0, text="its map ends within an extent")
-    _require(ok=len(data) <= _EXTENT_BYTES * EXTENTS_MAX, text="its map has too many extents")
+    require(ok=len(data) % _EXTENT_BYTES == 0, text="its map ends within an extent")
+    require(ok=len(data) <= _EXTENT_BYTES * EXTENTS_MAX, text="its map has too many extents")
     numbers = array("I", data)
     if sys.byteorder == "big":
         numbers.byteswap()
     return numbers
-
-
-def encode_manifest(manifest: Manifest) -> bytes:
-    """Return the manifest's body, to be sealed; CheckpointError if no reader would take it."""
-    body = encode(manifest)
-    _refuse_huge(body)
-    return body
-
-
-def _refuse_huge(body: bytes) -> None:
-    marks = sum(body.count(mark) for mark in (b",", b"[", b"{"))
-    _require(ok=len(body) <= BODY_BYTES_MAX, text=f"a body of {len(body)} bytes")
-    _require(ok=marks <= _MARKS_MAX, text="its body has too many parts")
-
-
-def decode_manifest(data: bytes) -> Manifest:
-    """Return the manifest in *data*, or raise CheckpointError. Total over junk."""
-    _refuse_huge(data)
-    try:
-        return decode(Manifest, data)
-    except WireError as error:
-        raise CheckpointError(f"the manifest is not valid: {error}") from None

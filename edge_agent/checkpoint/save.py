@@ -13,27 +13,23 @@ import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
+from edge_agent.checkpoint.body import encode_manifest
 from edge_agent.checkpoint.keys import KeyRing
 from edge_agent.checkpoint.manifest import (
     MANIFEST_BYTES_MAX,
     Blob,
     Manifest,
-    encode_manifest,
     pack_map,
 )
 from edge_agent.checkpoint.pack import Packed, Packer
 from edge_agent.checkpoint.seal import Sealer, digest, new_sealer
+from edge_agent.checkpoint.share import PACKS_MAX, Share
 from edge_agent.checkpoint.together import all_or_first
-from edge_agent.checkpoint.worker import Worker
 from workrs.domain.errors import CheckpointError, StoreError
 from workrs.domain.ids import Digest, Epoch, JobId
 from workrs.domain.record import CheckpointRef
 from workrs.ports.runtime import Rung, Snapshot
 from workrs.ports.store import BlobStore, JobSpace, StoreRefusedError
-
-NICE = 5
-_PACKS_AT_ONCE = 3
-"""Packs under way to the stores: with both copies of each, some 30 MiB."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +57,7 @@ async def save(
     copies: int = 2,
     previous: Saved | None = None,
     keys: KeyRing | None = None,
-    worker: Worker | None = None,
+    share: Share | None = None,
 ) -> Saved:
     """Store *snapshot* in the first *copies* of *stores* that take it.
 
@@ -78,8 +74,7 @@ async def save(
         previous: the newest checkpoint of the same epoch. What did not change since is not
             sent again, as long as the same stores hold it.
         keys: the cluster's; without them nothing is encrypted.
-        worker: the thread that packs, shared by all checkpoints of an agent; None: one of
-            its own.
+        share: of all checkpoints of an agent; None: it has one of its own.
 
     Raises:
         StoreError: too few stores took it.
@@ -89,13 +84,14 @@ async def save(
     candidates = _by_former(stores, previous)
     failed: StoreError | None = None
     async with contextlib.AsyncExitStack() as stack:
-        if worker is None:
-            worker = await stack.enter_async_context(Worker(nice=NICE))
+        if share is None:
+            share = await stack.enter_async_context(Share())
+        await stack.enter_async_context(share.saves)
         while copies and len(candidates) >= copies:
             chosen = candidates[:copies]
             former = _usable(previous, epoch, chosen, keys)
             sealer = former.sealer if former else new_sealer(keys, job, epoch)
-            upload = _Upload(worker, sealer, chosen)
+            upload = _Upload(share, sealer, chosen)
             try:
                 return await upload.save(snapshot, seq, former.packed if former else None)
             except _StoreFailedError as error:
@@ -167,10 +163,11 @@ class _StoreFailedError(Exception):
 class _Upload:
     """One try with one choice of stores."""
 
-    def __init__(self, worker: Worker, sealer: Sealer, stores: Sequence[BlobStore]) -> None:
+    def __init__(self, share: Share, sealer: Sealer, stores: Sequence[BlobStore]) -> None:
         self._sent_bytes = 0
         self._begun: list[Digest] = []
-        self._worker = worker
+        self._share = share
+        self._worker = share.packing
         self._sealer = sealer
         self._stores = stores
 
@@ -178,9 +175,10 @@ class _Upload:
         clock = asyncio.get_running_loop().time
         begin = clock()
         packed = await self._packs(Packer(snapshot.path, self._sealer, before))
-        space = self._sealer.space
-        manifest = await self._worker.run(_manifest, snapshot, space, seq, packed)
-        name = await self._manifest(manifest)
+        async with self._share.manifests:
+            space = self._sealer.space
+            manifest = await self._worker.run(_manifest, snapshot, space, seq, packed)
+            name = await self._manifest(manifest)
         return Saved(
             ref=_ref(manifest, name, self._stores),
             manifest=manifest,
@@ -199,14 +197,16 @@ class _Upload:
         async def carry() -> None:
             # Each takes the next pack and sends it; only one at a time can take.
             while True:
-                async with turn:
-                    found = await self._worker.run(_next, packs)
-                if found is None:
-                    return
-                blob, data = found
-                await self._put(blob.name, data)
+                async with self._share.packs:
+                    async with turn:
+                        found = await self._worker.run(_next, packs)
+                    if found is None:
+                        return
+                    blob, data = found
+                    await self._put(blob.name, data)
+                    del found, data  # before waiting for the next turn
 
-        await all_or_first(carry() for _ in range(_PACKS_AT_ONCE))
+        await all_or_first(carry() for _ in range(PACKS_MAX))
         return await self._worker.run(packer.packed)
 
     async def _manifest(self, manifest: Manifest) -> Digest:

@@ -38,10 +38,10 @@ class Worker:
         trace: TracebackType | None,
     ) -> None:
         """Wait for the call that is under way."""
-        self.close()
+        await asyncio.to_thread(self.close)
 
     def close(self) -> None:
-        """Wait for the call that is under way, and begin no other. Idempotent."""
+        """Wait for the call that is under way, and begin no other. Idempotent. Blocks."""
         # Waiting is short, since one call handles one blob; not waiting would let it write
         # into a folder that is being removed.
         self._pool.shutdown(wait=True, cancel_futures=True)

@@ -141,7 +141,7 @@ class DockerAttempt:
                     return await self._save_memory(path)
                 return await self._save_files(path, with_stdout=False)
         except BaseException as error:
-            shutil.rmtree(path, ignore_errors=True)
+            await asyncio.to_thread(shutil.rmtree, path, ignore_errors=True)
             if isinstance(error, OSError):
                 raise ContainerError(f"{self.job}: no snapshot: {error}") from error
             raise
@@ -157,7 +157,7 @@ class DockerAttempt:
             await asyncio.wait([files])
         dumped = clock()
         files.result()
-        await self._output.drain(self._pid)
+        await self._output.drain(self._pid, frozen_at=begin)
         await asyncio.to_thread(copy_file, self._folder.stdout, path / "stdout")
         end = clock()
         steps_s = {"dump": dumped - begin, "output": end - dumped}

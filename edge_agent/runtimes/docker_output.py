@@ -26,6 +26,8 @@ STDOUT_BYTES_MAX = 64 << 20
 _STDERR_BYTES_MAX = 1 << 20
 _QUIET_S = 0.01
 _DRAIN_S = 2.0
+_TURNS = 4
+"""Of the event loop, in which what was read from a socket is stored: it takes two."""
 _READ_BYTES = 256 << 10
 _STDERR = 2
 _HEADER = struct.Struct(">BxxxI")
@@ -108,22 +110,39 @@ class Output:
             self._stdout.write(data)
             self._stdout_bytes += len(data)
 
-    async def drain(self, pid: int) -> None:
+    async def drain(self, pid: int, *, frozen_at: float) -> None:
         """Return when all that the frozen program *pid* has printed is stored.
 
-        The bytes pass a pipe, the container's shim and the engine. The pipe can be looked
-        into; for the rest, nothing must have come for a while, in which nothing stood in
-        anybody's way.
+        The bytes pass a pipe, the container's shim, the engine and a socket. Pipe and socket can
+        be looked into; for the rest, nothing must have come for a while since it was frozen, in
+        which nothing stood in anybody's way. A dump of memory takes longer than that.
+
+        Args:
+            pid: its first process.
+            frozen_at: when it stood still, by the loop's clock.
 
         Raises:
             ContainerError: they do not arrive.
         """
         clock = asyncio.get_running_loop().time
         begin = clock()
-        while clock() - max(self._last_s, begin) < _QUIET_S or _pipes_hold(pid):
+        while (
+            clock() - max(self._last_s, frozen_at) < _QUIET_S
+            or _pipes_hold(pid)
+            or await self._is_behind()
+        ):
             if clock() - begin > _DRAIN_S:
                 raise ContainerError("what the program printed does not arrive")
             await asyncio.sleep(_QUIET_S / 4)
+
+    async def _is_behind(self) -> bool:
+        """Return whether bytes have come that are not stored, because this process was busy."""
+        last_s = self._last_s
+        assert self._writer is not None
+        waiting = _unread(self._writer.get_extra_info("socket").fileno())
+        for _ in range(_TURNS):
+            await asyncio.sleep(0)
+        return waiting > 0 or self._last_s != last_s
 
     async def close(self) -> None:
         """Stop reading."""
@@ -145,8 +164,14 @@ def _pipes_hold(pid: int) -> bool:
                 continue
             descriptor = os.open(place, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
             try:
-                if struct.unpack("i", fcntl.ioctl(descriptor, termios.FIONREAD, bytes(4)))[0]:
+                if _unread(descriptor):
                     return True
             finally:
                 os.close(descriptor)
     return False
+
+
+def _unread(descriptor: int) -> int:
+    """Return how many bytes can be read at once."""
+    found: int = struct.unpack("i", fcntl.ioctl(descriptor, termios.FIONREAD, bytes(4)))[0]
+    return found

@@ -139,7 +139,7 @@ class ProcessAttempt:
                 frozen_s = clock() - begin
         except BaseException as error:
             # Also when cancelled: whoever cancels does not know whether the folder is there.
-            shutil.rmtree(path, ignore_errors=True)
+            await asyncio.to_thread(shutil.rmtree, path, ignore_errors=True)
             if isinstance(error, OSError):
                 raise ContainerError(f"{self.job}: no snapshot: {error}") from error
             raise

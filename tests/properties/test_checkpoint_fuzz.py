@@ -17,7 +17,8 @@ from typing import Any
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from edge_agent.checkpoint.manifest import HOLE, encode_manifest, pack_map
+from edge_agent.checkpoint.body import encode_manifest
+from edge_agent.checkpoint.manifest import HOLE, pack_map
 from edge_agent.checkpoint.seal import KeyMissingError, digest, new_sealer, open_manifest
 from tests.properties.checkpoint_world import (
     EPOCH,

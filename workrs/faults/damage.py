@@ -6,13 +6,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from edge_agent.checkpoint.body import decode_manifest, encode_manifest
 from edge_agent.checkpoint.keys import KeyRing, read_keys
 from edge_agent.checkpoint.manifest import (
     HOLE,
     Extent,
     Manifest,
-    decode_manifest,
-    encode_manifest,
     pack_map,
 )
 from edge_agent.checkpoint.seal import Opener, digest, new_sealer, open_manifest

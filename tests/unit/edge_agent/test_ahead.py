@@ -13,6 +13,7 @@ import pytest
 
 from edge_agent import ahead
 from edge_agent.ahead import Ahead, Source
+from edge_agent.checkpoint import Share
 from edge_agent.effect import FetchAhead
 from tests.unit.edge_agent.test_checkpoint import JOB, RING, make_snapshot, noise, store
 from workrs.domain.ids import ClientId, Epoch, JobId
@@ -36,6 +37,7 @@ async def expecting(stores: MemoryStores, folder: Path) -> AsyncIterator[Ahead]:
             disk_bytes=1 << 30,
             keys=RING,
             host=HOST,
+            share=Share(),
         )
         made = Ahead(source, tasks)
         yield made

@@ -114,3 +114,14 @@ def test_a_job_that_asks_for_memory_falls_to_the_beginning() -> None:
     assert talk.all(PrepareStart) == []
     assert not talk.started().restore
     assert fell(talk)[0].startswith("began again: ")
+
+
+def test_memory_that_begins_again_with_its_files_is_credited_no_work() -> None:
+    """What the files hold nobody knows; work that is not safe must not put the next save off."""
+    for host, safe_s in ((HERE, 50.0), (THERE, 0.0)):
+        talk = Talk()
+        take(talk, replace(memory(1, host), work_s=50.0, frozen_s=9.0))
+        start(talk)
+        measured = talk.brain.roster.works[JOB].measured
+        assert measured.safe_s == safe_s
+        assert (measured.cost_s == 9.0) == (host == HERE)

@@ -7,6 +7,8 @@ whose files and memory grow, shrink and change in between.
 from __future__ import annotations
 
 import asyncio
+import tracemalloc
+from array import array
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,8 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_agent.checkpoint import load, load_ahead
-from edge_agent.checkpoint.base import Run, difference
-from edge_agent.checkpoint.manifest import HOLE
+from edge_agent.checkpoint.base import Base, Run, Runs, adopt, difference
+from edge_agent.checkpoint.manifest import HOLE, PACK_BYTES
 from tests.unit.edge_agent.test_checkpoint import (
     BIG,
     JOB,
@@ -25,6 +27,7 @@ from tests.unit.edge_agent.test_checkpoint import (
     store,
     tree,
 )
+from tests.unit.edge_agent.test_checkpoint_manifest import blob, file, manifest
 from workrs.testing.store import MemoryStores
 
 if TYPE_CHECKING:
@@ -40,8 +43,8 @@ PIECES = st.lists(
 
 def runs_of(pieces: list[tuple[int, int, int]]) -> list[Run]:
     found, at = [], 0
-    for blob, offset, length in pieces:
-        found.append(Run(at, at + length, blob, 0 if blob == HOLE else offset))
+    for number, offset, length in pieces:
+        found.append(Run(at, at + length, number, 0 if number == HOLE else offset))
         at += length
     return found
 
@@ -74,6 +77,58 @@ def test_what_is_left_out_is_the_same_and_the_rest_is_named(
     for run in difference(wanted, renumbered, same):
         made[run.begin : run.end] = content([run])
     assert bytes(made) == content(wanted)
+
+
+def test_files_are_made_of_the_extents_that_their_bytes_lie_in() -> None:
+    """Extents end where they like: within files, at their ends, and beyond several."""
+    sizes = [3, 1, 7, 4, 9, 2]
+    extents = [(0, 5, 2), (1, 0, 9), (HOLE, 0, 8), (0, 40, 1), (1, 20, 6)]
+    made = manifest(
+        *(file(size, f"job/{n}") for n, size in enumerate(sizes)),
+        blobs=[blob(64, "a"), blob(64, "b")],
+        extents=[number for extent in extents for number in extent],
+    )
+    runs = Runs(made)
+    whole = content(runs_of(extents))
+    parts = []
+    for n, size in enumerate(sizes):
+        of_file = list(runs.of(f"job/{n}"))
+        assert [run.begin for run in of_file[1:]] == [run.end for run in of_file[:-1]]
+        assert (of_file[0].begin, of_file[-1].end) == (0, size)
+        parts.append(content(of_file))
+    assert b"".join(parts) == whole
+    assert "job/0" in runs
+    assert "stdout" not in runs
+    assert list(runs.of("stdout")) == []
+
+
+def test_what_a_base_spares_is_found_in_little_memory(tmp_path: Path) -> None:
+    """A gigabyte that changes page by page has half a million extents; agents have 200 MiB."""
+    count = 40_000
+    changed = array("I")
+    for number in range(count):
+        changed.extend((number % 2, number, 1))
+    before, after = (
+        manifest(
+            file(count),
+            blobs=[blob(PACK_BYTES, first), blob(PACK_BYTES, "b")],
+            extents=changed,
+        )
+        for first in "ac"
+    )
+    folders = [tmp_path / "base", tmp_path / "made"]
+    for folder in folders:
+        (folder / "job").mkdir(parents=True)
+        (folder / "job" / "a").touch()
+    base = Base(path=folders[0], manifest=before)
+    tracemalloc.start()
+    try:
+        uses = adopt(folders[1], after, base)
+        peak_bytes = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert [len(places) for places in uses] == [3 * count // 2, 0]
+    assert peak_bytes < 100 * count
 
 
 def test_equal_runs_differ_in_nothing() -> None:

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import contextlib
 import random
+import subprocess
+import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from edge_agent.checkpoint.body import BODY_BYTES_MAX, decode_manifest, encode_manifest
 from edge_agent.checkpoint.manifest import (
-    BODY_BYTES_MAX,
     EXTENTS_MAX,
     HOLE,
     PACK_BYTES,
@@ -21,8 +23,6 @@ from edge_agent.checkpoint.manifest import (
     Extent,
     Kind,
     Manifest,
-    decode_manifest,
-    encode_manifest,
     pack_map,
 )
 from workrs.domain.errors import CheckpointError
@@ -183,6 +183,56 @@ def test_a_body_of_too_many_parts_is_refused_unread(part: bytes) -> None:
     body = b'{"v":2,"entries":[' + part * (1 << 19)
     with pytest.raises(CheckpointError, match="too many parts"):
         decode_manifest(body)
+
+
+MOST = (1 << 17) - 9
+FORGED = {
+    "objects": b'{"v":2,"entries":[' + b",".join([b'{"a":1.5}'] * MOST) + b'],"blobs":[]}',
+    "words": b'{"v":2,"entries":[],"blobs":[],"map":"","command":['
+    + b",".join([b"[]"] * MOST)
+    + b"]}",
+    "fields": b"{" + b",".join(b'"k%d":1.5' % n for n in range(2 * MOST)) + b"}",
+}
+READER = """
+import resource, sys
+from edge_agent.checkpoint.body import decode_manifest
+from workrs.domain.errors import CheckpointError
+
+def grown():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+body = sys.stdin.buffer.read()
+before = grown()
+try:
+    decode_manifest(body)
+except CheckpointError as error:
+    print(grown() - before, error)
+"""
+
+
+@pytest.mark.parametrize("kind", sorted(FORGED))
+def test_a_forged_body_at_the_limit_takes_little_memory(kind: str) -> None:
+    told = subprocess.run(
+        [sys.executable, "-c", READER], input=FORGED[kind], capture_output=True, check=True
+    ).stdout.decode()
+    grown_kib, _, why = told.partition(" ")
+    assert "too many parts" not in why, "it is refused before it is read, and shows nothing"
+    assert int(grown_kib) < 64 << 10, told
+
+
+def test_parts_within_parts_that_have_none_are_refused() -> None:
+    good = encode_manifest(manifest()).decode()
+    for forged in (
+        good.replace('"command":[]', '"command":[[]]'),
+        good.replace('"path":"job"', '"path":["job"]'),
+        good.replace('"arch":', '"x":{"y":[]},"arch":'),
+        good.replace('"entries":[', '"entries":{},"x":['),
+        good.replace('"map":""', '"map":{}'),
+        f"[{good}]",
+    ):
+        assert forged != good
+        with pytest.raises(CheckpointError):
+            decode_manifest(forged.encode())
 
 
 def test_a_manifest_that_no_reader_would_take_is_not_written() -> None:

@@ -96,6 +96,7 @@ class World:
             disk_bytes=tools.disk_bytes,
             keys=tools.keys,
             host=tools.runtime.host,
+            share=tools.share,
         )
         container = Container(JOB, 2, tools, self.said.append)
         start = PrepareStart(job=JOB, run=2, spec=SPEC, checkpoint=ref, stores=URLS)

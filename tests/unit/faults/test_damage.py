@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from edge_agent.checkpoint.body import encode_manifest
 from edge_agent.checkpoint.keys import new_ring, read_keys, write_keys
 from edge_agent.checkpoint.manifest import (
     HOLE,
@@ -17,7 +18,6 @@ from edge_agent.checkpoint.manifest import (
     Entry,
     Kind,
     Manifest,
-    encode_manifest,
     pack_map,
 )
 from edge_agent.checkpoint.seal import digest, new_sealer

@@ -62,7 +62,6 @@ async def engine(folder: Path) -> AsyncIterator[Engine]:
         raise AssertionError
 
     reading = asyncio.create_task(output.read(never))
-    await asyncio.sleep(0)
     try:
         async with asyncio.timeout(20):
             yield Engine(output, stdout, writers[0])
@@ -81,11 +80,11 @@ def test_who_was_dumped_for_long_enough_is_not_waited_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     naps: list[float] = []
-    sleep = asyncio.sleep
+    nap = asyncio.sleep
 
     async def counted(delay_s: float) -> None:
         naps.append(delay_s)
-        await sleep(delay_s)
+        await nap(delay_s)
 
     async def story() -> None:
         async with engine(tmp_path) as made:

@@ -49,15 +49,17 @@ class Dropped:
     reason: str
 
 
-def subscriptions() -> list[Subscription]:
-    """Return what a node listens to on its own broker.
+def vote_subscriptions() -> list[Subscription]:
+    """Return what a node listens to on its first connection: whatever votes and leases need.
 
     Relayed submits are left out: peers take specs from the node that expanded them. So are
     relayed logs, which their own node publishes for all.
     """
-    relayed = ("claim", "outcome", "checkpoint", "release", "progress", "cancel", "order")
+    here = ("claim", "outcome", "checkpoint", "release", "progress", "order", "log")
+    relayed = here[:-1]
     patterns = [
-        f"{topics.ROOT}/up/#",
+        f"{topics.ROOT}/up/+/beat",
+        *(f"{topics.ROOT}/up/+/{verb}/+" for verb in here),
         f"{topics.ROOT}/relay/+/+/beat",
         *(f"{topics.ROOT}/relay/+/+/{verb}/+" for verb in relayed),
     ]
@@ -65,6 +67,19 @@ def subscriptions() -> list[Subscription]:
     return [Subscription(pattern=pattern, qos=1) for pattern in patterns] + [
         Subscription(pattern=topics.node("+", *kind.split("/")), qos=1, no_local=True)
         for kind in shown
+    ]
+
+
+def intake_subscriptions() -> list[Subscription]:
+    """Return what a node listens to on its second connection: the requests of devices.
+
+    Of whatever depth, since a device that gets a topic wrong is told. Relayed cancels come the same
+    way as those from here, for one device may send both.
+    """
+    patterns = [f"up/+/{verb}/#" for verb in ("submit", "run", "cancel")]
+    return [
+        Subscription(pattern=f"{topics.ROOT}/{pattern}", qos=1)
+        for pattern in (*patterns, "relay/+/+/cancel/+")
     ]
 
 

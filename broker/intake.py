@@ -3,6 +3,7 @@
 1. The same id with the same request is the same job, however often it arrives.
 2. The same id with another request changes nothing and is refused with the reason.
 3. A spec is on disk before anything about it is published: both leave with one batch.
+4. No more jobs are on their way to a majority than its nodes keep up with (`room`).
 """
 
 from dataclasses import replace
@@ -11,7 +12,14 @@ from broker import front, retirement, teller
 from broker.effect import Publish
 from broker.entry import JobEntry
 from broker.event import CancelHeard, SubmitHeard
-from broker.limits import DEVICES_MAX, OPEN_MAX, OPEN_MAX_BYTES, RETRY_AFTER_S
+from broker.limits import (
+    DEVICES_MAX,
+    OPEN_MAX,
+    OPEN_MAX_BYTES,
+    RETRY_AFTER_S,
+    SPREADING_MAX,
+    TURN_MAX,
+)
 from broker.node import Node
 from broker.settle import settle
 from workrs.domain import voter
@@ -28,6 +36,17 @@ from workrs.domain.ids import (
 from workrs.domain.job import StoredSpec, digest_of
 from workrs.ports.ledger import RetiredJob, SaveSpec
 from workrs.wire import codec, topics
+
+
+def room(node: Node) -> int:
+    """Return how many requests of devices the next batch may have.
+
+    A node that took in all it is sent would bury its peers under specs and votes, and the
+    heartbeats of their agents with them. Without a majority jobs only wait here.
+    """
+    if not node.minority.quorum:
+        return TURN_MAX
+    return max(0, min(TURN_MAX, SPREADING_MAX - len(node.unsure)))
 
 
 def on_submit(node: Node, event: SubmitHeard, now: Instant) -> None:

@@ -14,6 +14,20 @@ OPEN_MAX_BYTES: Final = 384 << 20
 """What the specs of open jobs take at a broker. Beyond: as above."""
 RETRY_AFTER_S: Final = 30.0
 """What a device is told to wait when a node has no room."""
+INTAKE_MAX: Final = 10_000
+"""Requests of devices that wait for their turn. Beyond, the second connection is not read, and
+they wait in the broker, up to its memory limit."""
+INTAKE_MAX_BYTES: Final = 64 << 20
+"""What their payloads take. Beyond: as above."""
+TURN_MAX: Final = 100
+"""Requests of devices handled in one batch, so that heartbeats and votes wait for no more."""
+SPREADING_MAX: Final = 100
+"""Open jobs that no majority is known to have. Beyond, no request is taken: peers that are behind
+are given no more."""
+STALLED_S: Final = 0.2
+"""After so long without a request taken, though some wait, a few are: such jobs may stay."""
+STALLED_TURN: Final = 10
+"""How many."""
 DECIDED_MAX: Final = 200_000
 """Decided jobs on the bus. Beyond, the oldest are retired before their retention has passed."""
 DECIDED_MAX_BYTES: Final = 512 << 20

@@ -7,6 +7,8 @@
    it again, and so would the next start.
 4. PUBACK for a batch is sent only after the batch was handled: `receive` acknowledges
    the one before.
+5. Requests of devices come over a connection of their own (`intake_line`) and are handled after
+   whatever votes and leases need, a bounded number in each batch.
 
 Cancel-safety: a cancelled step loses only what was neither committed nor published, and
 whoever asked for it asks again.
@@ -17,11 +19,13 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from dataclasses import replace
 
-from broker import brain, inbox
+from broker import brain, inbox, reader
 from broker.effect import Effects, Publish, ReadPeerLedger
 from broker.event import BrokerEmptied, Event, Ticked
+from broker.intake_line import IntakeLine
 from broker.ledger_copy import read_peer_ledger
 from broker.node import Node
+from broker.retry import CONNECT_S, KEEPALIVE_S, RETRY_S, SETTLED_S, pause_s
 from workrs.adapters import log
 from workrs.domain.errors import BusError, LedgerError, OlderDiskError
 from workrs.domain.ids import Instant, JobId
@@ -40,14 +44,6 @@ from workrs.wire import codec, topics
 LOG = log.get("node")
 FLUSH_EVERY = 1000
 """Publishes of one batch between two waits for acknowledgement: a refill may be long."""
-RETRY_S = 1.0
-_RETRY_FIRST_S = 0.02
-"""A broker that is back takes what devices send, and nobody hears it before this node is there."""
-SETTLED_S = 10.0
-"""A connection that held this long was good: the next try comes soon, and its loss is logged."""
-KEEPALIVE_S = 5
-CONNECT_S = 2.0
-"""For the own broker to answer. One that stands still is asked again, as agents do."""
 PARTS_MAX = 4
 """Of peers' ledgers that wait for the brain; the reading of the next waits too."""
 READING_S = 0.05
@@ -78,12 +74,17 @@ class NodeSupervisor:
         self._read_peer_ledger = read_peer_ledger
         self._parts: asyncio.Queue[Event] = asyncio.Queue(PARTS_MAX)
         self._reading = 0
+        self._intake = IntakeLine(
+            node, connect=connect, address=address, clock=clock, arrived=self._wake
+        )
+        self._wait: asyncio.Timeout | None = None
         self._log = log.get(f"node[{node.name}]")
 
     async def run(self) -> None:
         """Serve for ever. Lost connections are made again; other errors end the daemon."""
         refused = 0
         async with asyncio.TaskGroup() as self._readers:
+            self._readers.create_task(self._intake.run(), name=f"node[{self._node.name}].intake")
             while True:
                 began = self._clock()
                 try:
@@ -107,33 +108,37 @@ class NodeSupervisor:
             keepalive_s=KEEPALIVE_S,
             timeout_s=CONNECT_S,
         ) as bus:
-            await bus.subscribe(*inbox.subscriptions())
+            await bus.subscribe(*inbox.vote_subscriptions())
             self._log.event("broker_joined", address=self._address)
             await self._handle(bus, [BrokerEmptied()])
             while True:
                 await self._handle(bus, await self._receive(bus))
 
     async def _receive(self, bus: Bus) -> list[Event]:
-        """Return the next events, or a tick when something is due first."""
-        wake_at: float = self._node.wake_at()
+        """Return the next events, or a tick when something is due first.
+
+        Votes and leases first, whatever waits of them; then some requests of devices.
+        """
+        wake_at: float = self._intake.wake_at(self._node.wake_at())
         if self._reading:
             wake_at = min(wake_at, self._clock() + READING_S)
+        batch: list[Message] = []
         try:
-            async with asyncio.timeout_at(wake_at):
+            async with asyncio.timeout_at(wake_at) as self._wait:
                 batch = await bus.receive()
         except TimeoutError:
-            return self._read_parts() or [Ticked()]
+            pass
+        finally:
+            self._wait = None
         events = self._read_parts()
-        for message in batch:
-            found = inbox.parse(self._node.name, message)
-            if isinstance(found, inbox.Dropped):
-                self._node.dropped += 1
-                self._log.debug("dropped", topic=found.topic[:200], why=found.reason)
-            elif found is not None:
-                events.append(found)
-            if message.retain and message.payload and "/up/" in message.topic[:13]:
-                bus.publish(Message(message.topic, b"", retain=True))
-        return events
+        events += reader.read(self._node, bus, batch, self._log)
+        events += self._intake.take()
+        return events if events or batch else [Ticked()]
+
+    def _wake(self) -> None:
+        """End the waiting for the first connection: the second has brought something."""
+        if self._wait is not None and not self._wait.expired():
+            self._wait.reschedule(self._clock())
 
     def _read_parts(self) -> list[Event]:
         """Return what has come of peers' ledgers."""
@@ -209,8 +214,3 @@ class NodeSupervisor:
                 self._log.warning("unsayable", topic=item.topic[:200], why=str(error))
             if count % FLUSH_EVERY == 0:
                 await bus.flush()
-
-
-def pause_s(refused: int) -> float:
-    """Return how long to wait after so many failures: 0.05 s after a second, 1 s after 50 s."""
-    return min(_RETRY_FIRST_S * 1.02 ** min(refused, 200), RETRY_S)

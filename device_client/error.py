@@ -140,9 +140,7 @@ class JobIdReusedError(DeviceError, SpecError):
 class OutboxError(DeviceError, ConfigError):
     """The outbox file cannot be used: it is damaged, not writable, or another device's."""
 
-    advice = (
-        "Give the device a file of its own, on a disk with room. What it keeps stays kept."
-    )
+    advice = "Give the device a file of its own, on a disk with room. What it keeps stays kept."
 
 
 class OutboxFullError(DeviceError):

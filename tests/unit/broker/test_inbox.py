@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from broker.event import CancelHeard, Refused, SubmitHeard
-from broker.inbox import NAME_MAX, Dropped, parse, subscriptions
+from broker.inbox import NAME_MAX, Dropped, intake_subscriptions, parse, vote_subscriptions
 from tests.unit.broker.cluster import Cluster
 from tests.unit.wire.test_topics import LEVEL
 from tests.unit.wire.values import REQUESTS, STATES, values
@@ -201,7 +201,7 @@ def test_a_record_with_numbers_that_no_ledger_holds_is_dropped(change: dict[str,
 
 
 def test_every_message_a_node_acts_on_is_subscribed_to() -> None:
-    patterns = [s.pattern for s in subscriptions()]
+    patterns = [s.pattern for s in (*vote_subscriptions(), *intake_subscriptions())]
 
     def is_heard(topic: str) -> bool:
         return any(

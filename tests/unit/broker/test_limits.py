@@ -297,7 +297,7 @@ def _stated() -> dict[str, float]:
     text = (ROOT / "docs" / "architecture.md").read_text()
     table = text.partition("<!-- limits:")[2].partition("<!-- end of limits -->")[0]
     found = {}
-    for name, value, unit in re.findall(r"\| `(\w+)` \| ([\d,]+) ?(MiB|s|) \|", table):
+    for name, value, unit in re.findall(r"\| `(\w+)` \| ([\d,.]+) ?(MiB|s|) \|", table):
         found[name] = float(value.replace(",", "")) * (1 << 20 if unit == "MiB" else 1)
     return found
 

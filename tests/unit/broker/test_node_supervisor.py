@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 from broker.agents import AgentTable
 from broker.node import Node, NodeSettings
-from broker.supervisor import RETRY_S, NodeSupervisor, pause_s
+from broker.retry import RETRY_S, pause_s
+from broker.supervisor import NodeSupervisor
 from tests.unit.broker.cluster import TIMING
 from workrs.domain.ids import ClientId, JobId
 from workrs.domain.job import Outcome, Verdict

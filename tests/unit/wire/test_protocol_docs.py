@@ -150,7 +150,8 @@ def check_listening(page: Page) -> None:
     shown = re.search(r"Of each other they hear (.*?)\.", text)
     assert relayed is not None
     assert shown is not None
-    wanted = [s.pattern.removeprefix(f"{topics.ROOT}/") for s in inbox.subscriptions()]
+    listening = (*inbox.vote_subscriptions(), *inbox.intake_subscriptions())
+    wanted = [s.pattern.removeprefix(f"{topics.ROOT}/") for s in listening]
     heard = {p.split("/")[3] for p in wanted if p.startswith("relay/")}
     assert set(names(relayed[1])) == heard
     assert set(names(shown[1])) == {p.split("/")[2] for p in wanted if p.startswith("node/")}

@@ -23,7 +23,7 @@ from broker.event import (
     Ticked,
 )
 from broker.node import Node, NodeSettings
-from broker.supervisor import CONNECT_S, KEEPALIVE_S, RETRY_S, pause_s
+from broker.retry import CONNECT_S, KEEPALIVE_S, RETRY_S, pause_s
 from workrs.domain.errors import LedgerError
 from workrs.domain.record import Incarnation
 from workrs.ports.bus import Message
@@ -202,7 +202,10 @@ class Daemon(Process):
             node=self.name,
             will=Parcel(Message(topic, codec.encode(state), retain=True), state),
             keepalive_s=KEEPALIVE_S,
-            subscriptions=node_inbox.subscriptions(),
+            subscriptions=[
+                *node_inbox.vote_subscriptions(),
+                *node_inbox.intake_subscriptions(),
+            ],
             timeout_s=CONNECT_S,
         )
 

@@ -1,0 +1,152 @@
+"""Goal: heartbeats and votes never wait behind what devices send, and nothing of that is lost.
+
+Method: the shell around a real brain, over a broker in memory.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from broker import intake, intake_line, intake_queue
+from broker.intake_line import client_id
+from broker.limits import SPREADING_MAX, STALLED_TURN, TURN_MAX
+from tests.unit.broker.cluster import Cluster
+from tests.unit.broker.test_node_supervisor import ADDRESS, SPEC, World, run, until
+from workrs.domain.dispatch import AgentProfile
+from workrs.domain.ids import ClientId, JobId
+from workrs.domain.record import Incarnation
+from workrs.ports.bus import Bus, Message, Subscription
+from workrs.wire import codec, topics
+from workrs.wire.message import Beat
+
+if TYPE_CHECKING:
+    import pytest
+
+    from broker.node import Node
+
+FLOOD = 1_000
+
+
+def submit(bus: Bus, job: str) -> None:
+    bus.publish(Message(topics.up("pump-7", "submit", job), SPEC))
+
+
+def beat(seq: int) -> bytes:
+    profile = AgentProfile(slots=1, arch="amd64", memory_mb=64, cpus=1.0)
+    said = Beat(incarnation=Incarnation(1, "a" * 16), connection=1, counter=seq, profile=profile)
+    return codec.encode(said)
+
+
+def test_a_heartbeat_is_not_behind_the_submits_that_came_before_it() -> None:
+    async def scene(world: World, bus: Bus) -> None:
+        await bus.subscribe(Subscription(pattern=topics.node("n1", "agent", "edge-1")))
+        for number in range(FLOOD):
+            submit(bus, f"j{number}")
+        bus.publish(Message(topics.beat("edge-1"), beat(1)))
+        await bus.receive()
+        assert len(world.node.entries) <= 3 * TURN_MAX
+        await until(lambda: len(world.node.entries) == FLOOD)
+
+    run(scene)
+
+
+def test_no_batch_has_more_than_its_share_of_submits(monkeypatch: pytest.MonkeyPatch) -> None:
+    counts: list[int] = []
+    plain = intake.on_submit
+    steps: list[int] = []
+
+    def count(node: Node, *rest: object) -> None:
+        if not steps or steps[-1] != node.step:
+            steps.append(node.step)
+            counts.append(0)
+        counts[-1] += 1
+        plain(node, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(intake, "on_submit", count)
+
+    async def scene(world: World, bus: Bus) -> None:
+        for number in range(FLOOD):
+            submit(bus, f"j{number}")
+        await until(lambda: len(world.node.entries) == FLOOD)
+
+    run(scene)
+    assert max(counts) <= TURN_MAX
+    assert sum(counts) == FLOOD
+
+
+def test_a_full_queue_is_not_filled_further_and_nothing_of_it_is_lost(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(intake_queue, "INTAKE_MAX", 10)
+    waited: list[int] = []
+    plain = intake_queue.IntakeQueue.put
+
+    def put(queue: intake_queue.IntakeQueue, event: object) -> None:
+        waited.append(len(queue))
+        plain(queue, event)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(intake_queue.IntakeQueue, "put", put)
+
+    async def scene(world: World, bus: Bus) -> None:
+        for number in range(20):
+            for part in range(5):
+                submit(bus, f"j{number}-{part}")
+            await asyncio.sleep(0)
+        await until(lambda: len(world.node.entries) == 100)
+
+    run(scene)
+    assert len(waited) == 100
+
+
+def test_the_second_connection_is_made_again_by_itself() -> None:
+    async def scene(world: World, bus: Bus) -> None:
+        async with world.broker.connect(address=ADDRESS, client_id=client_id("n1")):
+            pass  # a session takeover ends the node's own
+        while not world.node.entries:
+            submit(bus, "j1")  # as devices do
+            await asyncio.sleep(0.005)
+
+    run(scene)
+
+
+def test_no_more_jobs_are_on_their_way_to_a_majority_than_peers_keep_up_with() -> None:
+    cluster = Cluster()
+    node = cluster.nodes["n1"]
+    assert intake.room(node) == min(TURN_MAX, SPREADING_MAX)
+    cluster.cut = {frozenset({"n1", "n2"}), frozenset({"n1", "n3"})}
+    for number in range(SPREADING_MAX - 1):
+        cluster.submit("n1", f"j{number}")
+    assert intake.room(node) == 1
+    cluster.submit("n1", "last")
+    assert intake.room(node) == 0
+    node.minority.quorum = False
+    assert intake.room(node) == TURN_MAX, "without a majority they only wait here"
+
+
+def test_a_few_are_taken_though_jobs_without_a_majority_stay(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(intake, "room", lambda _: 0)
+    monkeypatch.setattr(intake_line, "STALLED_S", 0.01)
+
+    async def scene(world: World, bus: Bus) -> None:
+        for number in range(3 * STALLED_TURN):
+            submit(bus, f"j{number}")
+        await until(lambda: JobId(f"pump-7_j{3 * STALLED_TURN - 1}") in world.node.entries)
+
+    run(scene)
+
+
+def test_a_retained_request_is_refused_and_cleared() -> None:
+    async def scene(world: World, bus: Bus) -> None:
+        topic = topics.up("pump-7", "submit", "j1")
+        await bus.subscribe(Subscription(pattern=topics.down("pump-7", "j1")))
+        bus.publish(Message(topic, SPEC, retain=True))
+        (answer,) = await bus.receive()
+        assert b"rejected" in answer.payload
+        await until(lambda: topic not in world.broker.retained())
+        assert not world.node.entries
+        assert ClientId("pump-7") not in world.node.local_devices
+
+    run(scene)

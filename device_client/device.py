@@ -185,7 +185,7 @@ class Device:
         _trace: TracebackType | None,
     ) -> None:
         """Close. Without an outbox file, first see jobs accepted that would else be lost."""
-        if kind is None and not self._session.durable:
+        if kind is None and not (self._session.durable or self._session.is_forked):
             self.drain(MEMORY_DRAIN_S)
         self.close()
 

@@ -16,6 +16,7 @@ from device_client import submission as submissions
 from device_client.board import Board, Feed
 from device_client.effect import UnwatchNodes, WatchNodes
 from device_client.error import (
+    DeviceClosedError,
     JobCancelledError,
     JobExpiredError,
     JobFailedError,
@@ -65,7 +66,8 @@ class Session:
         self.device = client_id(name)
         self.timing = timing or Timing()
         self.timing.check()
-        self.board = Board()
+        self._process = os.getpid()
+        self._board = Board()
         self.clock = time.monotonic
         self._username, self._password, self._tls = username or name, password, tls
         self._result_max_bytes = result_max_bytes
@@ -91,13 +93,29 @@ class Session:
             login=login,
             timing=self.timing,
             outbox=self._outbox,
-            board=self.board,
+            board=self._board,
             clock=self.clock,
             upload=self._upload,
             heard_node=self._stores.heard,
         )
         self._restore()
         self._network.start()
+
+    @property
+    def is_forked(self) -> bool:
+        """Return whether this process is a child of the one that made the session.
+
+        A fork copies neither the threads nor who holds a lock, and two processes must not speak
+        on one connection nor use one connection to a SQLite file, not even to close it.
+        """
+        return os.getpid() != self._process
+
+    @property
+    def board(self) -> Board:
+        """What is known of the jobs; DeviceClosedError in a forked process."""
+        if self.is_forked:
+            raise DeviceClosedError(f"device {self.device} is of the process that was forked")
+        return self._board
 
     @property
     def durable(self) -> bool:
@@ -289,8 +307,11 @@ class Session:
         return [r.job for r in self.board.list_open() if r.state.is_pending]
 
     def close(self) -> None:
-        """Send what was posted, end the threads, release the file. Blocks. Idempotent."""
-        if self._closed:
+        """Send what was posted, end the threads, release the file. Blocks. Idempotent.
+
+        In a forked process it does nothing: all of that is the parent's.
+        """
+        if self._closed or self.is_forked:
             return
         self._closed = True
         self._stores.close()

@@ -6,6 +6,8 @@ what the brain tells.
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 
 from device_client.board import Board, Feed
@@ -106,7 +108,7 @@ def test_the_board_tells_a_lost_job_from_a_strange_one() -> None:
     board = Board()
     woken: list[str] = []
     board.restore("mine", State.ACCEPTED)
-    feeds = {job: Feed(job, lambda job=job: woken.append(job)) for job in ("mine", "strange")}
+    feeds = {job: Feed(job, partial(woken.append, job)) for job in ("mine", "strange")}
     for job, feed in feeds.items():
         board.attach(feed)
         board.tell_unknown(job, "never heard of it")

@@ -9,6 +9,7 @@
 Not promised: that the disk returns the same bytes years later. Readers check the hash.
 """
 
+import hashlib
 import os
 import shutil
 import time
@@ -23,6 +24,7 @@ from typing import Final
 from broker.blob_error import BlobDroppedError, BlobError, BlobStoreFullError, BlobTooLargeError
 from broker.blob_name import BlobName, checked_digest, input_name
 from broker.blob_upload import Upload
+from workrs.adapters.disk import sync_directory
 from workrs.domain.ids import ClientId, Digest, Epoch, JobId, split_job_id
 
 _DROPPED_MAX: Final = 1_000
@@ -37,15 +39,6 @@ class BlobLimits:
     total_max_bytes: int = 20 << 30
     free_min_bytes: int = 256 << 20
     """Left free on the disk, because the ledger needs room when blobs have filled the rest."""
-
-
-def sync_directory(path: Path) -> None:
-    """Put a directory's entries on disk."""
-    handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 class BlobDirectory:
@@ -154,9 +147,8 @@ class BlobDirectory:
             BlobError: its job was dropped, it is too large, or there is no room.
         """
         self._refuse_dropped(name)
-        if self.find(name) is not None:
-            # Another upload may have made the name and not synced its folder yet.
-            sync_directory(self._path(name).parent)
+        # Another upload may have made the name and not synced its folder yet.
+        if self.find(name) is not None and self._synced(name, [self._path(name).parent]):
             return False
         if size_bytes is not None:
             if size_bytes > self.limits.blob_max_bytes:
@@ -194,9 +186,24 @@ class BlobDirectory:
             else:
                 created = True
                 self._used_bytes += size_bytes
-        for folder in (path.parent, *(folder.parent for folder in made)):
-            sync_directory(folder)
+        self._synced(name, [path.parent, *(folder.parent for folder in made)])
         return created
+
+    def _synced(self, name: BlobName, folders: Collection[Path]) -> bool:
+        """Put the way to a blob on disk; return False when its agent deleted it meanwhile.
+
+        Raises:
+            BlobError: its job was dropped meanwhile, or the disk fails.
+        """
+        try:
+            for folder in folders:
+                sync_directory(folder)
+        except FileNotFoundError:
+            self._refuse_dropped(name)
+            return False
+        except OSError as error:
+            raise BlobError(f"the disk failed: {error}") from error
+        return True
 
     def delete(self, name: BlobName) -> bool:
         """Remove one blob; return whether it was there."""
@@ -212,6 +219,23 @@ class BlobDirectory:
                 path.parent.rmdir()
                 path.parent.parent.rmdir()
         return True
+
+    def delete_damaged(self, name: BlobName, size_bytes: int) -> bool:
+        """Remove a blob that has not the bytes of its name; return whether it was removed.
+
+        Args:
+            name: the blob.
+            size_bytes: what another node has; bytes are looked at only where that differs.
+        """
+        path = self._path(name)
+        try:
+            if path.stat().st_size == size_bytes:
+                return False
+            with path.open("rb") as file:
+                found = hashlib.file_digest(file, "sha256").hexdigest()
+        except FileNotFoundError:
+            return False
+        return found != name.digest and self.delete(name)
 
     def drop(self, job: JobId) -> None:
         """Remove every blob of a retired job, and refuse late uploads for it."""
@@ -240,7 +264,8 @@ class BlobDirectory:
             return []
 
     def _epochs(self, job: str) -> list[Epoch]:
-        return [Epoch(int(entry.name)) for entry in (self.root / "blobs" / job).iterdir()]
+        names = (entry.name for entry in (self.root / "blobs" / job).iterdir())
+        return [Epoch(int(name)) for name in names if name.isascii() and name.isdecimal()]
 
     def blobs(self, job: str) -> list[tuple[Epoch, Digest, int]]:
         """Return epoch, name and size of every blob of *job*, or raise IdError."""

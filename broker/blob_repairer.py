@@ -1,11 +1,13 @@
 """Fetches the copies of checkpoints that a node lost, from the nodes that have them.
 
-1. It only adds. What it fetches is taken like an upload: hashed, synced, then named; so it may
-   meet uploads, deletions and its own death at any point.
+1. It only adds, and takes away only what has not the bytes of its name. What it fetches is taken
+   like an upload: hashed, synced, then named; so it may meet uploads, deletions and its own death
+   at any point.
 2. One blob at a time, at most RATE_BYTES_S: jobs that run need the disks and the network.
 3. Everything that another node has of a job is fetched, at the epoch at which it lies there,
    and the manifests last: what a manifest names need not be known, nor be readable, here.
-4. It never ends for a failure: a source that is silent or a full disk is said and tried later.
+4. It never ends for a failure: a source that is silent or a full disk is said and tried later,
+   at once where other checkpoints are wanted since.
 
 A blob that was deleted while it was being fetched may stay. It goes with its job.
 """
@@ -30,6 +32,8 @@ PERIOD_S: Final = 5.0
 """Between two looks. A look costs a few microseconds for an open job."""
 RETRY_S: Final = 60.0
 """Wait after a repair that found nobody to fetch from."""
+LISTINGS_MAX: Final = 3
+"""Times a source is asked what it has: what an agent deletes meanwhile is not there any more."""
 RATE_BYTES_S: Final = 32 << 20
 ENTRIES_AT_ONCE: Final = 1_000
 """Looked at between two turns of the event loop."""
@@ -47,6 +51,10 @@ class Listed(NamedTuple):
     bytes: int
 
 
+class BlobGoneError(StoreError):
+    """What a node listed a moment ago is not there any more."""
+
+
 class Repairer:
     """Keeps the copies of one node's blob store complete."""
 
@@ -61,7 +69,8 @@ class Repairer:
             for manifest in copies(entry.records, node.settings.blobs_url)
         }
         self._whole: set[Copy] = set()
-        self._not_before: dict[JobId, float] = {}
+        self._failed: dict[JobId, tuple[Repair, float]] = {}
+        """What was tried in vain, and when it is to be tried again."""
 
     async def keep(self) -> None:
         """Look for what is missing, and fetch it, until cancelled."""
@@ -70,7 +79,8 @@ class Repairer:
         async with aiohttp.ClientSession(timeout=patience, auto_decompress=False) as session:
             while True:
                 for wanted in await self._look():
-                    if clock() >= self._not_before.get(wanted.job, 0.0):
+                    failed, not_before = self._failed.get(wanted.job, (None, 0.0))
+                    if wanted != failed or clock() >= not_before:
                         await self._repair(session, wanted)
                 await asyncio.sleep(PERIOD_S)
 
@@ -104,7 +114,7 @@ class Repairer:
         jobs = self._node.entries
         self._whole = {copy for copy in self._whole if copy[0] in jobs}
         self._doubtful = {copy for copy in self._doubtful if copy[0] in jobs}
-        self._not_before = {job: at for job, at in self._not_before.items() if job in jobs}
+        self._failed = {job: found for job, found in self._failed.items() if job in jobs}
 
     async def _repair(self, session: aiohttp.ClientSession, wanted: Repair) -> None:
         clock = asyncio.get_running_loop().time
@@ -122,25 +132,40 @@ class Repairer:
             self._doubtful.difference_update((wanted.job, manifest) for manifest in whole)
             if len(whole) == len(wanted.manifests):
                 return
-        self._not_before[wanted.job] = clock() + RETRY_S
+        self._failed[wanted.job] = (wanted, clock() + RETRY_S)
         LOG.warning("copies_missing", job=wanted.job, why=why, retry_s=RETRY_S)
 
     async def _fetch_all(
         self, session: aiohttp.ClientSession, wanted: Repair, source: str
     ) -> tuple[int, int]:
         """Fetch what *source* has of a job and this node has not; return blobs and bytes."""
-        blobs = await _listing(session, source, wanted.job)
-        blobs.sort(key=lambda blob: blob.name.digest in wanted.manifests)
-        count = size = 0
-        for blob in blobs:
-            upload = await asyncio.to_thread(self._directory.begin, blob.name, blob.bytes)
-            if upload is not None:
-                count, size = count + 1, size + blob.bytes
-                await _fetch(session, f"{source}/blobs/{wanted.job}/{blob.name.digest}", upload)
-        return count, size
+        fetched: list[Listed] = []
+        for last in (*[False] * (LISTINGS_MAX - 1), True):
+            try:
+                for blob in await _listing(session, source, wanted):
+                    if await self._fetch(session, source, blob):
+                        fetched.append(blob)  # noqa: PERF401 (counts though another fails)
+                break
+            except BlobGoneError:
+                if last:
+                    raise
+        return len(fetched), sum(blob.bytes for blob in fetched)
+
+    async def _fetch(self, session: aiohttp.ClientSession, source: str, blob: Listed) -> bool:
+        """Fetch a blob unless it is here; return whether it was not."""
+        name, directory = blob.name, self._directory
+        if await asyncio.to_thread(directory.delete_damaged, name, blob.bytes):
+            LOG.warning("copy_damaged", job=name.job, blob=name.digest)
+        upload = await asyncio.to_thread(directory.begin, name, blob.bytes)
+        if upload is None:
+            return False
+        await _take(session, f"{source}/blobs/{name.job}/{name.digest}", upload)
+        return True
 
 
-async def _listing(session: aiohttp.ClientSession, source: str, job: JobId) -> list[Listed]:
+async def _listing(session: aiohttp.ClientSession, source: str, wanted: Repair) -> list[Listed]:
+    """Return what *source* has of a job, what is wanted by name last."""
+    job = wanted.job
     async with session.get(f"{source}/blobs/{job}") as answer:
         if answer.status != 200:
             raise StoreError(f"{source} answered {answer.status}")
@@ -149,7 +174,8 @@ async def _listing(session: aiohttp.ClientSession, source: str, job: JobId) -> l
             text += piece
             if len(text) > _LISTING_MAX_BYTES:
                 raise StoreError(f"{source} lists over {_LISTING_MAX_BYTES} bytes")
-    return list(read_listing(text.decode("ascii"), job))
+    found = read_listing(text.decode("ascii"), job)
+    return sorted(found, key=lambda blob: blob.name.digest in wanted.manifests)
 
 
 def read_listing(text: str, job: JobId) -> Iterator[Listed]:
@@ -164,12 +190,14 @@ def read_listing(text: str, job: JobId) -> Iterator[Listed]:
         yield Listed(checkpoint_name(job, epoch, digest), int(size))
 
 
-async def _fetch(session: aiohttp.ClientSession, url: str, upload: Upload) -> None:
+async def _take(session: aiohttp.ClientSession, url: str, upload: Upload) -> None:
     """Take one blob, and no faster than is good for others."""
     clock = asyncio.get_running_loop().time
     began, size = clock(), 0
     try:
         async with session.get(url) as answer:
+            if answer.status == 404:
+                raise BlobGoneError(f"{url} answered 404")
             if answer.status != 200:
                 raise StoreError(f"{url} answered {answer.status}")
             async for piece in answer.content.iter_chunked(_PIECE_BYTES):

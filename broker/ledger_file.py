@@ -17,6 +17,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+from workrs.adapters.disk import sync_directory
 from workrs.domain.errors import ConfigError, LedgerError
 from workrs.ports.ledger import Rejoin
 
@@ -149,7 +150,7 @@ def create(path: Path, rejoin: Rejoin = Rejoin.NEVER) -> None:
         # A link instead of a rename: it fails when somebody else was faster.
         path.hardlink_to(draft)
         draft.unlink()
-        _sync_directory(path.parent)
+        sync_directory(path.parent)
     except (OSError, sqlite3.Error) as error:
         raise LedgerError(f"cannot make a ledger at {path}: {error}") from error
 
@@ -177,14 +178,6 @@ def _migrate(database: sqlite3.Connection) -> None:
         if database.in_transaction:
             database.execute("ROLLBACK")
         raise
-
-
-def _sync_directory(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def require(path: Path) -> None:

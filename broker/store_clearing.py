@@ -6,6 +6,8 @@ short, and those that nobody was left to delete, go here, with their job.
 1. Only jobs that the ledger knows as retired are touched: decided by a majority for good, so
    nobody restores them any more. What is not known may be another cluster's.
 2. Every node that is told of a store clears it; removing twice does no harm.
+3. What is uploaded after its job was removed goes the next time, for as long as the ledger knows
+   the job: 30 days.
 """
 
 import asyncio
@@ -14,12 +16,14 @@ from typing import Final
 
 from broker.node import Node
 from workrs.adapters import log
-from workrs.domain.errors import WorkrsError
+from workrs.domain.errors import StoreError, WorkrsError
 from workrs.domain.ids import JobId
 from workrs.ports.store import SharedStore
 
 LOG = log.get("node.stores")
 PERIOD_S: Final = 3600.0
+FAILURES_MAX: Final = 3
+"""A store that fails so often is left alone until the next time."""
 
 
 async def keep_clear(node: Node, stores: Sequence[SharedStore]) -> None:
@@ -37,15 +41,27 @@ async def keep_clear(node: Node, stores: Sequence[SharedStore]) -> None:
 
 
 async def drop_over(node: Node, store: SharedStore) -> int:
-    """Remove all blobs of retired jobs from a store; return of how many jobs."""
+    """Remove all blobs of retired jobs from a store; return of how many jobs.
+
+    Raises:
+        StoreError: it does not let some of them be removed.
+    """
     found = await store.jobs()
     over = await asyncio.to_thread(lambda: [job for job in found if _is_over(node, job)])
-    dropped = 0
+    dropped, failed = 0, []
     for job in over:
         # Looked at again: it may be back since, and thousands before it take minutes.
         if job not in node.entries:
-            await store.drop(job)
-            dropped += 1
+            try:
+                await store.drop(job)
+                dropped += 1
+            except StoreError as error:
+                # One job, into which an upload runs that is over late, keeps no other.
+                failed.append(error)
+                if len(failed) == FAILURES_MAX:
+                    break
+    if failed:
+        raise failed[0]
     return dropped
 
 

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from workrs.adapters import log
+from workrs.adapters.disk import sync_directory
 from workrs.domain.errors import BusError, ConfigError, WireError
 from workrs.domain.ids import NUMBER_MAX, ClientId
 from workrs.domain.record import Incarnation
@@ -80,11 +81,7 @@ def write_number(state: Path, number: int) -> None:
     finally:
         os.close(descriptor)
     draft.replace(path)
-    folder = os.open(state, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    sync_directory(state)
 
 
 async def incarnate(

@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import hashlib
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from broker import blob_repairer
@@ -242,5 +242,108 @@ def test_a_fetch_that_is_cut_off_leaves_no_draft_and_no_reservation(
         assert list((world.here / "uploads").iterdir()) == []
         assert directory._reserved_bytes == 0
         shutil.rmtree(world.here / "blobs" / JOB, ignore_errors=True)
+
+    play(tmp_path, monkeypatch, story)
+
+
+def test_what_is_deleted_under_the_repair_does_not_stop_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An agent deletes an old checkpoint's blobs while its newer ones are being fetched."""
+
+    async def story(world: World) -> None:
+        monkeypatch.setattr(blob_repairer, "RETRY_S", 3600.0)
+        stale = world.source.directory.blobs(JOB)
+        old = [(epoch, Digest("0" * 64), size) for epoch, _, size in stale[:1]]
+        listings = [old + stale, old + stale]
+        blobs_of = world.source.directory.blobs
+        monkeypatch.setattr(
+            world.source.directory,
+            "blobs",
+            lambda job: listings.pop() if listings else blobs_of(job),
+        )
+        async with repairing(world, world.directory()):
+            await until(world.is_whole)
+        assert "copies_missing" not in caplog.text
+
+    play(tmp_path, monkeypatch, story)
+
+
+def test_a_source_whose_listing_stays_wrong_is_not_asked_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def story(world: World) -> None:
+        monkeypatch.setattr(blob_repairer, "RETRY_S", 3600.0)
+        stale = world.source.directory.blobs(JOB)
+        asked: list[str] = []
+
+        def listed(job: str) -> list[tuple[Epoch, Digest, int]]:
+            asked.append(job)
+            return [(stale[0][0], Digest("0" * 64), 5), *stale]
+
+        monkeypatch.setattr(world.source.directory, "blobs", listed)
+        async with repairing(world, world.directory()):
+            await until(lambda: "copies_missing" in caplog.text)
+        assert len(asked) == blob_repairer.LISTINGS_MAX
+
+    play(tmp_path, monkeypatch, story)
+
+
+def test_other_checkpoints_are_wanted_at_once_after_a_failure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def story(world: World) -> None:
+        monkeypatch.setattr(blob_repairer, "RETRY_S", 3600.0)
+        records = world.node.entry(JOB).records
+        record = records[ClientId("n2")]
+        gone = replace(record.checkpoints[0], seq=2, manifest=Digest("1" * 64))
+        records[ClientId("n2")] = replace(record, checkpoints=(gone,))
+        async with repairing(world, world.directory()):
+            await until(lambda: "copies_missing" in caplog.text)
+            lost = world.here / "blobs" / JOB / "3" / NAMES[-1]
+            lost.unlink()
+            records[ClientId("n2")] = record
+            await until(world.is_whole)
+
+    play(tmp_path, monkeypatch, story)
+
+
+def test_a_part_that_was_cut_short_is_fetched_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def story(world: World) -> None:
+        fill(world.directory())
+        (world.here / "blobs" / JOB / "3" / NAMES[1]).write_bytes(PARTS[1][:77])
+        async with repairing(world, world.directory()):
+            await until(world.is_whole)
+        assert "copy_damaged" in caplog.text
+
+    play(tmp_path, monkeypatch, story)
+
+
+def test_a_source_that_lists_wrong_sizes_takes_nothing_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def story(world: World) -> None:
+        fill(world.directory())
+        inodes = {path.name: path.stat().st_ino for path in world.here.rglob("*") if path.is_file()}
+        stale = world.source.directory.blobs(JOB)
+        asked: list[str] = []
+
+        def listed(job: str) -> list[tuple[Epoch, Digest, int]]:
+            asked.append(job)
+            return [(epoch, name, size + 1) for epoch, name, size in stale]
+
+        monkeypatch.setattr(world.source.directory, "blobs", listed)
+        repairer = Repairer(world.node, world.directory())
+        task = asyncio.create_task(repairer.keep())
+        await until(lambda: repairer._whole)
+        task.cancel()
+        assert asked
+        assert world.is_whole()
+        assert "copy_damaged" not in caplog.text
+        assert inodes == {
+            path.name: path.stat().st_ino for path in world.here.rglob("*") if path.is_file()
+        }
 
     play(tmp_path, monkeypatch, story)

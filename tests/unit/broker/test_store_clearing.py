@@ -125,3 +125,56 @@ def test_a_silent_store_does_not_keep_the_others_from_being_cleared(
         clearing.cancel()
 
     asyncio.run(story())
+
+
+def test_what_is_uploaded_after_its_job_was_removed_goes_the_next_time() -> None:
+    async def story() -> None:
+        store, node = await filled("mem://1"), make_node()
+        assert await drop_over(node, store) == 1
+        await store.put(digest_of(b"late"), b"late", JobSpace(job=OVER, epoch=Epoch(2)))
+        assert await drop_over(node, store) == 1
+        assert OVER not in await store.jobs()
+
+    asyncio.run(story())
+
+
+def test_a_job_that_cannot_be_removed_keeps_no_other() -> None:
+    async def story() -> None:
+        store, node = await filled("mem://1"), make_node()
+        node.retired = {OVER: KEPT, UNKNOWN: KEPT}.get
+        drop, tried = store.drop, []
+
+        async def stubborn(job: JobId) -> None:
+            tried.append(job)
+            if len(tried) == 1:
+                raise StoreError("an upload runs into it")
+            await drop(job)
+
+        store.drop = stubborn  # type: ignore[method-assign]
+        with pytest.raises(StoreError, match="an upload"):
+            await drop_over(node, store)
+        assert len(tried) == 2
+        assert await store.jobs() == sorted([OPEN, tried[0]])
+
+    asyncio.run(story())
+
+
+def test_a_store_that_removes_nothing_is_left_alone_until_the_next_time() -> None:
+    async def story() -> None:
+        store, node = MemoryStore("mem://1"), make_node()
+        jobs = [JobId(f"pump_{n}") for n in range(10)]
+        node.retired = dict.fromkeys(jobs, KEPT).get
+        for job in jobs:
+            await store.put(digest_of(b"x"), b"x", JobSpace(job=job, epoch=Epoch(1)))
+        tried: list[JobId] = []
+
+        async def refuse(job: JobId) -> None:
+            tried.append(job)
+            raise StoreError("no")
+
+        store.drop = refuse  # type: ignore[method-assign]
+        with pytest.raises(StoreError):
+            await drop_over(node, store)
+        assert len(tried) == store_clearing.FAILURES_MAX
+
+    asyncio.run(story())

@@ -14,7 +14,7 @@ from typing import Any
 
 import uvloop
 
-from broker import brain, ledger_copy
+from broker import brain, functions, ledger_copy
 from broker.agents import AgentTable
 from broker.blob_repairer import Repairer
 from broker.blob_server import BlobServer
@@ -77,12 +77,11 @@ async def _run(config: NodeConfig) -> None:
 
 def _restore(config: NodeConfig, ledger: SqliteLedger, now: Instant) -> Node:
     """Return the node's memory as its ledger has it."""
-    functions = load_functions(config.functions) if config.functions else {}
+    filed = load_functions(config.functions) if config.functions else {}
     settings = NodeSettings(
         name=client_id(config.name),
         nodes=config.nodes,
         timing=config.timing,
-        functions=functions,
         blobs_url=config.public_blobs_url,
         software=f"{__version__} on {socket.gethostname()}",
         incarnation=Incarnation(ledger.boot, secrets.token_hex(8)),
@@ -90,6 +89,7 @@ def _restore(config: NodeConfig, ledger: SqliteLedger, now: Instant) -> Node:
     node = Node(settings, ledger.retired, AgentTable(config.timing.ttl_s))
     wall_s = time.time()  # noqa: TID251 (only how long a result is kept hangs on it)
     brain.start(node, ledger, now, wall_s)
+    functions.file(node, filed)
     LOG.event("ledger_loaded", boot=ledger.boot, jobs=len(node.entries), nodes=len(config.nodes))
     return node
 

@@ -82,7 +82,7 @@ class Admission:
     """Requests among them whose senders do not know that they wait, and since when."""
     held_back_requests: int = 0
     held_back_bytes: int = 0
-    """Of submits among them."""
+    """Of submits and definitions of functions among them."""
     held_back_agents: int = 0
     donors: dict[ClientId, Instant | None] = field(default_factory=dict)
     """Whose ledgers are read, and when to ask again: None while reading or when read."""

@@ -29,12 +29,12 @@ from broker.event import (
 from broker.limits import AGENTS_MAX, NOTICES_PER_BEAT
 from broker.node import Node
 from workrs.domain.ids import Instant, job_id
-from workrs.wire import topics
+from workrs.wire import codec, topics
 from workrs.wire.message import OrderReply
 
 HELD_BACK_MAX = 10_000
 HELD_BACK_MAX_BYTES = 64 << 20
-"""Of submits. Without it 10,000 of the largest messages would take 2.5 GiB."""
+"""Of submits and definitions of functions. Without it 10,000 of the largest messages would take 2.5 GiB."""
 
 
 def hold_back(node: Node, event: Event, now: Instant) -> bool:
@@ -96,6 +96,8 @@ def _hold_back_request(
     size_bytes = it.held_back_bytes
     if isinstance(event, SubmitHeard):
         size_bytes += len(event.payload)
+    elif isinstance(event, OrderHeard) and event.order.definition is not None:
+        size_bytes += len(codec.encode(event.order.definition))
     if count <= HELD_BACK_MAX and size_bytes <= HELD_BACK_MAX_BYTES:
         it.held_back_requests, it.held_back_bytes = count, size_bytes
         it.held_back[event] = event

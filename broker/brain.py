@@ -18,6 +18,7 @@ from broker import (
     dispatcher,
     fault_count,
     front,
+    functions,
     intake,
     orders,
     peers,
@@ -37,6 +38,7 @@ from broker.event import (
     LogHeard,
     OrderHeard,
     PeerEmptied,
+    PeerFunctionSeen,
     PeerLedgerFailed,
     PeerLedgerPart,
     PeerLedgerRead,
@@ -80,6 +82,7 @@ def handle(node: Node, events: Iterable[Event], now: Instant) -> Effects:
     reach.update(node)
     if node.admission.votes:
         dispatcher.pump(node, now)
+    functions.finish(node)
     return node.finish(now)
 
 
@@ -96,6 +99,7 @@ def start(node: Node, ledger: Ledger, now: Instant, wall_s: float) -> None:
     node.sweep.load(ledger.unswept())
     admission.begin(node, ledger.standing, ledger.seen(), now)
     fault_count.begin(node, ledger.faults(), now)
+    functions.load(node, ledger.functions())
     # The oldest decisions first: they are the first to make room.
     for saved in sorted(ledger.load(), key=lambda saved: saved.decided_wall_s or 0.0):
         ago_s = max(0.0, wall_s - (saved.decided_wall_s or wall_s))
@@ -143,6 +147,8 @@ def _handle(node: Node, event: Event, now: Instant) -> None:  # noqa: C901, PLR0
             beats.on_beat(node, event, now)
         case PeerStateSeen():
             peers.on_state(node, event, now)
+        case PeerFunctionSeen():
+            functions.on_peer(node, event)
         case PeerLedgerPart():
             rejoin.on_part(node, event, now)
         case PeerLedgerRead():
@@ -268,6 +274,7 @@ def _tick(node: Node, now: Instant) -> None:
     if node.admission.votes:
         fault_count.on_beat(node, now)
         beats.check_silent(node, now)
+        functions.on_beat(node)
         retirement.on_beat(node, now)
         ask(node, now)
     else:
@@ -284,6 +291,7 @@ def _refill(node: Node, now: Instant) -> None:
     node.sweep.reconnect()
     node.say(Publish(topics.node(node.name, "state"), node.state()))
     node.say(Publish(topics.node(node.name, "terms"), node.terms()))
+    functions.refill(node)
     for agent in node.agents.entries.values():
         if agent.profile is None and not agent.gone:
             continue

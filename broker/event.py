@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from workrs.domain.function import FunctionRecord
 from workrs.domain.ids import ClientId, JobId, LocalJobId
 from workrs.domain.record import Incarnation, Record
 from workrs.ports.ledger import SaveRetired
@@ -94,6 +95,14 @@ class PeerSpecSeen:
 
 
 @dataclass(frozen=True, slots=True)
+class PeerFunctionSeen:
+    """What another node has on its disk of a function."""
+
+    node: ClientId
+    record: FunctionRecord
+
+
+@dataclass(frozen=True, slots=True)
 class PeerEmptied:
     """Another node shows nothing of a job any more, under one of its topics."""
 
@@ -158,6 +167,7 @@ class PeerLedgerPart:
     jobs: tuple[CopiedJob, ...] = ()
     retired: tuple[SaveRetired, ...] = ()
     agents: tuple[CopiedAgent, ...] = ()
+    functions: tuple[FunctionRecord, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,6 +196,7 @@ Event = (
     | LogHeard
     | PeerRecordSeen
     | PeerSpecSeen
+    | PeerFunctionSeen
     | PeerEmptied
     | PeerStateSeen
     | PeerLedgerPart

@@ -7,10 +7,10 @@
 
 import base64
 from collections.abc import Mapping
-from dataclasses import asdict
 
 from workrs.domain import quorum
 from workrs.domain.errors import SpecError, WireError
+from workrs.domain.function import Function
 from workrs.domain.ids import ClientId, Digest, JobId, LocalJobId, job_id
 from workrs.domain.job import (
     INLINE_MAX_BYTES,
@@ -24,7 +24,7 @@ from workrs.domain.job import (
 )
 from workrs.domain.record import Record
 from workrs.wire import codec
-from workrs.wire.message import CheckpointState, Function, JobState, State
+from workrs.wire.message import CheckpointState, JobState, State
 
 Functions = Mapping[str, Function]
 REUSED = (
@@ -38,16 +38,12 @@ def _function(functions: Functions, name: str, device: ClientId) -> Function:
     if found is None:
         known = ", ".join(sorted(functions)[:10]) or "none is registered"
         raise SpecError(f"function {name!r} is not known here; known: {known}")
-    if found.callers and device not in found.callers:
-        raise SpecError(f"function {name!r} may not be called by {device}")
+    if not found.may_be_called_by(device):
+        raise SpecError(
+            f"function {name!r} may not be called by {device}: an operator has to add it, or its "
+            "tenant, to the function's callers"
+        )
     return found
-
-
-def _expanded(function: Function) -> dict[str, object]:
-    fields = asdict(function)
-    for name in ("description", "callers"):
-        del fields[name]
-    return {**fields, "command": list(function.command)}
 
 
 def request_of(function: str, payload: bytes) -> Digest:
@@ -72,7 +68,7 @@ def take_run(
             f"input has {len(data)} bytes, run/ takes at most {INLINE_MAX_BYTES}: "
             "upload it to a node's blob store and submit a JSON spec with input_url"
         )
-    fields = _expanded(definition)
+    fields = definition.job_fields()
     fields["input_b64"] = base64.b64encode(data).decode()
     return StoredSpec(
         job=job_id(device, local),
@@ -92,7 +88,7 @@ def take_submit(
     request = submit_request_digest(document)
     name = spec.function
     if name is not None:
-        base = _expanded(_function(functions, name, device))
+        base = _function(functions, name, device).job_fields()
         own = {k: v for k, v in document.items() if k != "function" and v is not None}
         for part in ("env", "files"):
             inherited = base[part]

@@ -16,6 +16,7 @@ from broker.event import (
     LogHeard,
     OrderHeard,
     PeerEmptied,
+    PeerFunctionSeen,
     PeerRecordSeen,
     PeerSpecSeen,
     PeerStateSeen,
@@ -23,6 +24,7 @@ from broker.event import (
     SubmitHeard,
 )
 from workrs.domain.errors import IdError, WireError
+from workrs.domain.function import FunctionRecord
 from workrs.domain.ids import NUMBER_MAX, ClientId, JobId, LocalJobId, client_id, local_job_id
 from workrs.domain.record import Record
 from workrs.ports.bus import Message, Subscription
@@ -63,7 +65,7 @@ def vote_subscriptions() -> list[Subscription]:
         f"{topics.ROOT}/relay/+/+/beat",
         *(f"{topics.ROOT}/relay/+/+/{verb}/+" for verb in relayed),
     ]
-    shown = ("job/+", "spec/+", "state")
+    shown = ("job/+", "spec/+", "function/+", "state")
     return [Subscription(pattern=pattern, qos=1) for pattern in patterns] + [
         Subscription(pattern=topics.node("+", *kind.split("/")), qos=1, no_local=True)
         for kind in shown
@@ -139,6 +141,11 @@ def _from_node(name: ClientId, shown: topics.Node, payload: bytes) -> Event | No
             return PeerRecordSeen(shown.node, record)
         case "spec":
             return PeerSpecSeen(shown.node, JobId(shown.name), payload)
+        case "function":
+            function = codec.decode(FunctionRecord, payload)
+            if function.function != shown.name:
+                raise WireError(f"function {function.function} shown as {shown.name}")
+            return PeerFunctionSeen(shown.node, function)
         case "state":
             return PeerStateSeen(shown.node, codec.decode(message.NodeState, payload))
         case _:

@@ -51,7 +51,7 @@ def room(node: Node) -> int:
 
 def on_submit(node: Node, event: SubmitHeard, now: Instant) -> None:
     """Store a new job, answer a known one, refuse what cannot be one."""
-    functions = node.settings.functions
+    functions = node.functions.definitions
     plain = bool(event.function)
     hear_device(node, event.device)
     try:

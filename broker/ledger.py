@@ -19,7 +19,7 @@ from pathlib import Path
 from threading import Lock
 from typing import Any, Final
 
-from broker import ledger_file, ledger_standing
+from broker import ledger_file, ledger_function, ledger_standing
 from broker.ledger_batch import Batch, Row, retired_job
 from workrs.domain.errors import LedgerError, WireError
 from workrs.domain.fault_history import FaultHistory
@@ -32,6 +32,7 @@ from workrs.ports.ledger import (
     Rejoin,
     RetiredJob,
     SavedJob,
+    SaveFunction,
     SaveRetired,
     Standing,
 )
@@ -195,6 +196,14 @@ class SqliteLedger:
         except WireError as error:
             raise ledger_file.damaged(self._path, str(error)) from error
 
+    def functions(self) -> Iterable[SaveFunction]:
+        """Return every function as it was saved last, removed ones too.
+
+        Raises:
+            LedgerError: the file, or a row of it, cannot be read.
+        """
+        return ledger_function.functions_of(self._read(ledger_function.READ), self._path)
+
     def _begin_boot(self) -> int:
         try:
             row = self._database.execute(
@@ -272,6 +281,7 @@ class SqliteLedger:
         if batch.swept:
             self._database.execute(_SWEEP, (json.dumps(list(batch.swept)),))
         self._insert(_TAKE_RETIRED, batch.taken)
+        self._insert(ledger_function.INSERT, list(batch.functions.values()))
         ledger_standing.write(self._database, batch.seen, batch.standings, batch.faults)
         self._commits += 1
         if self._commits % _TRIM_EVERY == 0:

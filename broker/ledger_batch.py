@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, assert_never
 
+from broker import ledger_function
 from workrs.domain.errors import LedgerError
 from workrs.domain.fault_history import FaultHistory
 from workrs.domain.ids import ClientId, JobId
@@ -20,6 +21,7 @@ from workrs.ports.ledger import (
     RetiredJob,
     RetireJob,
     SaveFaults,
+    SaveFunction,
     SaveRecord,
     SaveRetired,
     SaveSeen,
@@ -48,8 +50,9 @@ class Batch:
     seen: dict[ClientId, Seen] = field(default_factory=dict)
     standings: list[Standing] = field(default_factory=list)
     faults: FaultHistory | None = None
+    functions: dict[str, Row] = field(default_factory=dict)
 
-    def add(self, change: Change) -> None:
+    def add(self, change: Change) -> None:  # noqa: C901 (a table)
         """Take in one change; LedgerError when it cannot follow the ones before."""
         match change:
             case SaveRecord(record=record):
@@ -72,6 +75,8 @@ class Batch:
                 self.standings.append(standing)
             case SaveFaults(history=history):
                 self.faults = history
+            case SaveFunction(record=shown):
+                self.functions[shown.function] = ledger_function.row(change)
             case _:
                 assert_never(change)
 

@@ -9,6 +9,7 @@ votes that it gave after its answer would count together with forgotten ones.
 | `{"job": {"record": …, "payload": "…"}}` | a job that is not retired, as on disk |
 | `{"retired": {"job": …, "kept": …}}` | a retired one |
 | `{"agent": {"client": …, "incarnation": …}}` | an agent that was heard |
+| `{"function": …}` | what it knows of a function |
 | `{"lines": 118}` | the end |
 """
 
@@ -29,6 +30,7 @@ from broker.event import (
     PeerLedgerRead,
 )
 from workrs.domain.errors import WireError
+from workrs.domain.function import FunctionRecord
 from workrs.domain.record import Record
 from workrs.ports.ledger import Ledger, SaveRetired
 from workrs.wire import codec
@@ -61,6 +63,7 @@ class Line:
     job: _Job | None = None
     retired: SaveRetired | None = None
     agent: CopiedAgent | None = None
+    function: FunctionRecord | None = None
     lines: int | None = None
 
 
@@ -88,6 +91,8 @@ def lines(ledger: Ledger, agents: Iterable[CopiedAgent], generation: int) -> Ite
 def _lines(ledger: Ledger, agents: Iterable[CopiedAgent]) -> Iterator[Line]:
     for agent in agents:
         yield Line(agent=agent)
+    for saved_function in ledger.functions():
+        yield Line(function=saved_function.record)
     # Retired ones last: a job that is retired meanwhile is then read twice, and not missed.
     for saved in ledger.load():
         payload = None if saved.payload is None else saved.payload.decode()
@@ -158,4 +163,5 @@ def part_of(wanted: ReadPeerLedger, found: Iterable[Line]) -> PeerLedgerPart:
         ),
         retired=tuple(line.retired for line in found if line.retired),
         agents=tuple(line.agent for line in found if line.agent),
+        functions=tuple(line.function for line in found if line.function),
     )

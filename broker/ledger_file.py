@@ -2,8 +2,8 @@
 
 1. `create` never touches a file that is there, and a crash in it leaves none behind.
 2. The schema itself refuses what no vote may do: an epoch that goes back, a decision that
-   changes, an undecided job that is dropped, a retired job that comes back. So neither a
-   bug nor a hand at the database can do it unnoticed.
+   changes, an undecided job that is dropped, a retired job that comes back, a function's version
+   that goes back. So neither a bug nor a hand at the database can do it unnoticed.
 3. A file of an older format is brought to the present one in place, in one transaction.
 
 Not promised: that the file itself knows it was replaced by an older copy. Its peers do, see
@@ -23,8 +23,21 @@ from workrs.ports.ledger import Rejoin
 
 APPLICATION_ID: Final = 0x574B5253
 """ASCII `WKRS`, in the file's header: `file ledger.db` shows it."""
-SCHEMA_VERSION: Final = 2
+SCHEMA_VERSION: Final = 3
 
+_FUNCTIONS: Final = """
+CREATE TABLE functions (
+    function TEXT PRIMARY KEY,
+    version INTEGER NOT NULL,
+    digest TEXT NOT NULL, -- of the definition, or 'removed'
+    filed TEXT NOT NULL, -- digest of what the node's functions file said of it last, or ''
+    body TEXT NOT NULL -- the record as JSON; the columns before repeat parts of it
+) STRICT, WITHOUT ROWID;
+
+CREATE TRIGGER functions_fence BEFORE UPDATE ON functions
+WHEN NEW.version < OLD.version OR (NEW.version = OLD.version AND NEW.digest < OLD.digest)
+BEGIN SELECT RAISE(ABORT, 'the version of a function would go back'); END;
+"""
 _SCHEMA: Final = """
 CREATE TABLE meta (
     key TEXT PRIMARY KEY,
@@ -120,8 +133,6 @@ ALTER TABLE retired ADD COLUMN epoch INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE retired ADD COLUMN attempt INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE retired ADD COLUMN swept INTEGER NOT NULL DEFAULT 0;
 CREATE INDEX retired_unswept ON retired (job) WHERE swept = 0;
-
-PRAGMA user_version = 2;
 """
 
 
@@ -164,16 +175,17 @@ def _write_schema(path: Path, rejoin: Rejoin) -> None:
         database.execute("PRAGMA synchronous = FULL")
         database.execute(f"PRAGMA application_id = {APPLICATION_ID}")
         database.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
-        database.executescript(f"BEGIN; {_SCHEMA} COMMIT;")
+        database.executescript(f"BEGIN; {_SCHEMA} {_FUNCTIONS} COMMIT;")
         database.execute("UPDATE meta SET value = ? WHERE key = 'rejoin'", (rejoin,))
     finally:
         database.close()
 
 
-def _migrate(database: sqlite3.Connection) -> None:
-    """Bring a file of format 1 to the present one. A crash leaves it as it was."""
+def _migrate(database: sqlite3.Connection, version: int) -> None:
+    """Bring a file of format *version* to the present one. A crash leaves it as it was."""
+    steps = "".join((_FROM_1, _FUNCTIONS)[version - 1 :])
     try:
-        database.executescript(f"BEGIN; {_FROM_1} COMMIT;")
+        database.executescript(f"BEGIN; {steps} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
     except sqlite3.Error:
         if database.in_transaction:
             database.execute("ROLLBACK")
@@ -213,7 +225,7 @@ def connect(path: Path) -> sqlite3.Connection:
         version = _check(database, path)
         database.execute("PRAGMA synchronous = FULL")
         if version < SCHEMA_VERSION:
-            _migrate(database)
+            _migrate(database, version)
         # 16 MB of log before it is folded in: one checkpoint every few thousand rows.
         database.execute("PRAGMA wal_autocheckpoint = 4000")
         database.execute("PRAGMA journal_size_limit = 67108864")

@@ -60,6 +60,13 @@ REPEATS_PER_BEAT: Final = 100
 NOTICES_PER_BEAT: Final = 100
 """Devices told in one beat that their node hears no majority, or hears one again; and senders
 told that a node which does not vote yet keeps their requests."""
+FUNCTIONS_MAX: Final = 1_000
+"""Names of functions, removed ones too. A new one beyond is refused; peers' are always taken."""
+FUNCTIONS_MAX_BYTES: Final = 32 << 20
+"""Their definitions. A new or changed one beyond is refused, as above."""
+ORDERS_WAITING_MAX: Final = 100
+"""Orders about functions that wait for a majority. Beyond, the first is answered when it comes
+again."""
 HISTORY_TEXT_MAX: Final = 200
 """Characters of a text in a line of history."""
 BLOB_DROPS_MAX: Final = 100_000

@@ -7,7 +7,7 @@
 """
 
 import heapq
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from broker import admission
@@ -16,6 +16,7 @@ from broker.agents import AgentTable
 from broker.effect import Effects, Fact, Publish
 from broker.entry import JobEntry
 from broker.fault_count import FaultCount
+from broker.function_table import FunctionTable
 from broker.job_queue import JobQueue
 from broker.limits import HISTORY_TEXT_MAX
 from broker.line_limit import LineLimit
@@ -29,7 +30,7 @@ from workrs.domain.record import Holder, Incarnation, Record, Version
 from workrs.domain.voter import Vote
 from workrs.ports.ledger import NoteHistory, RetiredJob, RetireJob, SaveRecord, SaveRetired
 from workrs.wire import topics
-from workrs.wire.message import Function, NodeState, NodeTerms
+from workrs.wire.message import NodeState, NodeTerms
 
 PEER_BEAT_S = 1.0
 """How often a node repeats its state."""
@@ -47,7 +48,6 @@ class NodeSettings:
     nodes: tuple[ClientId, ...]
     """All nodes of the cluster, this one included."""
     timing: LeaseTiming = field(default_factory=LeaseTiming)
-    functions: Mapping[str, Function] = field(default_factory=dict)
     blobs_url: str = ""
     software: str = ""
     incarnation: Incarnation
@@ -84,6 +84,7 @@ class Node:
     """Devices that were last heard here, the one silent longest first."""
     payload: Callable[[JobId], bytes | None] | None = None
     """Reads a spec back from disk; without it specs of decided jobs stay in memory."""
+    functions: FunctionTable = field(default_factory=FunctionTable)
     sweep: Sweep = field(default_factory=Sweep)
     decided: dict[JobId, int] = field(default_factory=dict)
     """Decided jobs, oldest first, and what each takes at a broker, in bytes."""

@@ -1,12 +1,13 @@
-"""Operators' orders: cancel a job, show its log, drain or undrain an agent.
+"""Operators' orders: cancel a job, show its log, drain or undrain an agent, change a function.
 
-1. Each is answered once it is noted. It is idempotent; its sender repeats it until then.
+1. Each is answered once it is noted, one about a function once a majority of nodes has it. It
+   is idempotent; its sender repeats it until then.
 2. A log is shown only from the agent that holds the job, and only by that agent's own node.
 
 Not promised: that a log is complete. It is the end of what was printed, sent at QoS 0.
 """
 
-from broker import intake, teller
+from broker import functions, intake, teller
 from broker.effect import Publish
 from broker.entry import JobEntry
 from broker.event import LogHeard, OrderHeard
@@ -28,6 +29,11 @@ def on_order(node: Node, event: OrderHeard, now: Instant) -> None:
             reply = _show_log(node, event)
         case OrderKind.DRAIN | OrderKind.UNDRAIN:
             reply = _pass_on(node, event)
+        case OrderKind.ADD | OrderKind.REMOVE:
+            found = functions.on_order(node, event)
+            if found is None:
+                return  # answered when it is done
+            reply = found
         case OrderKind.FETCH:
             reply = OrderReply(ok=False, text="fetch is what nodes tell agents: nothing to order")
     if not event.via:

@@ -19,7 +19,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from broker import admission, front, intake, retirement
+from broker import admission, front, functions, intake, retirement
 from broker.admission import Phase
 from broker.effect import Publish, ReadPeerLedger
 from workrs.domain.errors import WireError
@@ -170,6 +170,8 @@ def on_part(node: Node, event: PeerLedgerPart, now: Instant) -> None:
         return
     for agent in event.agents:
         _take_agent(node, agent)
+    for function in event.functions:
+        functions.learn(node, event.node, function)
     for retired in event.retired:
         if retired.job not in node.entries:
             node.take_retired(retired)

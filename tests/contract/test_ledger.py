@@ -14,7 +14,8 @@ import pytest
 from broker.ledger import create_ledger, open_ledger
 from workrs.domain.errors import LedgerError
 from workrs.domain.fault_history import FaultHistory
-from workrs.domain.ids import ClientId, Epoch, JobId
+from workrs.domain.function import Function, next_record
+from workrs.domain.ids import ClientId, Digest, Epoch, JobId
 from workrs.domain.job import (
     RESULT_GONE,
     SHORT_REASON_MAX,
@@ -41,6 +42,7 @@ from workrs.ports.ledger import (
     RetireJob,
     SavedJob,
     SaveFaults,
+    SaveFunction,
     SaveRecord,
     SaveRetired,
     SaveSeen,
@@ -356,3 +358,33 @@ def test_how_often_agents_were_lost_outlives_a_restart(start: Start) -> None:
     noted = [FaultHistory(losses=n, agent_s=1000.0 * n) for n in (3, 2)]
     ledger.commit([SaveFaults(history=history) for history in noted])
     assert ledger.faults() == start().faults() == noted[-1]
+
+
+ECHO = Function(image="base", command=("cat", "/job/in/input"), files={"a": "naïve \N{SNOWMAN}"})
+
+
+def saved_function(version: int, definition: Function | None, filed: str = "") -> SaveFunction:
+    record = replace(next_record("echo", definition, None), version=version)
+    return SaveFunction(record=record, filed=Digest(filed))
+
+
+def test_functions_are_there_again_as_they_were_saved_last(start: Start) -> None:
+    ledger = start()
+    assert list(ledger.functions()) == []
+    last = saved_function(2, ECHO, ECHO.digest())
+    ledger.commit([saved_function(1, None), last])
+    other = SaveFunction(record=next_record("other", None, None), filed=Digest(""))
+    ledger.commit([other])
+    assert sorted(start().functions(), key=lambda saved: saved.record.function) == [last, other]
+
+
+@pytest.mark.parametrize("earlier", [saved_function(1, None), saved_function(2, ECHO)])
+def test_the_version_of_a_function_never_goes_back(start: Start, earlier: SaveFunction) -> None:
+    ledger = start()
+    ledger.commit([saved_function(2, None)])
+    with pytest.raises(LedgerError, match="version"):
+        ledger.commit([NoteHistory(event="x", job=None), earlier])
+    assert list(ledger.functions()) == [saved_function(2, None)]
+    ledger.commit([saved_function(2, None, "filed")])
+    ledger.commit([saved_function(3, ECHO)])
+    assert list(start().functions()) == [saved_function(3, ECHO)]

@@ -34,6 +34,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "agents": "list agents",
     "drain": "move an agent's jobs to others and give it no new ones",
     "undrain": "give an agent jobs again after a drain",
+    "function": "add, list, show or remove functions that devices call by name",
     "plan": "how often to checkpoint a job, and how long it then takes",
 }
 """Subcommands by what one needs first, with the line that `workrs --help` has for them."""

@@ -10,7 +10,7 @@ from typing import Any
 from workrs.cli.options import Options
 from workrs.domain.errors import ConfigError
 
-_DIRECT = ("image", "function", "priority", "memory_mb", "cpus", "attempts_max")
+_DIRECT = ("image", "priority", "memory_mb", "cpus", "attempts_max")
 """Options that are fields of the spec, under the same name."""
 
 
@@ -18,10 +18,16 @@ def add_spec_options(options: Options) -> None:
     """Add what a spec can be made of."""
     it = options
     it.argument("spec", nargs="?", help="JSON job spec, - for the standard input")
-    it.value("--image", metavar="NAME", help="container image: NAME@DIGEST or a local name")
     it.value("--function", metavar="NAME", help="a registered function, instead of an image")
-    it.value("--command", metavar="TEXT", help="program and arguments, quoted as for a shell")
     it.value("--input", metavar="FILE", help="input of any size, - for the standard input")
+    add_program_options(it)
+
+
+def add_program_options(options: Options) -> None:
+    """Add what a spec and a function's definition have in common."""
+    it = options
+    it.value("--image", metavar="NAME", help="container image: NAME@DIGEST or a local name")
+    it.value("--command", metavar="TEXT", help="program and arguments, quoted as for a shell")
     it.many("--file", metavar="NAME=PATH", help="put the file at PATH into /job/in as NAME")
     it.many("--env", metavar="NAME=VALUE", help="environment variable of the program")
     it.many("--label", metavar="LABEL", help="run only where the agent has this label")
@@ -42,12 +48,13 @@ def read_spec(asked: Namespace) -> dict[str, object]:
     if asked.spec == "-" and asked.input == "-":
         raise ConfigError("only one of the spec and --input can be the standard input")
     spec: dict[str, Any] = {} if asked.spec is None else _parse(_read(asked.spec), asked.spec)
-    _add_program(spec, asked)
-    _add_data(spec, asked)
-    wanted = {"labels": asked.label or None, "arch": asked.arch}
-    given = {name: value for name, value in wanted.items() if value is not None}
-    if given:
-        spec["constraints"] = {**_table(spec, "constraints"), **given}
+    add_program(spec, asked)
+    if asked.function is not None:
+        spec["function"] = asked.function
+    if asked.input is not None:
+        for name in ("input_b64", "input_url"):
+            spec.pop(name, None)
+        spec["input"] = _read(asked.input)
     if not spec:
         raise ConfigError(
             "nothing to submit: give a JSON spec, or --image and --command, or --function"
@@ -55,7 +62,12 @@ def read_spec(asked: Namespace) -> dict[str, object]:
     return spec
 
 
-def _add_program(spec: dict[str, Any], asked: Namespace) -> None:
+def add_program(spec: dict[str, Any], asked: Namespace) -> None:
+    """Put into *spec* what `add_program_options` asked for; files as bytes.
+
+    Raises:
+        ConfigError: a file cannot be read, or an option is malformed.
+    """
     for name in _DIRECT:
         if getattr(asked, name) is not None:
             spec[name] = getattr(asked, name)
@@ -66,17 +78,14 @@ def _add_program(spec: dict[str, Any], asked: Namespace) -> None:
     if asked.env:
         given = dict(_pair(text, "--env NAME=VALUE") for text in asked.env)
         spec["env"] = {**_table(spec, "env"), **given}
-
-
-def _add_data(spec: dict[str, Any], asked: Namespace) -> None:
-    if asked.input is not None:
-        for name in ("input_b64", "input_url"):
-            spec.pop(name, None)
-        spec["input"] = _read(asked.input)
     if asked.file:
         paths = dict(_pair(text, "--file NAME=PATH") for text in asked.file)
-        given = {name: _read(path) for name, path in paths.items()}
-        spec["files"] = {**_table(spec, "files"), **given}
+        contents = {name: _read(path) for name, path in paths.items()}
+        spec["files"] = {**_table(spec, "files"), **contents}
+    wanted = {"labels": asked.label or None, "arch": asked.arch}
+    bounds = {name: value for name, value in wanted.items() if value is not None}
+    if bounds:
+        spec["constraints"] = {**_table(spec, "constraints"), **bounds}
 
 
 def _table(spec: dict[str, Any], name: str) -> dict[str, object]:

@@ -66,6 +66,11 @@ def split_job_id(text: str) -> tuple[ClientId, LocalJobId]:
     return client_id(device), local_job_id(local)
 
 
+def tenant_of(client: ClientId) -> str:
+    """Return the tenant a client belongs to: its name up to the first dot, else all of it."""
+    return client.partition(".")[0]
+
+
 def is_digest(text: str) -> bool:
     """Return whether *text* is the hex form of a SHA-256."""
     return _DIGEST.fullmatch(text) is not None

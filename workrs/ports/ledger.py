@@ -12,6 +12,7 @@ from enum import IntEnum
 from typing import Protocol
 
 from workrs.domain.fault_history import FaultHistory
+from workrs.domain.function import FunctionRecord
 from workrs.domain.ids import ClientId, Digest, Epoch, JobId
 from workrs.domain.job import Outcome
 from workrs.domain.record import Record
@@ -128,6 +129,15 @@ class SaveFaults:
     history: FaultHistory
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SaveFunction:
+    """Store what this node knows of a function, in place of a record that counts less."""
+
+    record: FunctionRecord
+    filed: Digest
+    """Of the definition that the node's own functions file had at the last start; or empty."""
+
+
 Change = (
     SaveSpec
     | SaveRecord
@@ -138,6 +148,7 @@ Change = (
     | SaveSeen
     | SaveStanding
     | SaveFaults
+    | SaveFunction
 )
 
 
@@ -172,6 +183,10 @@ class Ledger(Protocol):
 
     def faults(self) -> FaultHistory:
         """Return how many agents were lost in how much time, as it was noted last."""
+        ...
+
+    def functions(self) -> Iterable[SaveFunction]:
+        """Return every function as it was saved last, removed ones too."""
         ...
 
     def load(self) -> Iterable[SavedJob]:

@@ -24,6 +24,7 @@ from workrs.ports.ledger import (
     RetireJob,
     SavedJob,
     SaveFaults,
+    SaveFunction,
     SaveRecord,
     SaveRetired,
     SaveSeen,
@@ -46,6 +47,7 @@ class MemoryDisk:
     unswept: dict[JobId, None] = field(default_factory=dict)
     history: list[NoteHistory] = field(default_factory=list)
     faults: FaultHistory = field(default_factory=FaultHistory)
+    functions: dict[str, SaveFunction] = field(default_factory=dict)
     broken: str = ""
     """Why writes fail; empty while they do not."""
 
@@ -92,6 +94,10 @@ class MemoryLedger:
         """Return how many agents were lost in how much time, as it was noted last."""
         return self.disk.faults
 
+    def functions(self) -> Iterable[SaveFunction]:
+        """Return every function as it was saved last, removed ones too."""
+        return list(self.disk.functions.values())
+
     def _require_working(self) -> None:
         if not self._open:
             raise LedgerError("the ledger is closed")
@@ -110,6 +116,7 @@ class MemoryLedger:
         disk = self.disk
         old = (copy(disk.jobs), copy(disk.retired), copy(disk.unswept), copy(disk.history))
         standing, seen, faults = disk.standing, copy(disk.seen), disk.faults
+        functions = copy(disk.functions)
         disk.standing = replace(standing, serial=standing.serial + 1)
         try:
             for change in changes:
@@ -117,9 +124,10 @@ class MemoryLedger:
         except LedgerError:
             disk.jobs, disk.retired, disk.unswept, disk.history = old
             disk.standing, disk.seen, disk.faults = standing, seen, faults
+            disk.functions = functions
             raise
 
-    def _apply(self, change: Change) -> None:  # noqa: C901 (a table)
+    def _apply(self, change: Change) -> None:  # noqa: C901, PLR0912 (a table)
         match change:
             case SaveRecord(record=record):
                 self._save_record(record)
@@ -154,6 +162,11 @@ class MemoryLedger:
                 )
             case SaveFaults(history=history):
                 self.disk.faults = history
+            case SaveFunction(record=shown):
+                known = self.disk.functions.get(shown.function)
+                if known is not None and shown.stamp < known.record.stamp:
+                    raise LedgerError(f"function {shown.function}: its version would go back")
+                self.disk.functions[shown.function] = change
             case _:
                 assert_never(change)
 

@@ -1,6 +1,6 @@
-"""`functions.toml`: the functions that devices call by name, the same on all nodes.
+"""`functions.toml`: definitions of functions that devices call by name.
 
-One table per function; its fields are those of `workrs.wire.message.Function`:
+One table per function; its fields are those of `workrs.domain.function.Function`:
 
     [co2-trend]
     description = "trend of a weekly series"
@@ -13,20 +13,19 @@ One table per function; its fields are those of `workrs.wire.message.Function`:
     import sys
     '''
 
-Programs stand in the file itself, not beside it, so that comparing this one file tells
-whether two nodes would start the same thing.
+Programs stand in the file itself, not beside it: a definition is complete, since it travels
+to nodes that have no such file.
 """
 
 import tomllib
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 
 from workrs.domain.errors import ConfigError, SpecError, WireError
+from workrs.domain.function import Function
 from workrs.domain.ids import client_id
 from workrs.domain.job import SPEC_MAX_BYTES, JobSpec
 from workrs.wire import codec
-from workrs.wire.message import Function
 
 
 def load_functions(path: Path) -> dict[str, Function]:
@@ -52,32 +51,27 @@ def parse_functions(text: str, *, source: str) -> dict[str, Function]:
         tables = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{source} is not valid TOML: {error}") from error
-    return {name: _function(name, fields, source) for name, fields in tables.items()}
+    return {name: parse_fields(name, fields, source) for name, fields in tables.items()}
 
 
-def _function(name: str, fields: object, source: str) -> Function:
+def parse_fields(name: str, fields: object, source: str) -> Function:
+    """Return the function of one table, or raise ConfigError; *source* stands in the text."""
     if not isinstance(fields, Mapping):
         raise ConfigError(f"{source}: {name!r} stands outside a function: write [NAME] above it")
     try:
         client_id(name)
         function = codec.from_plain(Function, fields)
-        for caller in function.callers:
-            client_id(caller)
-        _check_runs(function)
+        check_size(function)
     except (WireError, TypeError) as error:
         # TypeError: TOML has dates, which JSON and our formats have not.
         raise ConfigError(f"{source}: [{name}]: {error}") from error
     return function
 
 
-def _check_runs(function: Function) -> None:
-    """Raise SpecError when a job made of *function* would break a limit of job specs."""
-    fields = asdict(function)
-    del fields["description"], fields["callers"]
-    spec = codec.from_plain(JobSpec, fields)
-    size = len(codec.encode(spec))
+def check_size(function: Function) -> None:
+    """Raise SpecError when a job made of *function* could not travel: its input comes on top."""
+    size = len(codec.encode(codec.from_plain(JobSpec, function.job_fields())))
     if size > SPEC_MAX_BYTES:
-        # With an input it must still be a message that brokers carry.
         raise SpecError(
             f"its program and files have {size} bytes, at most {SPEC_MAX_BYTES} are taken: "
             "put them into the image"

@@ -13,6 +13,7 @@ from typing import NamedTuple
 from workrs.domain.dispatch import AgentProfile
 from workrs.domain.errors import OutcomeError, WireError
 from workrs.domain.fault_history import FaultHistory
+from workrs.domain.function import Function
 from workrs.domain.host import HostFacts
 from workrs.domain.ids import NUMBER_MAX, Digest, Epoch, JobId
 from workrs.domain.job import INLINE_MAX_BYTES, REASON_MAX, Outcome, StoredSpec
@@ -270,6 +271,10 @@ class OrderKind(StrEnum):
     UNDRAIN = "undrain"
     LOG = "log"
     """Show what a job prints, for LOG_S from now."""
+    ADD = "add"
+    """Give a function this definition, on all nodes."""
+    REMOVE = "remove"
+    """Take a function away, on all nodes."""
     FETCH = "fetch"
     """Of a node alone: fetch a checkpoint of a job that is about to be moved, which may come."""
 
@@ -283,6 +288,10 @@ class Order:
     order: OrderKind
     agent: str = ""
     job: str = ""
+    function: str = ""
+    """With `add` and `remove`."""
+    definition: Function | None = None
+    """With `add`."""
     checkpoint: CheckpointRef | None = None
     """With `fetch`."""
     memory_mb: int = 0
@@ -333,23 +342,3 @@ class JobState:
     """False: the node that says so reaches no majority, so it may be behind the others."""
     retry_after_s: float | None = None
     """With *rejected*: the node has no room now. The same request may be taken after that."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Function:
-    """A registered function: what `run/{function}/…` starts with the message as input."""
-
-    __pydantic_config__ = _CLOSED
-
-    image: str
-    command: tuple[str, ...]
-    description: str = ""
-    env: Mapping[str, str] = field(default_factory=dict)
-    files: Mapping[str, str] = field(default_factory=dict)
-    callers: tuple[str, ...] = ()
-    """Devices that may call it; empty: all."""
-    forecast_s: float | None = None
-    timeout_s: float = 3600.0
-    attempts_max: int = 3
-    memory_mb: int = 256
-    cpus: float = 1.0

@@ -34,7 +34,7 @@ class Node(NamedTuple):
 
     node: ClientId
     kind: str
-    """job, spec, order, log, state, terms, agent or offer."""
+    """job, spec, order, log, state, terms, agent, offer or function."""
     name: str
 
 
@@ -112,7 +112,7 @@ def parse_node(topic: str) -> Node | None:
         match kind:
             case "job" | "spec" | "log":
                 split_job_id(name)
-            case "agent" | "offer" | "order":
+            case "agent" | "offer" | "order" | "function":
                 client_id(name)
             case "state" | "terms" if not name:
                 pass

@@ -28,6 +28,7 @@ from broker.event import (
 from broker.inbox import Dropped, parse
 from broker.node import Node, NodeSettings
 from workrs.domain.dispatch import AgentProfile
+from workrs.domain.function import Function
 from workrs.domain.ids import ClientId, Digest, Epoch, Instant, JobId
 from workrs.domain.job import Outcome, Verdict, digest_of
 from workrs.domain.lease import LeaseTiming
@@ -37,7 +38,7 @@ from workrs.ports.bus import Message
 from workrs.ports.ledger import Rejoin, Standing
 from workrs.testing.ledger import MemoryDisk, MemoryLedger
 from workrs.wire import codec, message, topics
-from workrs.wire.message import Function, Held, JobState, Offer, State
+from workrs.wire.message import Held, JobState, Offer, State
 
 FUNCTIONS = {
     "echo": Function(image="base", command=("cat", "/job/in/input")),
@@ -92,10 +93,11 @@ class Cluster:
             name=name,
             nodes=self.names,
             timing=TIMING,
-            functions=self.functions,
             incarnation=Incarnation(ledger.boot, f"{name}-{len(self.facts)}"),
         )
         node = Node(settings, ledger.retired, AgentTable(TIMING.ttl_s))
+        # As if from always: what changes them is in test_functions.py.
+        node.functions.definitions.update(self.functions)
         brain.start(node, ledger, Instant(self.now), self.now)
         self.ledgers[name] = ledger
         self.nodes[name] = node

@@ -63,6 +63,18 @@ def test_a_file_of_format_1_keeps_what_it_had(path: Path) -> None:
     ledger.close()
 
 
+def test_a_file_of_format_2_gets_the_table_that_it_lacks(path: Path, tmp_path: Path) -> None:
+    open_ledger(path).close()
+    with closing(sqlite3.connect(path, isolation_level=None)) as database:
+        database.executescript("DROP TABLE functions; PRAGMA user_version = 2;")
+    ledger = open_ledger(path)
+    assert list(ledger.functions()) == []
+    assert [saved.record for saved in ledger.load()] == [RECORD]
+    ledger.close()
+    create_ledger(tmp_path / "new.db")
+    assert schema(path) == schema(tmp_path / "new.db")
+
+
 def test_it_has_the_tables_and_columns_of_a_new_one(path: Path, tmp_path: Path) -> None:
     open_ledger(path).close()
     create_ledger(tmp_path / "new.db")
@@ -78,4 +90,4 @@ def test_a_migration_that_fails_leaves_the_file_as_it_was(path: Path) -> None:
     assert schema(path) == before
     with closing(sqlite3.connect(path)) as database:
         assert database.execute("PRAGMA user_version").fetchone() == (1,)
-        assert ledger_file.SCHEMA_VERSION == 2
+        assert ledger_file.SCHEMA_VERSION == 3

@@ -18,6 +18,7 @@ from edge_agent.event import LogRead, OrderReceived, ProgressMade
 from tests.unit.broker.cluster import Agent, Cluster
 from tests.unit.edge_agent.agent_talk import JOB, Talk, saved
 from workrs.cli import order as ordering
+from workrs.domain.function import Function
 from workrs.domain.ids import ClientId, Digest
 from workrs.domain.job import CheckpointPolicy
 from workrs.ports.bus import Address, Message, Subscription, read_retained
@@ -53,6 +54,9 @@ def nodes() -> set[Sent]:
     for number, order in enumerate((OrderKind.LOG, OrderKind.DRAIN)):
         body = Order(order=order, job=job, agent=agent.name)
         cluster.client("n1", topics.up("ann", "order", f"o{number}"), body)
+    echo = Function(image="base", command=("cat", "/job/in/input"))
+    add = Order(order=OrderKind.ADD, function="echo", definition=echo)
+    cluster.client("n1", topics.up("ann", "order", "o9"), add)
     cluster.client("n1", topics.up(agent.name, "log", job), b"printed", relays=False)
     agent.outcome(job, 1)
     agent.beat(profile=agent.profile)

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from tests.unit.wire.values import REQUESTS, STATES, values
 from workrs.domain.errors import WireError
+from workrs.domain.function import Function, FunctionRecord
 from workrs.domain.job import JobSpec, Outcome, StoredSpec
 from workrs.domain.record import Record
 from workrs.wire import codec
@@ -238,5 +239,5 @@ def test_every_dataclass_of_the_wire_is_covered_here() -> None:
         if is_dataclass(kind) and kind.__module__ == message.__name__
     }
     nested = {message.CheckpointState}
-    assert own - nested == set(ALL) - {JobSpec, StoredSpec, Record}
+    assert own - nested == set(ALL) - {JobSpec, StoredSpec, Record, Function, FunctionRecord}
     assert {f.name for f in fields(Beat)} >= {"incarnation", "connection", "counter", "held"}

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from workrs.domain.errors import ConfigError
+from workrs.domain.function import Function
 from workrs.wire.function_file import load_functions, parse_functions
-from workrs.wire.message import Function
 
 GOOD = """
 [sum]

@@ -36,6 +36,13 @@ from tests.unit.wire.protocol_traffic import Sent, traffic
 from workrs.domain import ids, job, retry, voter
 from workrs.domain.dispatch import OFFER_S, AgentProfile
 from workrs.domain.fault_history import FaultHistory
+from workrs.domain.function import (
+    CALLERS_MAX,
+    DESCRIPTION_MAX,
+    REMOVED,
+    Function,
+    FunctionRecord,
+)
 from workrs.domain.job_state import FINAL, State
 from workrs.domain.lease import LeaseTiming
 from workrs.domain.record import Accepted, CheckpointRef, Record
@@ -63,6 +70,7 @@ MESSAGES: dict[str, type] = {
     "release": message.Release,
     "progress": message.Progress,
     "heartbeat, last will": message.Beat,
+    "function": FunctionRecord,
     "agent view (receipt)": message.AgentView,
     "offer": message.Offer,
     "node terms": message.NodeTerms,
@@ -234,6 +242,19 @@ def check_orders(page: Page) -> None:
     assert len(orders) == len(message.OrderKind)
 
 
+def check_definition(page: Page) -> None:
+    """The fields of a function's definition: those of a job that it may have, and its own."""
+    section = page.section("Functions")
+    listed = re.search(r"A definition has (.*?), with the meaning", section, re.DOTALL)
+    assert listed is not None
+    own = [name for cell, *_ in page.table("Functions", "field") for name in names(cell)]
+    assert {*names(listed[1]), *own} == field_names(Function)
+    assert field_names(Function) - field_names(job.JobSpec) == {"description", *own}
+    (example,) = page.blocks("Functions", "json")
+    assert set(json.loads(example)) == field_names(FunctionRecord)
+    assert f"`{REMOVED}` as its digest" in section
+
+
 def check_messages(page: Page) -> None:
     """The fields of what passes between nodes and agents."""
     rows = page.table("What passes between nodes and agents", "message")
@@ -302,6 +323,12 @@ def limit_rows() -> dict[str, str]:
         "a blob; all blobs of a node; free disk left": "; ".join(map(size, sizes)),
         "what waits in the broker": size(MEMORY_MAX_BYTES),
         "what waits for a slow reader on the bus": size(LAGGING_MAX_BYTES),
+        "functions, removed ones too; their definitions": (
+            f"{limits.FUNCTIONS_MAX:,}; {size(limits.FUNCTIONS_MAX_BYTES)}"
+        ),
+        "callers and tenants of a function; its description": (
+            f"{CALLERS_MAX}; {DESCRIPTION_MAX} characters"
+        ),
         "open jobs of a node; their specs": f"{limits.OPEN_MAX:,}; {size(limits.OPEN_MAX_BYTES)}",
         "requests kept by a node that does not vote yet": (
             f"{HELD_BACK_MAX:,}; {size(HELD_BACK_MAX_BYTES)}"
@@ -340,6 +367,7 @@ CHECKS: list[Check] = [
     check_spec,
     check_states,
     check_orders,
+    check_definition,
     check_messages,
     check_record,
     check_timing,
@@ -367,7 +395,7 @@ PLANTED: list[tuple[Check, str, str]] = [
     (check_grammar, "| `node/{n}/offer/{agent}` |", "| `node/{n}/offer` |"),
     (check_grammar, "| `down/{device}/{id}/out` |", "| `down/{device}/{id}/result` |"),
     (check_listening, "`release`, `progress`, `cancel`", "`progress`, `cancel`"),
-    (check_listening, "they hear `job`, `spec` and", "they hear `job` and"),
+    (check_listening, "they hear `job`, `spec`, `function` and", "they hear `job` and"),
     (check_listening, "topic # out 1 ", "topic # both 1 "),
     (check_agents_listening, "listens to `node/+/terms`, to", "listens to `node/+/state`, to"),
     (
@@ -382,6 +410,8 @@ PLANTED: list[tuple[Check, str, str]] = [
     (check_states, "| `queued` |", "| `pending` |"),
     (check_states, "`exit_code`, `reason` with", "`code`, `reason` with"),
     (check_orders, '{"order": "undrain", "agent": "a1"}\n', ""),
+    (check_definition, "`image` and `command`, and may", "`image` and `program`, and may"),
+    (check_definition, "| `tenants` | none |", "| `owners` | none |"),
     (check_messages, "| claim | `incarnation`, `epoch`,", "| claim | `epoch`,"),
     (check_messages, "`result_bytes`, `reason`}", "`reason`}"),
     (check_record, "| `attempt` | starts", "| `attempts` | starts"),

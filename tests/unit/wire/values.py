@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import base64
+from dataclasses import replace
 from typing import Any
 
 from hypothesis import strategies as st
 
 from workrs.domain.dispatch import AgentProfile
 from workrs.domain.fault_history import FaultHistory
-from workrs.domain.ids import ClientId, Digest, Epoch, JobId
+from workrs.domain.function import Function, FunctionRecord, next_record
+from workrs.domain.ids import ClientId, Digest, Epoch, JobId, tenant_of
 from workrs.domain.job import (
     Base64File,
     CheckpointMode,
@@ -34,7 +36,7 @@ REQUESTS = (
     message.Progress,
     message.Beat,
     message.Order,
-    message.Function,
+    Function,
     JobSpec,
 )
 STATES = (
@@ -46,6 +48,7 @@ STATES = (
     message.JobState,
     StoredSpec,
     Record,
+    FunctionRecord,
 )
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
@@ -162,6 +165,24 @@ RECORD = st.builds(
     serial=COUNT,
     abstains=st.booleans(),
 )
+CALLER = st.from_regex(r"[a-z0-9*][a-z0-9.*-]{0,20}", fullmatch=True)
+FUNCTION = st.builds(
+    Function,
+    image=TEXT.filter(bool),
+    command=WORDS,
+    description=TEXT,
+    callers=st.lists(CALLER, max_size=2).map(tuple),
+    tenants=st.lists(CLIENT.map(tenant_of), max_size=2).map(tuple),
+    **{name: values for name, values in SPEC_FIELDS.items() if name != "input"},
+)
+FUNCTION_RECORD = st.builds(
+    lambda function, version, definition: replace(
+        next_record(function, definition, None), version=version
+    ),
+    CLIENT,
+    st.integers(1, 2**53),
+    st.none() | FUNCTION,
+)
 _HELD = st.builds(message.Held, JOB, EPOCH, COUNT)
 _KINDS: dict[type, st.SearchStrategy[Any]] = {
     Outcome: OUTCOME,
@@ -224,7 +245,12 @@ _KINDS: dict[type, st.SearchStrategy[Any]] = {
     ),
     message.Offer: st.builds(message.Offer, job=JOB, epoch=EPOCH, digest=DIGEST, stored=STORED),
     message.Order: st.builds(
-        message.Order, order=st.sampled_from(message.OrderKind), agent=TEXT, job=TEXT
+        message.Order,
+        order=st.sampled_from(message.OrderKind),
+        agent=TEXT,
+        job=TEXT,
+        function=TEXT,
+        definition=st.none() | FUNCTION,
     ),
     message.OrderReply: st.builds(message.OrderReply, ok=st.booleans(), text=TEXT),
     message.JobState: st.builds(
@@ -246,14 +272,8 @@ _KINDS: dict[type, st.SearchStrategy[Any]] = {
         result=st.none() | TEXT,
         reason=st.none() | TEXT,
     ),
-    message.Function: st.builds(
-        message.Function,
-        image=TEXT,
-        command=WORDS,
-        env=ENV,
-        files=st.dictionaries(NAME, TEXT, max_size=2),
-        callers=st.lists(CLIENT, max_size=2).map(tuple),
-    ),
+    Function: FUNCTION,
+    FunctionRecord: FUNCTION_RECORD,
 }
 
 

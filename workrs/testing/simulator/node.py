@@ -25,6 +25,7 @@ from broker.event import (
 from broker.node import Node, NodeSettings
 from broker.retry import CONNECT_S, KEEPALIVE_S, RETRY_S, pause_s
 from workrs.domain.errors import LedgerError
+from workrs.domain.function import Function
 from workrs.domain.record import Incarnation
 from workrs.ports.bus import Message
 from workrs.ports.ledger import Rejoin, Standing
@@ -34,7 +35,6 @@ from workrs.testing.simulator.host import Host, Process
 from workrs.testing.simulator.mosquitto import Broker
 from workrs.testing.simulator.parcel import Parcel
 from workrs.wire import codec, topics
-from workrs.wire.message import Function
 
 if TYPE_CHECKING:
     from workrs.domain.ids import ClientId
@@ -157,11 +157,12 @@ class Daemon(Process):
             name=self.name,
             nodes=world.names,
             timing=world.timing,
-            functions={FUNCTION: Function(image="base", command=("run",))},
             blobs_url=f"{blob.URL}{self.name}",
             incarnation=Incarnation(self.ledger.boot, f"{rng.getrandbits(64):016x}"),
         )
         self.node = Node(settings, self.ledger.retired, AgentTable(world.timing.ttl_s))
+        # Known as if from always: nobody changes it here, so nothing about it is said.
+        self.node.functions.definitions[FUNCTION] = Function(image="base", command=("run",))
         brain.start(self.node, self.ledger, now, world.timeline.now)
         self._clear_store()
         self.alive = True

@@ -7,7 +7,7 @@ there should know, since another node may serve them at once.
 from collections import deque
 from dataclasses import dataclass, field
 
-from workrs.domain.ids import Instant, JobId
+from workrs.domain.ids import ClientId, Instant, JobId
 
 
 @dataclass(slots=True)
@@ -16,11 +16,16 @@ class Minority:
 
     quorum: bool = True
     """Whether it hears a majority. Peers count as heard until they had time to show up."""
-    heard: int = 1
-    """Nodes that give signs of life, itself included."""
+    peers: tuple[ClientId, ...] = ()
+    """The other nodes that give signs of life."""
     arriving: deque[tuple[Instant, JobId]] = field(default_factory=deque)
     """Jobs that were submitted here a moment ago; oldest first, those of two beats at most."""
     todo: deque[JobId] = field(default_factory=deque)
     """Jobs whose devices are to be told of a change, one job a device."""
     noted: dict[JobId, None] = field(default_factory=dict)
     """Open jobs of which was said that their node hears no majority."""
+
+    @property
+    def heard(self) -> int:
+        """Return how many nodes give signs of life, itself included."""
+        return 1 + len(self.peers)

@@ -319,6 +319,7 @@ class Node:
             dropped=self.dropped,
             quorum=self.minority.quorum,
             nodes_heard=self.minority.heard,
+            hears=tuple(map(str, self.minority.peers)),
             sent=self.sent,
         )
 

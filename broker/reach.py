@@ -21,7 +21,7 @@ from workrs.wire import topics
 def update(node: Node) -> None:
     """Look whether a majority is heard, and begin to say so when that has changed."""
     state = node.minority
-    state.heard = 1 + sum(1 for peer in node.peers.values() if peer.live and peer.heard)
+    state.peers = tuple(name for name, peer in node.peers.items() if peer.live and peer.heard)
     quorum = len(node.live_nodes()) >= majority(node.size)
     if quorum == state.quorum:
         return

@@ -7,6 +7,8 @@
    arrives after the lease was claimed anew is deleted, because nodes would refuse it.
 """
 
+from dataclasses import replace
+
 from edge_agent import planning
 from edge_agent.agent import Agent
 from edge_agent.effect import DiscardCheckpoint, TakeCheckpoint
@@ -73,6 +75,7 @@ def on_saved(work: Work, agent: Agent, event: CheckpointSaved) -> bool:
         if work.stage is Stage.RUNNING:
             work.save_at = agent.later(POSTPONE_S)
         return False
+    ref = replace(ref, upload_s=round(event.upload_s, 3))
     ref = planning.on_saved(work, agent, ref, event.frozen_s)
     work.kept.insert(0, ref)
     work.reports = 0

@@ -33,8 +33,8 @@ make_venv() {
 # compile_sources: as pip does for what it copies. Where Python is told to write no bytecode
 # (PYTHONDONTWRITEBYTECODE), each start of a node or agent would compile 300 files, a fifth of its CPU time.
 compile_sources() {
-    (cd "$root" && .venv/bin/python -m compileall -q broker device_client edge_agent workrs) >/dev/null 2>&1 ||
-        did "not all sources could be compiled: .venv/bin/python -m compileall -q broker device_client edge_agent workrs says which"
+    (cd "$root" && .venv/bin/python -m compileall -q broker device_client edge_agent tui workrs) >/dev/null 2>&1 ||
+        did "not all sources could be compiled: .venv/bin/python -m compileall -q broker device_client edge_agent tui workrs says which"
 }
 
 step_python() {

@@ -26,6 +26,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "key": "make or change the keys that agents seal checkpoints with",
     "image": "make a job image from this machine's Python",
     "submit": "publish a job as a device",
+    "tui": "watch and steer the cluster in the terminal",
     "jobs": "list jobs",
     "show": "one job in full",
     "logs": "what a running job prints",
@@ -62,7 +63,8 @@ def load(name: str) -> Subcommand:
         return cast("Subcommand", importlib.import_module(f"workrs.cli.{name}"))
     except ModuleNotFoundError as error:
         both = "agent,node"
-        extra = {"node": "node", "agent": "agent", "key": "agent", "up": both, "demo": both}
+        extra = {"node": "node", "agent": "agent", "key": "agent", "tui": "tui"}
+        extra |= {"up": both, "demo": both}
         raise ConfigError(
             f"workrs {name} needs the package {error.name!r}, which is not installed: "
             f"pip install 'workrs[{extra.get(name, 'bus')}]', or ./run setup in a checkout"

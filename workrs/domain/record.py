@@ -66,6 +66,8 @@ class CheckpointRef:
     is, as all below."""
     frozen_s: float | None = field(default=None, compare=False)
     """How long the program stood still for it."""
+    upload_s: float | None = field(default=None, compare=False)
+    """How long its parts took into the stores; the program ran meanwhile."""
     next_s: float | None = field(default=None, compare=False)
     """After how much more work the next one is planned."""
     next_why: str = field(default="", compare=False)

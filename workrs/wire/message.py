@@ -241,6 +241,8 @@ class NodeState:
     """False while it hears no majority of nodes: nothing is accepted or decided there."""
     nodes_heard: int = 0
     """Nodes that give it signs of life, itself included; 0: it does not say."""
+    hears: tuple[str, ...] = ()
+    """The other nodes among them: whose bridges lead here."""
     sent: int = 0
     """Messages it has published since its start."""
 

@@ -5,18 +5,21 @@
 2. A job's state is what a majority of the nodes shows; one node alone decides nothing,
    except that a decision is final wherever it is seen.
 3. Junk changes nothing and is counted.
+4. A reader that follows 10,000 jobs keeps it `slim`: no specs, no results, each name once.
 
 Not promised: that the view is of one instant. Nodes speak one after the other.
 """
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from sys import intern
+from types import MappingProxyType
 from typing import TypeVar
 
 from workrs.domain import quorum
 from workrs.domain.dispatch import AgentProfile
 from workrs.domain.errors import WireError
-from workrs.domain.ids import ClientId, Epoch, JobId, LocalJobId, split_job_id
+from workrs.domain.ids import ClientId, Digest, Epoch, JobId, LocalJobId, split_job_id
 from workrs.domain.job import Outcome, StoredSpec
 from workrs.domain.record import CheckpointRef, Record
 from workrs.wire import codec, topics
@@ -96,6 +99,8 @@ class NodeView:
 class ClusterView:
     """Folds messages; the views are computed when asked for."""
 
+    slim: bool = False
+    """Whether to leave out what is large: specs, and results, whose sizes stay."""
     junk: int = 0
     """Messages that could not be understood."""
     _records: dict[JobId, dict[ClientId, Record]] = field(default_factory=dict)
@@ -103,18 +108,22 @@ class ClusterView:
     _agents: dict[ClientId, dict[ClientId, AgentView]] = field(default_factory=dict)
     _nodes: dict[ClientId, NodeState] = field(default_factory=dict)
 
-    def apply(self, topic: str, payload: bytes) -> None:
-        """Take in one message, live or retained; an empty payload empties its topic."""
+    def apply(self, topic: str, payload: bytes) -> topics.Node | None:
+        """Take in one message, live or retained; an empty payload empties its topic.
+
+        Returns:
+            What it was about, or None when it could not be understood.
+        """
         parsed = topics.parse_node(topic)
         if parsed is None:
             self.junk += 1
-            return
+            return None
         node, kind, name = parsed
         try:
             match kind:
                 case "job":
                     self._apply_record(node, JobId(name), payload)
-                case "spec":
+                case "spec" if not self.slim:
                     _put(self._specs, JobId(name), node, payload or None)
                 case "agent":
                     seen = codec.decode(AgentView, payload) if payload else None
@@ -127,6 +136,8 @@ class ClusterView:
                     pass
         except WireError:
             self.junk += 1
+            return None
+        return parsed
 
     def _apply_record(self, node: ClientId, job: JobId, payload: bytes) -> None:
         if not payload:
@@ -141,7 +152,7 @@ class ClusterView:
             return
         known = self._records.get(job, {}).get(node)
         if known is None or record.version >= known.version:
-            _put(self._records, job, node, record)
+            _put(self._records, job, node, _slimmed(record) if self.slim else record)
 
     @property
     def size(self) -> int:
@@ -151,6 +162,23 @@ class ClusterView:
             return max(sorted(set(said)), key=said.count)
         seen = {node for records in self._records.values() for node in records}
         return max(1, len(seen))
+
+    def records(self, job: JobId) -> Mapping[ClientId, Record]:
+        """Return what each node shows of the job."""
+        return MappingProxyType(self._records.get(job, {}))
+
+    def state(self, node: ClientId) -> NodeState | None:
+        """Return what the node said last of itself, or None."""
+        return self._nodes.get(node)
+
+    def receipt(self, node: ClientId, agent: ClientId) -> AgentView | None:
+        """Return what the node shows of the agent, or None."""
+        return self._agents.get(agent, {}).get(node)
+
+    def forget(self, job: JobId) -> None:
+        """Drop what is known of a job, until a node shows it again."""
+        self._records.pop(job, None)
+        self._specs.pop(job, None)
 
     def job_ids(self) -> list[JobId]:
         """Return the jobs that some node shows a record of, sorted."""
@@ -207,6 +235,11 @@ class ClusterView:
         shown = (_read_spec(payload) for payload in self._specs.get(job, {}).values())
         return next((spec for spec in shown if spec is not None), None)
 
+    def agent(self, agent: ClientId, jobs: tuple[JobId, ...]) -> AgentSummary | None:
+        """Return the agent, with *jobs* as what it holds, or None when no node shows it."""
+        views = self._agents.get(agent)
+        return None if views is None else _summary(agent, views.values(), jobs)
+
     def agents(self) -> list[AgentSummary]:
         """Return all agents, sorted by name."""
         held: dict[ClientId, list[JobId]] = {}
@@ -235,6 +268,22 @@ def _put(table: dict[K, dict[ClientId, V]], key: K, node: ClientId, value: V | N
         table[key].pop(node, None)
         if not table[key]:
             del table[key]
+
+
+def _slimmed(record: Record) -> Record:
+    """Return *record* without results, its strings shared with those of the other nodes."""
+    accepted, decided = record.accepted, record.decided
+    return replace(
+        record,
+        job=JobId(intern(record.job)),
+        digest=None if record.digest is None else Digest(intern(record.digest)),
+        accepted=accepted and replace(accepted, outcome=_without_result(accepted.outcome)),
+        decided=decided and _without_result(decided),
+    )
+
+
+def _without_result(outcome: Outcome) -> Outcome:
+    return replace(outcome, result=None, result_b64=None, result_url=None)
 
 
 def _read_spec(payload: bytes) -> StoredSpec | None:

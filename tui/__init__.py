@@ -1,0 +1,1 @@
+"""The operator's view: a model folded from what nodes say, and a terminal that shows it."""

@@ -1,0 +1,283 @@
+"""The whole model: a fold of the bus's messages, and of the time, into what is shown.
+
+1. `apply` is cheap and takes every message; `settle` works out what changed, a bounded number of
+   jobs at a time, so that a screen answers keys while 10,000 jobs arrive.
+2. A node's snapshot is judged when it is complete: half of it would show every job wrong.
+3. What is kept is bounded: JOBS_MAX jobs, of which the longest ended go first; EVENTS_MAX events.
+4. Moving to another node keeps what was seen; what is gone from the bus meanwhile goes.
+"""
+
+from collections import Counter, deque
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Final
+
+from tui.model import agent as agents_rule
+from tui.model import job as jobs_rule
+from tui.model import node as nodes_rule
+from tui.model.age import Since
+from tui.model.agent import Agent
+from tui.model.event import Event, Kind
+from tui.model.history import History
+from tui.model.job import Job
+from tui.model.node import Node
+from tui.model.opened import Opened
+from workrs.domain.ids import ClientId, Epoch, Instant, JobId
+from workrs.domain.lease import LeaseTiming
+from workrs.domain.quorum import majority
+from workrs.wire.view import ARRIVING, QUEUED, RUNNING, ClusterView
+
+JOBS_MAX: Final = 20_000
+EVENTS_MAX: Final = 4_000
+_NEVER: Final = Epoch(0)
+_HEALTH_EVENTS: Final = {
+    "ok": Kind.NODE_LIVE,
+    "silent": Kind.NODE_SILENT,
+    "gone": Kind.NODE_GONE,
+    "minority": Kind.MAJORITY_LOST,
+}
+
+
+@dataclass(slots=True)
+class Model:
+    """What is known of the cluster."""
+
+    view: ClusterView = field(default_factory=lambda: ClusterView(slim=True))
+    jobs: dict[JobId, Job] = field(default_factory=dict)
+    agents: dict[ClientId, Agent] = field(default_factory=dict)
+    nodes: dict[ClientId, Node] = field(default_factory=dict)
+    events: deque[Event] = field(default_factory=lambda: deque(maxlen=EVENTS_MAX))
+    history: History = field(default_factory=History)
+    counts: Counter[str] = field(default_factory=Counter)
+    """Jobs by state."""
+    held: dict[ClientId, set[JobId]] = field(default_factory=dict)
+    """Jobs by who holds them."""
+    opened: Opened | None = None
+    """The job that is looked at closely."""
+    via: str = ""
+    """Address of the node that is watched."""
+    trouble: str = ""
+    """Why no node is watched now; empty while one is."""
+    is_complete: bool = False
+    """Whether the node has shown all it retains."""
+    forgotten: int = 0
+    """Ended jobs that were dropped to keep within JOBS_MAX."""
+    read: int = 0
+    """Messages so far."""
+    version: int = 0
+    """Rises with every change of what is shown, but for ages."""
+    _dirty: dict[JobId, None] = field(default_factory=dict)
+    _dirty_agents: dict[ClientId, None] = field(default_factory=dict)
+    _old: set[JobId] = field(default_factory=set)
+    """Jobs of the snapshot that have no row yet: what happened to them is not news."""
+    _released: dict[JobId, Epoch] = field(default_factory=dict)
+    _ended: deque[JobId] = field(default_factory=deque)
+    _health: dict[ClientId, str] = field(default_factory=dict)
+
+    def begin(self, via: str, now: Instant) -> None:
+        """Start over with another node, or the same one anew."""
+        self.via, self.trouble = via, ""
+        self.view = ClusterView(slim=True)
+        self.is_complete = False
+        self._dirty.clear()
+        self._dirty_agents.clear()
+        self._released.clear()
+        self.say(Kind.WATCHING, via, "", now)
+
+    def complete(self, now: Instant) -> None:
+        """Know that all that is retained has come: from here on it is news."""
+        self.is_complete = True
+        known = dict.fromkeys(self.view.job_ids())
+        self._old = known.keys() - self.jobs.keys()
+        self._dirty = {**known, **dict.fromkeys(self.jobs)}
+        self._dirty_agents = {**self._dirty_agents, **dict.fromkeys(self.agents)}
+        for node in self.nodes.values():
+            node.rate = node.dropped_rate = None
+        self.tick(now)
+
+    def lose(self, reason: str, now: Instant) -> None:
+        """Know that the watched node is lost."""
+        if not self.trouble:
+            self.say(Kind.NODE_LOST, self.via, reason, now)
+        self.trouble = reason
+        self.version += 1
+
+    def say(self, kind: Kind, subject: str, text: str, now: Instant) -> None:
+        """Write a line of the log."""
+        self.events.append(Event(now, kind, subject, text))
+        self.version += 1
+
+    def apply(self, topic: str, payload: bytes, now: Instant) -> None:
+        """Take in one message of the bus."""
+        self.read += 1
+        if self.opened is not None:
+            self.opened.apply(topic, payload, now)
+        changed = self.view.apply(topic, payload)
+        if changed is None:
+            return
+        match changed.kind:
+            case "job":
+                job = JobId(changed.name)
+                self._dirty[job] = None
+                record = self.view.records(job).get(changed.node)
+                if record is not None and record.holder is None and record.epoch:
+                    known = self._released.get(job, _NEVER)
+                    self._released[job] = max(known, record.epoch)
+            case "agent":
+                self._hear_agent(changed.node, ClientId(changed.name), now)
+            case "state":
+                self._hear_node(changed.node, now)
+            case _:
+                pass
+
+    def _hear_agent(self, node: ClientId, name: ClientId, now: Instant) -> None:
+        self._dirty_agents[name] = None
+        known, seen = self.agents.get(name), self.view.receipt(node, name)
+        if known is None or seen is None:
+            return
+        order = agents_rule.beat_order(seen)
+        if order > known.order:
+            known.order = order
+            if not seen.gone:
+                known.beat = Since(now, not self.is_complete)
+
+    def _hear_node(self, name: ClientId, now: Instant) -> None:
+        state = self.view.state(name)
+        if state is None:
+            return
+        for each in (name, *map(ClientId, state.nodes)):
+            self.nodes.setdefault(each, Node(each))
+        nodes_rule.hear(self.nodes[name], state, now, retained=not self.is_complete)
+        self.version += 1
+
+    def settle(self, now: Instant, *, limit: int) -> bool:
+        """Work out what changed, at most *limit* jobs; return whether some are left."""
+        if not self.is_complete or not self.nodes:
+            return False
+        for name in self._dirty_agents:
+            self._settle_agent(name, now)
+        self._dirty_agents.clear()
+        some = list(islice(self._dirty, limit))
+        for job in some:
+            del self._dirty[job]
+            self._settle_job(job, now)
+        if some:
+            self.version += 1
+            self._trim()
+        return bool(self._dirty)
+
+    def _settle_agent(self, name: ClientId, now: Instant) -> None:
+        summary = self.view.agent(name, ())
+        if summary is None:
+            if self.agents.pop(name, None) is not None:
+                self.version += 1
+            return
+        known = self.agents.get(name)
+        if known is None:
+            orders = [self.view.receipt(node, name) for node in self.nodes]
+            order = max(agents_rule.beat_order(each) for each in orders if each is not None)
+            known = agents_rule.new_agent(summary, order, now, before=True)
+            known.held = len(self.held.get(name, ()))
+            self.agents[name] = known
+            self.version += 1
+            return
+        found = agents_rule.advance(known, summary, now)
+        self.events.extend(found)
+        self.version += bool(found)
+
+    def _settle_job(self, job: JobId, now: Instant) -> None:
+        view, known = self.view.job(job), self.jobs.get(job)
+        if known is not None:
+            self._count(job, known, -1)
+        if view is None:
+            self.jobs.pop(job, None)
+            self._released.pop(job, None)
+            return
+        if known is None:
+            is_old = job in self._old
+            self._old.discard(job)
+            known = self.jobs[job] = jobs_rule.new_job(view, now, before=is_old)
+            found = [] if is_old else jobs_rule.first_events(known, now)
+            is_end = not view.is_open and not is_old
+            was_open = True
+        else:
+            was_open = known.view.is_open
+            released = self._released.get(job, _NEVER)
+            found = jobs_rule.advance(known, view, released, now)
+            is_end = was_open and not view.is_open
+        self.history.ended += is_end
+        self.history.takeovers += sum(event.kind is Kind.TAKEN_OVER for event in found)
+        if was_open and not view.is_open:
+            self._ended.append(job)
+            self._released.pop(job, None)
+        self.events.extend(found)
+        self._count(job, known, 1)
+
+    def _count(self, job: JobId, known: Job, step: int) -> None:
+        self.counts[known.state] += step
+        holder = known.view.agent if known.view.is_open else None
+        if holder is None:
+            return
+        held = self.held.setdefault(holder, set())
+        (held.add if step > 0 else held.discard)(job)
+        if not held:
+            del self.held[holder]
+        if (agent := self.agents.get(holder)) is not None:
+            agent.held = len(held)
+
+    def _trim(self) -> None:
+        while len(self.jobs) > JOBS_MAX and self._ended:
+            job = self._ended.popleft()
+            known = self.jobs.get(job)
+            if known is None or known.view.is_open:
+                continue
+            self._count(job, known, -1)
+            del self.jobs[job]
+            self.view.forget(job)
+            self.forgotten += 1
+
+    def tick(self, now: Instant) -> bool:
+        """Take in that time has passed; return whether a second's sample was taken."""
+        for name, node in self.nodes.items():
+            health = node.health(now)
+            before = self._health.get(name)
+            self._health[name] = health
+            if before not in (None, health) and self.is_complete:
+                kind = _HEALTH_EVENTS.get(health, Kind.NODE_LIVE)
+                if before == "minority" and health == "ok":
+                    kind = Kind.MAJORITY_BACK
+                self.say(kind, name, "" if health in _HEALTH_EVENTS else health, now)
+        if not self.is_complete:
+            return False
+        waiting = self.counts[QUEUED] + self.counts[ARRIVING]
+        return self.history.sample(now, running=self.counts[RUNNING], queued=waiting)
+
+    @property
+    def timing(self) -> LeaseTiming:
+        """Return the cluster's timing, as the first node says that says it."""
+        states = (node.state for node in self.nodes.values())
+        return next((state.timing for state in states if state is not None), LeaseTiming())
+
+    def lease_left_s(self, job: Job, now: Instant) -> float | None:
+        """Return how long the lease lasts at least without another heartbeat; None: no lease."""
+        holder = self.agents.get(job.view.agent) if job.view.agent and job.view.is_open else None
+        if holder is None:
+            return None
+        renewed_at = max(job.claimed.at if job.claimed else holder.beat.at, holder.beat.at)
+        ends_at = renewed_at + self.timing.ttl_s
+        if holder.state == "gone":
+            ends_at = min(ends_at, holder.since.at + self.timing.reconnect_grace_s)
+        return max(0.0, ends_at - now)
+
+    def minority(self, now: Instant) -> str:
+        """Say that what is shown is a minority's view, or that nobody is heard; else nothing."""
+        if not self.is_complete or self.trouble:
+            return ""
+        heard = [node for node in self.nodes.values() if node.is_heard(now)]
+        size = self.view.size
+        names = ", ".join(sorted(node.name for node in heard)) or "none"
+        if len(heard) < majority(size):
+            return f"a minority's view: of {size} nodes only {names} heard. This may be old"
+        if not any(node.state.quorum for node in heard if node.state is not None):
+            return f"no majority: {names} of {size} nodes do not reach one. Nothing is decided"
+        return ""

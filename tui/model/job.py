@@ -1,0 +1,142 @@
+"""One job over time: what the records show now, and what was seen to happen to it.
+
+1. A takeover is a claim by another agent than the one before, which had not released the job.
+2. A lease is renewed by a heartbeat or a claim that this reader saw; it ends `ttl_s` after the
+   last of them at the earliest. The nodes count for themselves, so this is an estimate.
+"""
+
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Final
+
+from tui.model.age import Since
+from tui.model.event import Event, Kind
+from workrs.domain.ids import Epoch, Instant
+from workrs.wire.view import ARRIVING, CANCELLING, QUEUED, RUNNING, JobView
+
+TIMELINE_MAX: Final = 40
+"""Events that are kept of one job; the oldest go."""
+
+_ENDS: Final = {
+    "succeeded": Kind.SUCCEEDED,
+    "failed": Kind.FAILED,
+    "cancelled": Kind.CANCELLED,
+    "expired": Kind.EXPIRED,
+}
+
+
+@dataclass(slots=True)
+class Job:
+    """A job as it is shown."""
+
+    view: JobView
+    name: str
+    """DEVICE/ID."""
+    since: Since
+    """Of its state."""
+    claimed: Since | None = None
+    checkpointed: Since | None = None
+    """Of the newest checkpoint."""
+    takeovers: int = 0
+    """That were seen."""
+    last_holder: tuple[Epoch, str] | None = None
+    """Who held it last, at which epoch; kept while nobody does."""
+    timeline: deque[Event] = field(default_factory=lambda: deque(maxlen=TIMELINE_MAX))
+
+    @property
+    def state(self) -> str:
+        """Return the state's word."""
+        return self.view.state
+
+    @property
+    def is_running(self) -> bool:
+        """Return whether somebody holds its lease."""
+        return self.view.is_open and self.view.agent is not None
+
+
+def new_job(view: JobView, now: Instant, *, before: bool) -> Job:
+    """Return the job as first seen; *before*: it was there when the reader came."""
+    since = Since(now, before)
+    job = Job(view=view, name=f"{view.device}/{view.id}", since=since)
+    _note_places(job, view, since)
+    return job
+
+
+def advance(job: Job, view: JobView, released: Epoch, now: Instant) -> list[Event]:
+    """Take in the job's next state; return what happened in between.
+
+    Args:
+        job: changed in place.
+        view: what the records show now.
+        released: the highest epoch at which a record without a holder was seen.
+        now: of the reader.
+    """
+    events = [Event(now, kind, job.name, text) for kind, text in _facts(job, view, released)]
+    before, job.view = job.view, view
+    if before.state != view.state:
+        job.since = Since(now)
+    if view.checkpoint != before.checkpoint and view.checkpoint is not None:
+        job.checkpointed = Since(now)
+    if view.agent is not None and (view.epoch, view.agent) != job.last_holder:
+        job.claimed = Since(now)
+        job.last_holder = (view.epoch, view.agent)
+    job.takeovers += sum(event.kind is Kind.TAKEN_OVER for event in events)
+    job.timeline.extend(events)
+    return events
+
+
+def first_events(job: Job, now: Instant) -> list[Event]:
+    """Return what is to be told of a job that was not there before."""
+    kind = Kind.ARRIVED if job.state == ARRIVING else Kind.ACCEPTED
+    events = [Event(now, kind, job.name, "")]
+    if job.view.agent is not None:
+        events.append(Event(now, Kind.CLAIMED, job.name, _claim(job.view)))
+    if not job.view.is_open:
+        events.append(Event(now, _ENDS[job.state], job.name, _end(job.view)))
+    job.timeline.extend(events)
+    return events
+
+
+def _note_places(job: Job, view: JobView, since: Since) -> None:
+    if view.checkpoint is not None:
+        job.checkpointed = since
+    if view.agent is not None:
+        job.claimed = since
+        job.last_holder = (view.epoch, view.agent)
+
+
+def _facts(job: Job, view: JobView, released: Epoch) -> Iterator[tuple[Kind, str]]:
+    before = job.view
+    if before.state == ARRIVING and view.state in (QUEUED, RUNNING):
+        yield Kind.ACCEPTED, ""
+    last = job.last_holder
+    if view.agent is not None and (view.epoch, view.agent) != last:
+        is_takeover = last is not None and last[1] != view.agent and released < last[0]
+        if is_takeover and last is not None:
+            yield Kind.TAKEN_OVER, f"from {last[1]} by {_claim(view)}"
+        else:
+            yield Kind.CLAIMED, f"by {_claim(view)}"
+    elif before.agent is not None and view.agent is None and view.is_open:
+        yield Kind.RELEASED, f"by {before.agent}{_because(view.reason)}"
+    if view.attempt > before.attempt:
+        yield Kind.STARTED, f"attempt {view.attempt}"
+    mark = view.checkpoint
+    if mark is not None and mark != before.checkpoint:
+        yield Kind.CHECKPOINTED, f"{mark.epoch}.{mark.seq} {mark.rung}"
+    if view.state == CANCELLING != before.state:
+        yield Kind.CANCELLING, ""
+    if before.is_open and not view.is_open:
+        yield _ENDS[view.state], _end(view)
+
+
+def _claim(view: JobView) -> str:
+    return f"{view.agent} at epoch {view.epoch}"
+
+
+def _because(reason: str) -> str:
+    return f": {' '.join(reason.split())}" if reason else ""
+
+
+def _end(view: JobView) -> str:
+    return " ".join(view.reason.split())

@@ -1,0 +1,1 @@
+"""Whole screens: what is where, and which keys do what."""

@@ -1,0 +1,1 @@
+"""Parts of the screen. They draw what the model says, and decide nothing."""

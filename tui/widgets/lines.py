@@ -1,0 +1,245 @@
+"""A list of any length that costs what is visible: it draws the lines in view, one by one.
+
+1. The cursor stays on its row, not on its place, when the order changes.
+2. A line is drawn again only if something in it changed.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import ClassVar, Generic, TypeVar
+
+from rich.segment import Segment
+from textual import events
+from textual.binding import Binding, BindingType
+from textual.geometry import Region, Size
+from textual.message import Message
+from textual.scroll_view import ScrollView
+from textual.strip import Strip
+
+from tui.cell import GAP, Cell, Column, Look, Piece, fit, padded
+from tui.listing import Fields, Order, arrange
+from tui.widgets.tone import CLASSES, Toned
+
+R = TypeVar("R")
+MARK = "\N{LEFT HALF BLOCK}"
+_EDGE = 1
+"""Cells left of the columns, where the cursor's mark is."""
+
+
+class Lines(ScrollView, Toned, Generic[R], can_focus=True):
+    """A list of R with a header, a cursor, an order and a filter."""
+
+    COMPONENT_CLASSES = {*CLASSES, "lines--header", "lines--cursor"}  # noqa: RUF012
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("up,k", "move(-1)", "up", show=False, id="list.up"),
+        Binding("down,j", "move(1)", "down", show=False, id="list.down"),
+        Binding("pageup", "page(-1)", "page up", show=False, id="list.page-up"),
+        Binding("pagedown", "page(1)", "page down", show=False, id="list.page-down"),
+        Binding("home,g", "edge(-1)", "first", show=False, id="list.first"),
+        Binding("end,G", "edge(1)", "last", show=False, id="list.last"),
+        Binding("enter", "choose", "open", id="list.open"),
+    ]
+
+    class Chosen(Message):
+        """A row was opened by Enter or a double click."""
+
+        def __init__(self, lines: "Lines[R]", key: str) -> None:
+            super().__init__()
+            self.lines = lines
+            self.key = key
+
+    def __init__(
+        self,
+        columns: Sequence[Column[R]],
+        *,
+        key: Callable[[R], str],
+        fields: Fields[R],
+        order: Order,
+        empty: str,
+        id: str,  # noqa: A002 (Textual's name)
+    ) -> None:
+        super().__init__(id=id)
+        self.columns = columns
+        self.order = order
+        self.cursor: str | None = None
+        """Key of the row the cursor is on; None until it was moved: the first."""
+        self.rows: list[R] = []
+        self._key = key
+        self._fields = fields
+        self._empty = empty
+        self._fitted: list[tuple[Column[R], int]] = []
+        self._drawn: dict[int, list[Piece]] = {}
+        self._look: Look | None = None
+        self._place = 0
+
+    def show(self, rows: Sequence[R], look: Look) -> None:
+        """Arrange *rows* and draw what is new."""
+        self._look = look
+        self.rows = arrange(rows, self.columns, self.order, self._fields, look)
+        if self.cursor is not None:
+            places = {self._key(row): place for place, row in enumerate(self.rows)}
+            # A row that is gone leaves the cursor where it was.
+            self._place = places.get(self.cursor, min(self._place, max(0, len(self.rows) - 1)))
+        else:
+            self._place = 0
+        size = Size(self.size.width, max(1, len(self.rows)) + 1)
+        if size != self.virtual_size:
+            self.virtual_size = size
+            self.refresh()
+        self.redraw()
+
+    def redraw(self) -> None:
+        """Draw again what changed in the lines in view."""
+        if self._look is None:
+            return
+        self._fitted = fit(self.columns, max(1, self.size.width - _EDGE))
+        top = self.scroll_offset.y
+        drawn = {}
+        for line in range(self.size.height):
+            pieces = self._pieces(line, top)
+            drawn[line] = pieces
+            if self._drawn.get(line) != pieces:
+                self.refresh(Region(0, line, self.size.width, 1))
+        self._drawn = drawn
+
+    @property
+    def chosen(self) -> R | None:
+        """Return the row under the cursor."""
+        return self.rows[self._place] if self._place < len(self.rows) else None
+
+    def _pieces(self, line: int, top: int) -> list[Piece]:
+        if line == 0:
+            return self._header()
+        place = top + line - 1
+        if place >= len(self.rows):
+            return [Piece(f" {self._empty}", "dim")] if place == 0 else []
+        assert self._look is not None
+        row = self.rows[place]
+        is_cursor = place == self._place
+        found = [Piece(MARK if is_cursor and self.has_focus else " ", "accent")]
+        for column, width in self._fitted:
+            if len(found) > 1:
+                found.append(Piece(" " * GAP))
+            found += padded(column.cell(row, self._look), width, right=column.right)
+        return found
+
+    def _header(self) -> list[Piece]:
+        tone = "title" if self.has_focus else "dim"
+        found = [Piece(MARK if self.has_focus else " ", "accent")]
+        for place, (column, width) in enumerate(self._fitted):
+            title = column.title.upper()
+            if column.key == self.order.sort:
+                title = f"{title}{'▴' if self.order.reverse else '▾'}"[-width:]
+            if place:
+                found.append(Piece(" " * GAP))
+            found += padded([Piece(title, tone)], width, right=column.right)
+        if self.order.query:
+            found.append(Piece(f" /{self.order.query.text}", "accent"))
+        return found
+
+    def render_line(self, y: int) -> Strip:
+        """Draw one line (called by Textual)."""
+        base = self.rich_style
+        pieces = self._drawn.get(y)
+        if pieces is None:
+            pieces = self._pieces(y, self.scroll_offset.y) if self._look is not None else []
+        top = self.scroll_offset.y
+        if y == 0:
+            base += self.get_component_rich_style("lines--header", partial=True)
+        elif top + y - 1 == self._place and self.rows and self.has_focus:
+            base += self.get_component_rich_style("lines--cursor", partial=True)
+        width = self.size.width
+        strip = Strip(self.segments(pieces, base)).crop(0, width)
+        return (
+            strip.extend_cell_length(width, base) if pieces else Strip([Segment(" " * width, base)])
+        )
+
+    def watch_scroll_y(self, old_value: float, new_value: float) -> None:
+        """Draw the lines that came into view."""
+        super().watch_scroll_y(old_value, new_value)
+        self._drawn = {}
+        self.redraw()
+
+    def on_resize(self) -> None:
+        """Fit the columns to the new width."""
+        self._drawn = {}
+        self.virtual_size = Size(self.size.width, max(1, len(self.rows)) + 1)
+        self.redraw()
+
+    def on_focus(self) -> None:
+        """Show the cursor."""
+        self.refresh()
+        self._drawn = {}
+        self.redraw()
+
+    def on_blur(self) -> None:
+        """Hide the cursor."""
+        self.on_focus()
+
+    def go(self, place: int) -> None:
+        """Put the cursor on the row at *place*, or the nearest there is."""
+        if not self.rows:
+            return
+        self._place = max(0, min(place, len(self.rows) - 1))
+        self.cursor = self._key(self.rows[self._place])
+        room = self.size.height - 1
+        top = self.scroll_offset.y
+        if self._place < top:
+            self.scroll_to(y=self._place, animate=False, immediate=True)
+        elif self._place >= top + room:
+            self.scroll_to(y=self._place - room + 1, animate=False, immediate=True)
+        self.refresh()
+        self._drawn = {}
+        self.redraw()
+
+    def action_move(self, step: int) -> None:
+        """Move the cursor by rows."""
+        self.go(self._place + step)
+
+    def action_page(self, pages: int) -> None:
+        """Move the cursor by screens."""
+        self.go(self._place + pages * max(1, self.size.height - 2))
+
+    def action_edge(self, side: int) -> None:
+        """Move the cursor to the first or last row."""
+        self.go(0 if side < 0 else len(self.rows) - 1)
+
+    def action_choose(self) -> None:
+        """Open the row under the cursor."""
+        row = self.chosen
+        if row is not None:
+            self.post_message(self.Chosen(self, self._key(row)))
+
+    def on_click(self, event: events.Click) -> None:
+        """Sort by a header, choose a row, open it by a second click."""
+        self.focus()
+        if event.y == 0:
+            self._sort_at(event.x - _EDGE)
+            return
+        self.go(self.scroll_offset.y + event.y - 1)
+        if event.chain > 1:
+            self.action_choose()
+
+    def _sort_at(self, x: int) -> None:
+        left = 0
+        for column, width in self._fitted:
+            if left <= x < left + width and column.sort is not None:
+                self.arrange_by(self.order.by(column.key))
+                return
+            left += width + GAP
+
+    def arrange_by(self, order: Order) -> None:
+        """Take another order or filter, at once."""
+        self.order = order
+        self.post_message(self.Rearranged(self))
+
+    class Rearranged(Message):
+        """The order or the filter is another one: the owner shows the rows again."""
+
+        def __init__(self, lines: "Lines[R]") -> None:
+            super().__init__()
+            self.lines = lines
+
+
+def one_line(cell: Cell) -> str:
+    """Return a cell's plain text."""
+    return "".join(piece.text for piece in cell)

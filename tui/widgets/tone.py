@@ -1,0 +1,43 @@
+"""Tones as styles of the theme: a widget that shows pieces of text takes them from here."""
+
+from typing import Final
+
+from rich.segment import Segment
+from rich.style import Style
+from rich.text import Text
+from textual.widget import Widget
+
+from tui.cell import Cell
+
+TONES: Final = ("dim", "rule", "good", "warn", "bad", "info", "accent", "strong", "title")
+
+
+CLASSES: Final = frozenset(f"tone--{tone}" for tone in TONES)
+"""For a widget's COMPONENT_CLASSES: Textual finds those of its first base only."""
+
+
+class Toned(Widget):
+    """A widget whose pieces have tones; app.tcss says what each looks like."""
+
+    def tone(self, name: str) -> Style:
+        """Return the style of a tone, without a background."""
+        if name not in TONES:
+            return Style.null()
+        styles = self.get_component_styles(f"tone--{name}")
+        # Textual blends what is see-through for whole widgets only.
+        color = self.background_colors[1].blend(styles.color, styles.color.a, alpha=1.0)
+        return Style(color=color.rich_color) + styles.text_style
+
+    def segments(self, cell: Cell, base: Style) -> list[Segment]:
+        """Return pieces as Textual draws them, over *base*."""
+        return [Segment(text, base + self.tone(tone) if tone else base) for text, tone in cell]
+
+    def text(self, lines: list[Cell]) -> Text:
+        """Return lines of pieces as one text, which is never wrapped."""
+        found = Text(no_wrap=True, overflow="ellipsis", end="")
+        for place, line in enumerate(lines):
+            if place:
+                found.append("\n")
+            for piece in line:
+                found.append(piece.text, self.tone(piece.tone))
+        return found

@@ -52,6 +52,7 @@ _FINAL = frozenset({"succeeded", "failed", "cancelled", "expired", "rejected"})
 _HEARD = {state.value: state for state in State if state is not State.KEPT}
 
 _RETRY_MAX_S = 3600.0
+_RETRY_AFTER = "retry_after_s="
 _PLACES = ("workrs:", "http:", "https:")
 
 
@@ -133,7 +134,8 @@ def parse_plain(job: str, payload: bytes) -> Report | None:
     """Return the report in the word of `down/{device}/{job}/state`, or None.
 
     After the word and a space: the progress while running; after `succeeded` the place of a
-    result too big for a message, or why there is none any more; else the reason.
+    result too big for a message, or why there is none any more; after `rejected`, if the
+    same request may be taken later, `retry_after_s=N` and a space; then the reason.
     """
     word, _, rest = payload.decode("utf-8", "replace").strip().partition(" ")
     state = _HEARD.get(word)
@@ -149,6 +151,10 @@ def parse_plain(job: str, payload: bytes) -> Report | None:
         return Report(job=job, state=state, reason=rest)
     if state is State.WAITING:
         return Report(job=job, state=state, note=rest)
+    if state is State.REJECTED and rest.startswith(_RETRY_AFTER):
+        number, _, rest = rest.removeprefix(_RETRY_AFTER).partition(" ")
+        seconds = float(number) if number.isascii() and number.isdigit() else None
+        return Report(job=job, state=state, reason=rest, retry_after_s=_seconds(seconds))
     return Report(job=job, state=state, reason=rest)
 
 

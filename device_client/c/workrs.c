@@ -39,6 +39,7 @@ enum {
 
 static const char ROOT_UP[] = "workrs/1/up/";
 static const char ROOT_DOWN[] = "workrs/1/down/";
+static const char RETRY_AFTER[] = "retry_after_s=";
 static const char *const WORDS[] = {"kept", "waiting", "accepted", "queued", "running",
                                     "succeeded", "failed", "cancelled", "expired", "rejected"};
 #define WORD_COUNT ((uint8_t)(sizeof WORDS / sizeof *WORDS))
@@ -471,18 +472,20 @@ static void json_string_ended(workrs_client *c) {
     c->json_word_bytes = 0;
 }
 
+/* The milliseconds of a number of seconds, at least 1 s of one above 0 and at most an hour. */
+static uint32_t parse_seconds(const char *text, uint32_t count) {
+    uint32_t seconds = 0, i = 0;
+    for (; i < count && text[i] >= '0' && text[i] <= '9' && seconds < 3600; i++)
+        seconds = seconds * 10 + (uint32_t)(text[i] - '0');
+    if (seconds == 0 && i > 0 && i < count) seconds = 1; /* 0.5 */
+    return seconds < 3600 ? seconds * 1000 : TIME_MAX_MS;
+}
+
 /* A number or word that was no string has ended. */
 static void json_scalar_ended(workrs_client *c) {
-    const char *word = c->json_word;
-    uint32_t seconds = 0, i = 0;
-    if (c->json_field == J_QUORUM && is_equal("false", word, c->json_word_bytes))
+    if (c->json_field == J_QUORUM && is_equal("false", c->json_word, c->json_word_bytes))
         c->json_flags |= J_NO_QUORUM;
-    if (c->json_field == J_RETRY) {
-        for (; i < c->json_word_bytes && word[i] >= '0' && word[i] <= '9' && seconds < 3600; i++)
-            seconds = seconds * 10 + (uint32_t)(word[i] - '0');
-        if (seconds == 0 && i > 0 && i < c->json_word_bytes) seconds = 1; /* 0.5 */
-        c->json_retry_ms = seconds < 3600 ? seconds * 1000 : TIME_MAX_MS;
-    }
+    if (c->json_field == J_RETRY) c->json_retry_ms = parse_seconds(c->json_word, c->json_word_bytes);
     c->json_word_bytes = 0;
 }
 
@@ -623,12 +626,18 @@ static void begin_payload(workrs_client *c) {
 
 static workrs_error heard_word(workrs_client *c, workrs_job *job, uint32_t now) {
     const char *text = (const char *)c->config->rx;
-    uint32_t count = c->rx_at, word = 0;
+    uint32_t count = c->rx_at, word = 0, after = sizeof RETRY_AFTER - 1;
     while (count > 0 && (uint8_t)text[count - 1] <= ' ') count--;
     while (word < count && text[word] != ' ') word++;
     uint8_t state = parse_word(text, word);
     while (word < count && text[word] == ' ') word++;
     if (state == WORKRS_KEPT) return WORKRS_OK;
+    if (state == WORKRS_REJECTED && count - word > after && is_equal(RETRY_AFTER, text + word, after)) {
+        uint32_t digits = word += after;
+        while (word < count && text[word] != ' ') word++;
+        c->json_retry_ms = parse_seconds(text + digits, word - digits);
+        while (word < count && text[word] == ' ') word++;
+    }
     return heard_state(c, job, state, text + word, count - word, now);
 }
 

@@ -484,7 +484,7 @@ class Device:
         tail = words[5] if len(words) == 6 else ""
         long = length > len(self._buffer)
         payload = bytes(self._buffer[start : _HEAD_MAX if long else length])
-        value, progress, minority, retry_ms = None, None, False, 0
+        value, progress, minority, retry_s = None, None, False, 0
         try:
             if tail == "out":
                 job.note = _TOO_LONG if long else ""
@@ -497,6 +497,8 @@ class Device:
                 if word == "running" and note:
                     progress = float(note.split()[0])
                     note = ""
+                elif note[:14] == "retry_after_s=":
+                    retry_s, _, note = note[14:].partition(" ")
             elif long:
                 # The reader of the end of a job needs its word, which nodes write early.
                 word, note = payload.split(b'"state"')[1].split(b'"')[1].decode(), _TOO_LONG
@@ -507,13 +509,14 @@ class Device:
                 word, value = get("state"), get("result")
                 note = get("reason") or get("note") or get("result_url") or ""
                 progress, minority = get("progress"), get("quorum") is False
-                retry_ms = int(min(get("retry_after_s") or 0, 3600) * 1000)
+                retry_s = get("retry_after_s") or 0
                 if value is not None:
                     value = value.encode()
                 elif get("result_b64"):
                     value = a2b_base64(get("result_b64"))
                 elif not note:
                     value = b""
+            retry_ms = int(max(0, min(float(retry_s), 3600)) * 1000)
         except (ValueError, TypeError, AttributeError, IndexError):  # junk; UnicodeError, too
             return
         if word in _FINAL or word in _OPEN:

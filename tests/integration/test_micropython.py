@@ -73,6 +73,11 @@ def test_ends_that_are_no_success_are_told_with_their_reason(
                 peer.say_plain(device, job, "state", b"failed " + b"y" * 3_000)
             case "long":
                 peer.say(device, job, "failed", exit_code=1, reason="x" * 4_000)
+            case "busy" if ("pump-7", "busy") not in peer.heard[:-1]:
+                line = b"rejected retry_after_s=1 n1 is full"
+                peer.publish(f"workrs/1/down/{device}/{job}/state", line, retain=False)
+            case "busy":
+                peer.say_plain(device, job, "state", b"failed a second time")
             case "gone":
                 peer.say_plain(device, job, "state", b"succeeded but it is no longer kept")
             case "later" if len(node.heard) < 5:
@@ -94,6 +99,11 @@ except workrs.JobError as error:
     print(error.args[1], error.args[2][:3])
 show(device, device.submit(SPEC, job="later"))
 show(device, device.run("f", b"1", "gone"))
+busy = device.run("f", b"1", "busy")
+while not device.state(busy)[2]:
+    device.poll(0.1)
+print(device.state(busy))
+show(device, busy)
 """
     with board(program, tmp_path, broker) as run:
         assert run.output() == [
@@ -103,6 +113,8 @@ show(device, device.run("f", b"1", "gone"))
             "failed yyy",
             r"b'\x00\x01'",
             "gone succeeded but it is no longer kept",
+            "('kept', None, 'n1 is full')",
+            "busy failed a second time",
         ]
 
 

@@ -180,6 +180,15 @@ def test_a_refusal_ends_an_unaccepted_job_and_only_notes_an_accepted_one(desk: D
     assert desk.told == [("a", "rejected"), ("b", "accepted"), ("b", "accepted")]
 
 
+def test_a_plain_refusal_for_now_is_asked_again_when_it_says(desk: Desk) -> None:
+    desk.keep("a")
+    desk.connect()
+    assert desk.hear("a", "rejected retry_after_s=7 n1 is full", tail="state") == []
+    assert desk.told == [("a", "kept")]
+    assert desk.tick(7 - TICK_S) == []
+    assert desk.tick(TICK_S) == [SendJob("a")]
+
+
 def test_the_window_bounds_what_is_unanswered_and_moves_on_with_each_answer(desk: Desk) -> None:
     for number in range(WINDOW + 2):
         desk.keep(f"j{number}")

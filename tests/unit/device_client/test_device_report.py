@@ -63,6 +63,22 @@ def test_a_result_is_text_or_base64(body: dict[str, object], value: bytes | None
             b"succeeded workrs:sha256/00",
             Report(job="a", state=State.SUCCEEDED, result_url="workrs:sha256/00"),
         ),
+        (
+            b"rejected retry_after_s=30 n1 is full",
+            Report(job="a", state=State.REJECTED, reason="n1 is full", retry_after_s=30.0),
+        ),
+        (
+            b"rejected retry_after_s=99999",
+            Report(job="a", state=State.REJECTED, retry_after_s=3600.0),
+        ),
+        (
+            b"rejected retry_after_s=soon say",
+            Report(job="a", state=State.REJECTED, reason="say"),
+        ),
+        (
+            b"rejected retry_after_s=" + b"9" * 5_000,
+            Report(job="a", state=State.REJECTED),
+        ),
     ],
 )
 def test_a_plain_line_is_a_word_and_what_belongs_to_it(line: bytes, report: Report) -> None:

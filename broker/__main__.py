@@ -16,6 +16,8 @@ import uvloop
 
 from broker import brain, functions, ledger_copy
 from broker.agents import AgentTable
+from broker.blob_access import Access
+from broker.blob_guard import Guard
 from broker.blob_repairer import Repairer
 from broker.blob_server import BlobServer
 from broker.config import NodeConfig
@@ -103,7 +105,10 @@ async def _serve(config: NodeConfig, ledger: SqliteLedger) -> None:
         return ledger_copy.lines(ledger, agents, generation)
 
     folder = config.state_dir / "blobs"
-    blobs = BlobServer(folder, config.blobs.host, config.blobs.port, ledger=read_ledger)
+    guard = Guard(access=Access(records=node.records, nodes=node.size), lines=node.lines)
+    blobs = BlobServer(
+        folder, config.blobs.host, config.blobs.port, ledger=read_ledger, guard=guard
+    )
     shared = Stores(config.stores).open_configured()
     await blobs.start()
     try:

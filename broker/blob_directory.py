@@ -23,6 +23,7 @@ from typing import Final
 
 from broker.blob_error import BlobDroppedError, BlobError, BlobStoreFullError, BlobTooLargeError
 from broker.blob_name import BlobName, checked_digest, input_name
+from broker.blob_quota import Shares, folder_of
 from broker.blob_upload import Upload
 from workrs.adapters.disk import sync_directory
 from workrs.domain.ids import ClientId, Digest, Epoch, JobId, split_job_id
@@ -37,6 +38,10 @@ class BlobLimits:
 
     blob_max_bytes: int = 2 << 30
     total_max_bytes: int = 20 << 30
+    job_max_bytes: int = 8 << 30
+    """Three checkpoints of the largest jobs: two that count and one under way."""
+    tenant_max_bytes: int = 10 << 30
+    """Half of the whole: one tenant alone cannot fill a node."""
     free_min_bytes: int = 256 << 20
     """Left free on the disk, because the ledger needs room when blobs have filled the rest."""
 
@@ -64,13 +69,18 @@ class BlobDirectory:
         self._turn = Lock()
         self._dropped: dict[JobId, None] = {}
         self._reserved_bytes = 0
+        self._used_bytes = 0
+        self._shares = Shares(
+            job_max_bytes=self.limits.job_max_bytes, tenant_max_bytes=self.limits.tenant_max_bytes
+        )
         try:
             root.mkdir(mode=0o700, parents=True, exist_ok=True)
             if self._uploads.exists():
                 shutil.rmtree(self._uploads)
             for folder in ("uploads", "blobs", "inputs"):
                 (root / folder).mkdir(mode=0o700, exist_ok=True)
-            self._used_bytes = sum(path.stat().st_size for path in self._files(root))
+            for path in self._files(root):
+                self._count(folder_of(path, root), path.stat().st_size)
         except OSError as error:
             raise BlobError(f"cannot use {root} for blobs: {error}") from error
 
@@ -93,21 +103,37 @@ class BlobDirectory:
         quota = self.limits.total_max_bytes - self._used_bytes
         return min(disk, quota) - self._reserved_bytes
 
-    def reserve(self, size_bytes: int) -> None:
-        """Set room aside for an upload, or raise BlobStoreFullError."""
-        with self._turn:
-            room_bytes = self._room_bytes()
-            if size_bytes > room_bytes:
-                raise BlobStoreFullError(
-                    f"{size_bytes} bytes wanted, {max(0, room_bytes)} left of this node's "
-                    f"{self.limits.total_max_bytes} bytes for blobs and of its disk"
-                )
-            self._reserved_bytes += size_bytes
+    def _count(self, folder: tuple[str, ...], size_bytes: int) -> None:
+        """Count a finished blob in *folder*; a removed one if negative."""
+        self._used_bytes += size_bytes
+        self._shares.add(folder, size_bytes)
 
-    def unreserve(self, size_bytes: int) -> None:
+    def reserve(self, name: BlobName, size_bytes: int) -> None:
+        """Set room aside for an upload.
+
+        Raises:
+            BlobOverQuotaError: its job or its tenant has too much here.
+            BlobStoreFullError: the store or the disk has no room.
+        """
+        with self._turn:
+            self._check_room(name, size_bytes)
+            self._reserved_bytes += size_bytes
+            self._shares.add(name.folder, size_bytes)
+
+    def _check_room(self, name: BlobName, size_bytes: int) -> None:
+        self._shares.check(name, size_bytes)
+        room_bytes = self._room_bytes()
+        if size_bytes > room_bytes:
+            raise BlobStoreFullError(
+                f"{size_bytes} bytes wanted, {max(0, room_bytes)} left of this node's "
+                f"{self.limits.total_max_bytes} bytes for blobs and of its disk"
+            )
+
+    def unreserve(self, name: BlobName, size_bytes: int) -> None:
         """Give room back."""
         with self._turn:
             self._reserved_bytes -= size_bytes
+            self._shares.add(name.folder, -size_bytes)
 
     def find(self, name: BlobName) -> Path | None:
         """Return the file of exactly this name.
@@ -153,8 +179,8 @@ class BlobDirectory:
         if size_bytes is not None:
             if size_bytes > self.limits.blob_max_bytes:
                 raise BlobTooLargeError(limit_bytes=self.limits.blob_max_bytes)
-            self.reserve(size_bytes)
-            self.unreserve(size_bytes)
+            with self._turn:
+                self._check_room(name, size_bytes)
         return True
 
     def begin(self, name: BlobName, size_bytes: int | None) -> Upload | None:
@@ -185,7 +211,7 @@ class BlobDirectory:
                 created = False
             else:
                 created = True
-                self._used_bytes += size_bytes
+                self._count(name.folder, size_bytes)
         self._synced(name, [path.parent, *(folder.parent for folder in made)])
         return created
 
@@ -214,7 +240,7 @@ class BlobDirectory:
                 path.unlink()
             except FileNotFoundError:
                 return False
-            self._used_bytes -= size_bytes
+            self._count(name.folder, -size_bytes)
             with suppress(OSError):  # not empty: other blobs of this epoch, other epochs
                 path.parent.rmdir()
                 path.parent.parent.rmdir()
@@ -249,7 +275,8 @@ class BlobDirectory:
                 (self.root / "blobs" / job).rename(trash)
             except FileNotFoundError:
                 return
-            self._used_bytes -= sum(path.stat().st_size for path in self._files(trash))
+            size_bytes = sum(path.stat().st_size for path in self._files(trash))
+            self._count(("blobs", job), -size_bytes)
         shutil.rmtree(trash, ignore_errors=True)
 
     def jobs(self) -> list[JobId]:

@@ -32,6 +32,18 @@ class BlobStoreFullError(BlobError):
         super().__init__(f"no room: {reason}")
 
 
+class BlobOverQuotaError(BlobError):
+    """One job or tenant has as much here as it may."""
+
+    status: ClassVar[int] = 507
+
+    def __init__(self, whose: str, *, limit_bytes: int) -> None:
+        """Name who, and the limit."""
+        super().__init__(f"{whose} may have at most {limit_bytes} bytes here")
+        self.whose = whose
+        self.limit_bytes = limit_bytes
+
+
 class BlobMismatchError(BlobError):
     """The content is not what its name says."""
 
@@ -53,3 +65,21 @@ class BlobDroppedError(BlobError):
         """Name the job."""
         super().__init__(f"job {job} is over and its blobs were dropped")
         self.job = job
+
+
+class BlobForbiddenError(BlobError):
+    """Who asks may not do that here."""
+
+    status: ClassVar[int] = 403
+
+
+class BlobFencedError(BlobError):
+    """The writer's epoch is past, or its job is over: whatever it writes, nobody will read."""
+
+    status: ClassVar[int] = 409
+
+
+class BlobUnknownCallerError(BlobError):
+    """Nobody that this cluster knows is asking."""
+
+    status: ClassVar[int] = 401

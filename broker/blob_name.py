@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from workrs.domain.errors import IdError
-from workrs.domain.ids import Digest, JobId, client_id, is_digest, split_job_id
+from workrs.domain.ids import Digest, Epoch, JobId, client_id, is_digest, split_job_id
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -13,6 +13,8 @@ class BlobName:
     folder: tuple[str, ...]
     digest: Digest
     job: JobId | None
+    epoch: Epoch | None = None
+    """Of the writer, for what lies under a job."""
 
 
 def checkpoint_name(job: str, epoch: str, digest: str) -> BlobName:
@@ -21,7 +23,12 @@ def checkpoint_name(job: str, epoch: str, digest: str) -> BlobName:
     plain = epoch.isascii() and epoch.isdigit() and (epoch == "0" or epoch[0] != "0")
     if not plain or len(epoch) > 19 or int(epoch) >= 1 << 63:
         raise IdError(f"epoch {epoch[:80]!r} is not allowed: write a number without leading zeros")
-    return BlobName(folder=("blobs", job, epoch), digest=checked_digest(digest), job=JobId(job))
+    return BlobName(
+        folder=("blobs", job, epoch),
+        digest=checked_digest(digest),
+        job=JobId(job),
+        epoch=Epoch(int(epoch)),
+    )
 
 
 def input_name(device: str, digest: str) -> BlobName:

@@ -34,6 +34,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 from broker import ledger_copy
 from broker.blob_directory import BlobDirectory, BlobLimits
 from broker.blob_error import BlobError
+from broker.blob_guard import Guard
 from broker.blob_name import BlobName, checkpoint_name, input_name
 from broker.blob_upload import Upload
 from broker.ledger_copy import StaleGenerationError
@@ -51,18 +52,6 @@ _STOPPING_S: Final = 1.0
 
 def _refusal(status: int, text: str) -> web.Response:
     return web.json_response({"error": text}, status=status)
-
-
-@web.middleware
-async def _explain_errors(request: web.Request, handler: Handler) -> web.StreamResponse:
-    try:
-        return await handler(request)
-    except IdError as error:
-        return _refusal(404, str(error))
-    except BlobError as error:
-        return _refusal(error.status, str(error))
-    except web.HTTPError as error:
-        return _refusal(error.status, f"{error.reason}: {request.method} {request.path[:200]}")
 
 
 def _named(request: web.Request) -> BlobName:
@@ -85,6 +74,7 @@ class BlobServer:
         tls: ssl.SSLContext | None = None,
         stalled_s: float = 30.0,
         ledger: Callable[[int], Iterator[bytes]] | None = None,
+        guard: Guard | None = None,
     ) -> None:
         """Open the directory; nothing listens yet.
 
@@ -96,6 +86,7 @@ class BlobServer:
             tls: serve HTTPS with this context.
             stalled_s: a sender silent for that long is given up.
             ledger: what `GET /ledger` answers at a generation, line by line.
+            guard: who may do what; None: anybody everything.
 
         Raises:
             BlobError: the directory cannot be used.
@@ -106,6 +97,7 @@ class BlobServer:
         self._tls = tls
         self._stalled_s = stalled_s
         self._ledger = ledger
+        self._guard = guard or Guard()
         self._runner: web.AppRunner | None = None
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="blob")
 
@@ -122,7 +114,7 @@ class BlobServer:
         Raises:
             ConfigError: the address is taken, or not one of this machine's.
         """
-        app = web.Application(middlewares=[_explain_errors])
+        app = web.Application(middlewares=[self._explain_errors])
         put = partial(app.router.add_put, handler=self._put, expect_handler=self._expect)
         put("/blobs/{job}/{epoch}/{digest}")
         put("/inputs/{device}/{digest}")
@@ -159,15 +151,28 @@ class BlobServer:
         call = partial(work, *args, **kwargs)
         return await asyncio.get_running_loop().run_in_executor(self._threads, call)
 
+    @web.middleware
+    async def _explain_errors(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        try:
+            return await handler(request)
+        except IdError as error:
+            return _refusal(404, str(error))
+        except BlobError as error:
+            self._guard.note_refusal(request, error)
+            return _refusal(error.status, str(error))
+        except web.HTTPError as error:
+            return _refusal(error.status, f"{error.reason}: {request.method} {request.path[:200]}")
+
     async def _expect(self, request: web.Request) -> web.StreamResponse | None:
         """Answer `Expect: 100-continue`; this runs before the middleware."""
         try:
-            wanted = await self._in_thread(
-                self.directory.is_wanted, _named(request), request.content_length
-            )
+            name = _named(request)
+            self._guard.check_write(request, name)
+            wanted = await self._in_thread(self.directory.is_wanted, name, request.content_length)
         except IdError as error:
             refusal = _refusal(404, str(error))
         except BlobError as error:
+            self._guard.note_refusal(request, error)
             refusal = _refusal(error.status, str(error))
         else:
             if wanted:
@@ -180,9 +185,9 @@ class BlobServer:
         return refusal
 
     async def _put(self, request: web.Request) -> web.StreamResponse:
-        upload = await self._in_thread(
-            self.directory.begin, _named(request), request.content_length
-        )
+        name = _named(request)
+        self._guard.check_write(request, name)
+        upload = await self._in_thread(self.directory.begin, name, request.content_length)
         if upload is None:
             return web.Response(status=200)
         try:
@@ -212,17 +217,21 @@ class BlobServer:
 
     async def _get(self, request: web.Request) -> web.StreamResponse:
         found = request.match_info
+        self._guard.check_read(request, found["job"])
         return self._file(
             await self._in_thread(self.directory.find_any_epoch, found["job"], found["digest"])
         )
 
     async def _list(self, request: web.Request) -> web.StreamResponse:
+        self._guard.check_peer(request)
         blobs = await self._in_thread(self.directory.blobs, request.match_info["job"])
         lines = (f"{epoch} {digest} {size}\n" for epoch, digest, size in blobs)
         return web.Response(text="".join(lines))
 
     async def _get_input(self, request: web.Request) -> web.StreamResponse:
-        return self._file(await self._in_thread(self.directory.find, _named(request)))
+        name = _named(request)
+        self._guard.check_read_input(request, name)
+        return self._file(await self._in_thread(self.directory.find, name))
 
     @staticmethod
     def _file(path: Path | None) -> web.StreamResponse:
@@ -231,10 +240,13 @@ class BlobServer:
         return web.FileResponse(path, headers={"Content-Type": "application/octet-stream"})
 
     async def _delete(self, request: web.Request) -> web.StreamResponse:
-        await self._in_thread(self.directory.delete, _named(request))
+        name = _named(request)
+        self._guard.check_delete(request, name)
+        await self._in_thread(self.directory.delete, name)
         return web.Response(status=204)
 
     async def _get_ledger(self, request: web.Request) -> web.StreamResponse:
+        self._guard.check_peer(request)
         wanted = request.query.get("generation", "")
         if self._ledger is None or not (wanted.isascii() and wanted.isdigit()):
             return _refusal(404, "no ledger is served here, or no generation was named")
@@ -252,12 +264,14 @@ class BlobServer:
             await answer.write(piece)
         return answer
 
-    async def _health(self, _: web.Request) -> web.StreamResponse:
+    async def _health(self, request: web.Request) -> web.StreamResponse:
+        self._guard.caller(request)
         free_bytes = await self._in_thread(self.directory.free_bytes)
         answer = {
             "ok": free_bytes > 0,
             "used_bytes": self.directory.used_bytes,
             "quota_bytes": self.directory.limits.total_max_bytes,
             "free_bytes": free_bytes,
+            "refused": self._guard.refused,
         }
         return web.json_response(answer, status=200 if free_bytes > 0 else 503)

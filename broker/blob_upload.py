@@ -44,7 +44,7 @@ class Upload:
         if total_bytes > self._directory.limits.blob_max_bytes:
             raise BlobTooLargeError(limit_bytes=self._directory.limits.blob_max_bytes)
         if total_bytes > self._reserved_bytes:
-            self._directory.reserve(total_bytes - self._reserved_bytes)
+            self._directory.reserve(self._name, total_bytes - self._reserved_bytes)
             self._reserved_bytes = total_bytes
 
     def write(self, data: bytes | bytearray) -> None:
@@ -95,7 +95,7 @@ class Upload:
                 self._open = False
                 os.close(self._handle)
                 self._draft.unlink(missing_ok=True)
-            self._directory.unreserve(self._reserved_bytes)
+            self._directory.unreserve(self._name, self._reserved_bytes)
             self._reserved_bytes = 0
 
     def _require_open(self) -> None:

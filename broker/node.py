@@ -159,6 +159,11 @@ class Node:
         """Return what is kept of a retired job, or None."""
         return self._dropped.get(job) or self.retired(job)
 
+    def records(self, job: JobId) -> Mapping[ClientId, Record]:
+        """Return the votes on a job that are known here; none for an unknown or retired job."""
+        entry = self.entries.get(job)
+        return entry.records if entry is not None else {}
+
     def note_spec(self, entry: JobEntry, payload: bytes) -> None:
         """Take the bytes of a job's spec."""
         if entry.is_open:

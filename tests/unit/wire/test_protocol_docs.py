@@ -321,6 +321,9 @@ def limit_rows() -> dict[str, str]:
         "a note of progress": f"{voter.NOTE_MAX} characters",
         "a release's `retry_after_s`": f"{voter.RETRY_AFTER_MAX_S:,.0f} s",
         "a blob; all blobs of a node; free disk left": "; ".join(map(size, sizes)),
+        "blobs of one job; of one tenant, at a node": "; ".join(
+            map(size, (blobs.job_max_bytes, blobs.tenant_max_bytes))
+        ),
         "what waits in the broker": size(MEMORY_MAX_BYTES),
         "what waits for a slow reader on the bus": size(LAGGING_MAX_BYTES),
         "functions, removed ones too; their definitions": (

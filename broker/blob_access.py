@@ -14,7 +14,6 @@ checkpoints; the last are sealed with keys that no node has.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from enum import StrEnum
 
 from broker.blob_error import BlobFencedError, BlobForbiddenError
 from broker.blob_name import BlobName
@@ -22,17 +21,9 @@ from workrs.domain import quorum
 from workrs.domain.ids import ClientId, Epoch, JobId
 from workrs.domain.job import owner
 from workrs.domain.record import Record
+from workrs.trust.kind import Kind
 
 Records = Mapping[ClientId, Record]
-
-
-class Role(StrEnum):
-    """What a client of the cluster is."""
-
-    DEVICE = "device"
-    AGENT = "agent"
-    NODE = "node"
-    OPERATOR = "operator"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,11 +31,11 @@ class Caller:
     """Who asks, as its credentials say."""
 
     name: ClientId
-    role: Role
+    kind: Kind
 
     def __str__(self) -> str:
         """Return it as logs show it."""
-        return f"{self.role} {self.name}"
+        return f"{self.kind.value} {self.name}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,7 +107,7 @@ class Access:
 
     def check_peer(self, caller: Caller | None) -> None:
         """Raise BlobError unless *caller* is a node."""
-        self._require(caller, is_own=caller is not None and caller.role is Role.NODE)
+        self._require(caller, is_own=caller is not None and caller.kind is Kind.NODE)
 
     @staticmethod
     def _require(caller: Caller | None, *, is_own: bool) -> None:
@@ -129,4 +120,4 @@ def _is(caller: Caller | None, name: str) -> bool:
 
 
 def _reads_all(caller: Caller | None) -> bool:
-    return caller is not None and caller.role is not Role.DEVICE
+    return caller is not None and caller.kind is not Kind.DEVICE

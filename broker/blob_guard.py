@@ -5,7 +5,8 @@
 3. Nothing of a body, and of a path only what names may hold, gets into the log.
 """
 
-from collections.abc import Callable, Mapping
+import ssl
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Final
 
 from aiohttp import web
@@ -25,11 +26,9 @@ WRITERS_MAX: Final = 100_000
 with its job."""
 _PATH_MAX: Final = 200
 
-Certificate = Mapping[str, object]
-"""As `ssl.SSLSocket.getpeercert` gives it."""
-Identify = Callable[[Certificate | None, str], Caller | None]
-"""Names who asks, by a certificate that was verified, or by the Authorization header; None:
-nobody that is known."""
+Identify = Callable[[ssl.SSLObject | None, str], Awaitable[Caller | None]]
+"""Names who asks, by the TLS connection and the Authorization header; None: nobody known."""
+_CALLER: Final = web.RequestKey("caller", Caller)
 
 
 class Guard:
@@ -56,23 +55,23 @@ class Guard:
         self.refused = 0
         """Requests refused since the start."""
 
-    def caller(self, request: web.Request) -> Caller | None:
-        """Return who asks; None where the cluster has no credentials.
+    async def admit(self, request: web.Request) -> None:
+        """Find out who asks; to be called before anything else of the request is looked at.
 
         Raises:
-            BlobUnknownCallerError: nobody that is known.
+            BlobUnknownCallerError: the cluster has credentials, and these are nobody's.
         """
-        if self._identify is None:
-            return None
-        certificate = request.get_extra_info("peercert")
-        found = self._identify(certificate or None, request.headers.get("Authorization", ""))
+        if self._identify is None or _CALLER in request:
+            return
+        header = request.headers.get("Authorization", "")
+        found = await self._identify(request.get_extra_info("ssl_object"), header)
         if found is None:
             raise BlobUnknownCallerError("show a certificate of this cluster, or name and password")
-        return found
+        request[_CALLER] = found
 
     def check_write(self, request: web.Request, name: BlobName) -> None:
         """Raise BlobError unless the sender may store *name*; note that it does."""
-        caller = self.caller(request)
+        caller = _caller(request)
         if self._access is not None:
             self._access.check_write(caller, name)
         if caller is not None and name.job is not None and name.epoch is not None:
@@ -82,7 +81,7 @@ class Guard:
 
     def check_delete(self, request: web.Request, name: BlobName) -> None:
         """Raise BlobError unless the sender may delete *name*."""
-        caller = self.caller(request)
+        caller = _caller(request)
         if self._access is None or caller is None or name.job is None or name.epoch is None:
             return
         is_writer = self._writers.get((name.job, name.epoch)) == caller.name
@@ -90,19 +89,19 @@ class Guard:
 
     def check_read(self, request: web.Request, job: str) -> None:
         """Raise BlobError unless the sender may read the blobs of *job*."""
-        caller = self.caller(request)
+        caller = _caller(request)
         if self._access is not None:
             self._access.check_read(caller, job)
 
     def check_read_input(self, request: web.Request, name: BlobName) -> None:
         """Raise BlobError unless the sender may read the input *name*."""
-        caller = self.caller(request)
+        caller = _caller(request)
         if self._access is not None:
             self._access.check_read_input(caller, name)
 
     def check_peer(self, request: web.Request) -> None:
         """Raise BlobError unless the sender is a node."""
-        caller = self.caller(request)
+        caller = _caller(request)
         if self._access is not None:
             self._access.check_peer(caller)
 
@@ -111,14 +110,15 @@ class Guard:
         self.refused += 1
         if not self._lines.take("blob_refused"):
             return
-        try:
-            who: object = self.caller(request) or request.remote
-        except BlobError:
-            who = request.remote
         LOG.warning(
             "blob_refused",
-            who=who,
+            who=_caller(request) or request.remote,
             what=f"{request.method} {request.path[:_PATH_MAX]}",
             status=error.status,
             why=str(error)[:_PATH_MAX],
         )
+
+
+def _caller(request: web.Request) -> Caller | None:
+    """Return who was admitted; None where the cluster has no credentials."""
+    return request.get(_CALLER)

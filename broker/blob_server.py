@@ -154,6 +154,7 @@ class BlobServer:
     @web.middleware
     async def _explain_errors(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         try:
+            await self._guard.admit(request)
             return await handler(request)
         except IdError as error:
             return _refusal(404, str(error))
@@ -166,6 +167,7 @@ class BlobServer:
     async def _expect(self, request: web.Request) -> web.StreamResponse | None:
         """Answer `Expect: 100-continue`; this runs before the middleware."""
         try:
+            await self._guard.admit(request)
             name = _named(request)
             self._guard.check_write(request, name)
             wanted = await self._in_thread(self.directory.is_wanted, name, request.content_length)
@@ -264,8 +266,7 @@ class BlobServer:
             await answer.write(piece)
         return answer
 
-    async def _health(self, request: web.Request) -> web.StreamResponse:
-        self._guard.caller(request)
+    async def _health(self, _: web.Request) -> web.StreamResponse:
         free_bytes = await self._in_thread(self.directory.free_bytes)
         answer = {
             "ok": free_bytes > 0,

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import pytest
 
-from broker.blob_access import Access, Caller, Role
+from broker.blob_access import Access, Caller
 from broker.blob_error import BlobFencedError, BlobForbiddenError
 from broker.blob_name import BlobName, checkpoint_name, input_name
 from workrs.domain.ids import ClientId, Epoch, JobId
 from workrs.domain.job import Outcome, Verdict
 from workrs.domain.record import Holder, Incarnation, Record
+from workrs.trust.kind import Kind
 
 JOB = JobId("pump_1")
 DIGEST = "ab" * 32
@@ -20,11 +21,11 @@ NODES = 3
 
 
 def agent(name: str) -> Caller:
-    return Caller(name=ClientId(name), role=Role.AGENT)
+    return Caller(name=ClientId(name), kind=Kind.AGENT)
 
 
 def device(name: str) -> Caller:
-    return Caller(name=ClientId(name), role=Role.DEVICE)
+    return Caller(name=ClientId(name), kind=Kind.DEVICE)
 
 
 def vote(epoch: int, holder: str | None, *, decided: bool = False) -> Record:
@@ -118,11 +119,11 @@ def test_devices_read_and_write_their_own() -> None:
         rules.check_delete(device("pump"), at(1), is_writer=False)
 
 
-@pytest.mark.parametrize("role", Role)
-def test_only_nodes_read_ledgers_and_lists(role: Role) -> None:
-    caller = Caller(name=ClientId("x"), role=role)
-    if role is Role.NODE:
+@pytest.mark.parametrize("kind", Kind)
+def test_only_nodes_read_ledgers_and_lists(kind: Kind) -> None:
+    caller = Caller(name=ClientId("x"), kind=kind)
+    if kind is Kind.NODE:
         access().check_peer(caller)
         return
-    with pytest.raises(BlobForbiddenError, match=f"this is not {role} x's to have"):
+    with pytest.raises(BlobForbiddenError, match=f"this is not {kind.value} x's to have"):
         access().check_peer(caller)

@@ -64,6 +64,8 @@ class JobEntry:
     """How many turns, at least, it waits after its next claim. A power of two."""
     repeat_at: Instant | None = None
     """When to repeat the decision to a peer that asked too soon after it was last said."""
+    asked_by: frozenset[ClientId] = frozenset()
+    """Such peers that have not shown the decision since."""
     alarmed: bool = False
     """Two values were accepted at one epoch: a proposer is broken, nothing is voted any more."""
     knows: set[ClientId] = field(default_factory=set)

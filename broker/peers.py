@@ -80,19 +80,22 @@ def _is_blank(record: Record) -> bool:
 def _on_late_record(node: Node, entry: JobEntry, event: PeerRecordSeen, now: Instant) -> None:
     """Note that a peer has the decision, or tell it."""
     if event.record.decided is None:
-        _tell_decision(node, entry, now)
+        _tell_decision(node, entry, event.node, now)
         return
     entry.knows.add(event.node)
+    entry.asked_by -= {event.node}
     entry.is_over |= event.record.retired
     if retirement.may_leave(node, entry, now):
         node.poke(entry.job, now)
 
 
-def _tell_decision(node: Node, entry: JobEntry, now: Instant) -> None:
+def _tell_decision(node: Node, entry: JobEntry, peer: ClientId, now: Instant) -> None:
+    """Say the decision again, or soon: the peer's vote may have crossed it on its way."""
     ready = Instant(entry.published_at + REPEAT_S)
     if now >= ready:
         node.repeat(entry)
     else:
+        entry.asked_by |= {peer}
         entry.repeat_at = ready
         node.poke(entry.job, ready)
 

@@ -90,11 +90,13 @@ def _decide(node: Node, entry: JobEntry, now: Instant) -> None:
 
 
 def _repeat(node: Node, entry: JobEntry, now: Instant) -> None:
-    """Say the decision again to a peer that asked a moment ago."""
+    """Say the decision again to a peer that asked a moment ago and still does not show it."""
     if entry.repeat_at is None:
         return
     if now < entry.repeat_at:
         node.poke(entry.job, entry.repeat_at)
         return
     entry.repeat_at = None
-    node.repeat(entry)
+    if entry.asked_by:
+        entry.asked_by = frozenset()
+        node.repeat(entry)

@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 
 from broker.admission import LISTEN_S
-from broker.event import BrokerEmptied, PeerRecordSeen, PeerSpecSeen, PeerStateSeen
+from broker.event import BrokerEmptied, PeerRecordSeen, PeerSpecSeen, PeerStateSeen, Ticked
 from broker.node import PEER_SILENT_S
 from tests.unit.broker.cluster import TIMING, Agent, Cluster
 from workrs.domain.ids import ClientId, Epoch, JobId
@@ -44,6 +44,33 @@ def test_records_and_specs_of_a_stranger_are_not_counted() -> None:
     assert set(node.entries[job].records) == {"n1"}
     assert cluster.down_states("pump-7", "j1") == []
     assert node.peers.keys() <= {"n2", "n3"}
+
+
+@pytest.mark.parametrize("learned", [True, False])
+def test_a_decision_is_said_again_only_to_peers_that_do_not_show_it(*, learned: bool) -> None:
+    """A peer's vote that crosses the decision on its way is no question."""
+    cluster = Cluster(3)
+    agent = Agent(cluster, "edge-a")
+    agent.beat()
+    job = cluster.submit("n1")
+    agent.claim(job, 1)
+    agent.outcome(job, 1)
+    cluster.tick(3)
+    shown = cluster.record("n2", job)
+    assert shown.decided is not None
+    cluster.nodes["n1"].repeat(cluster.nodes["n1"].entries[job])
+    cluster.feed("n1", Ticked())
+    vote = replace(shown, decided=None, version=Version(shown.version.boot, 90))
+    cluster.feed("n1", PeerRecordSeen(N2, vote))
+    if learned:
+        cluster.feed(
+            "n1", PeerRecordSeen(N2, replace(shown, version=Version(vote.version.boot, 91)))
+        )
+    said = len(cluster.heard)
+    cluster.tick(2)
+    topic = topics.record("n1", job)
+    again = [publish for name, publish in cluster.heard[said:] if publish.topic == topic]
+    assert len(again) == (0 if learned else 1)
 
 
 def test_an_older_or_repeated_record_changes_nothing() -> None:

@@ -69,7 +69,7 @@ class AgentEntry:
 
 def ability(profile: AgentProfile) -> tuple[object, ...]:
     """Return what of a profile decides which jobs fit."""
-    return (profile.arch, profile.labels, profile.memory_mb, profile.rung, profile.host)
+    return (profile.arch, profile.labels, profile.memory_mb, profile.able)
 
 
 @dataclass(slots=True)

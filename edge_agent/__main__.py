@@ -251,6 +251,8 @@ async def _profile(config: AgentConfig, body: _Body | None) -> AgentProfile:
         rung=runtime.rung.value,
         images=images,
         host=runtime.host,
+        keys=tuple(key.id.hex() for key in body.keys.keys) if body.keys else (),
+        stores=_locations(config),
     )
 
 

@@ -28,6 +28,10 @@ class Agent:
     rung: str = ladder.NONE
     """The best that it can save and restore."""
     host: HostFacts | None = None
+    keys: tuple[str, ...] | None = None
+    """Ids of the keys with which it opens checkpoints; None: it does not know."""
+    stores: tuple[str, ...] | None = None
+    """Stores of no node that it may open; None: it does not know."""
     now: Instant = NEVER_YET
     effects: list[Effect] = field(default_factory=list)
     runs: int = 0
@@ -46,6 +50,11 @@ class Agent:
     def incarnation(self) -> Incarnation:
         """Return which start of this agent it is."""
         return self.holder.incarnation
+
+    @property
+    def able(self) -> ladder.Able:
+        """Return what decides which checkpoints it can restore."""
+        return ladder.Able(self.rung, self.host, self.keys, self.stores)
 
     @property
     def can_checkpoint(self) -> bool:

@@ -81,6 +81,8 @@ class Brain:
             rng=rng,
             rung=settings.profile.rung,
             host=settings.profile.host,
+            keys=settings.profile.keys,
+            stores=settings.profile.stores,
         )
         self.agenda = Agenda()
         self.roster = Roster(self.agent, settings.profile.slots, self.agenda)

@@ -36,6 +36,7 @@ from edge_agent.event import (
     StartFailed,
     StartPrepared,
 )
+from edge_agent.patience import Patience
 from workrs.adapters import log
 from workrs.domain.errors import CheckpointError, ContainerError, StoreError
 from workrs.domain.ids import ClientId, JobId
@@ -78,6 +79,8 @@ class Tools:
     """What all its checkpoints have between them: a thread, and room in memory."""
     stores: tuple[str, ...] = ()
     """Where checkpoints go; none: to the nodes."""
+    patience: Patience = field(default_factory=Patience)
+    """With checkpoints that others may have the key for."""
     refusals: "itertools.count[int]" = field(default_factory=lambda: itertools.count(1))
     """Numbers the checkpoints that were not restored."""
 
@@ -140,7 +143,12 @@ class Container:
         except (StoreError, CheckpointError, RestoreError, OSError) as error:
             # A full disk here is no fault of the job's: release it, as with a silent store.
             await self._clear()
-            self._tell_refused(effect.checkpoint, error)
+            ref = effect.checkpoint
+            if isinstance(error, checkpoint.KeyMissingError) and (
+                ref is not None and tools.patience.is_over(ref.manifest, clock())
+            ):
+                error = CheckpointError(f"{error}, nor any other that was free since")
+            self._tell_refused(ref, error)
             self._post(
                 StartFailed(job=self.job, run=self.run, blame=_blame(error), reason=str(error))
             )

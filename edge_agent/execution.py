@@ -95,10 +95,10 @@ def _find_ways(work: Work, agent: Agent) -> None:
     work.fall_why = ""
     if work.kept:
         newest = work.kept[0]
-        refused = ladder.refusal(newest.rung, newest.host, agent.rung, agent.host)
+        refused = ladder.refusal(ladder.saved_as(newest), agent.able)
         work.fall_why = refused or ""
     mode = work.spec.checkpoint.mode
-    work.candidates = ladder.ways(work.kept, rung=agent.rung, host=agent.host, mode=mode)
+    work.candidates = ladder.ways(work.kept, able=agent.able, mode=mode)
 
 
 def prepare(work: Work, agent: Agent) -> None:

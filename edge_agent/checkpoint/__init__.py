@@ -9,10 +9,12 @@ from edge_agent.checkpoint.discard import discard
 from edge_agent.checkpoint.keys import KeyRing, read_keys
 from edge_agent.checkpoint.load import load, load_ahead, size_limit
 from edge_agent.checkpoint.save import Saved, save
+from edge_agent.checkpoint.seal import KeyMissingError
 from edge_agent.checkpoint.share import Share
 
 __all__ = [
     "Base",
+    "KeyMissingError",
     "KeyRing",
     "Saved",
     "Share",

@@ -78,7 +78,8 @@ async def load(
     Raises:
         CheckpointError: it is damaged, forged, of another job, or has over *limit_bytes*.
         RestoreError: *host* cannot run it; nothing but the manifest was fetched.
-        StoreError: a store that may have it did not answer, or there is no key here.
+        StoreError: a store that may have it did not answer.
+        KeyMissingError: it is sealed with a key that is not here; a StoreError.
     """
     clock = asyncio.get_running_loop().time
     begin = clock()
@@ -196,7 +197,7 @@ class _Source:
         """Return the manifest and what opens its blobs. Raises as `load`."""
         data = await self.get(self._ref.manifest, limit_bytes=MANIFEST_BYTES_MAX)
         space = JobSpace(job=self._job, epoch=self._ref.epoch)
-        return await worker.run(_open_manifest, data, keys, space, self._ref.seq)
+        return await worker.run(_open_manifest, data, keys, space, self._ref)
 
     async def get(self, name: Digest, *, limit_bytes: int) -> bytes:
         """Return a blob from the first store that has it; the stores take turns."""
@@ -222,12 +223,12 @@ class _Source:
 
 
 def _open_manifest(
-    data: bytes, keys: KeyRing | None, space: JobSpace, seq: int
+    data: bytes, keys: KeyRing | None, space: JobSpace, ref: CheckpointRef
 ) -> tuple[Manifest, Opener]:
-    opener, body = open_manifest(data, keys=keys, space=space, seq=seq)
+    opener, body = open_manifest(data, keys=keys, space=space, seq=ref.seq, key_id=ref.key)
     manifest = decode_manifest(body)
     said = (manifest.job, manifest.epoch, manifest.seq)
-    meant = (space.job, space.epoch, seq)
+    meant = (space.job, space.epoch, ref.seq)
     if said != meant:
         raise CheckpointError(f"the checkpoint is {said}, but {meant} was asked for")
     return manifest, opener

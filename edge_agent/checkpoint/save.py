@@ -134,7 +134,9 @@ def _manifest(snapshot: Snapshot, space: JobSpace, seq: int, packed: Packed) -> 
     )
 
 
-def _ref(manifest: Manifest, name: Digest, stores: Sequence[BlobStore]) -> CheckpointRef:
+def _ref(
+    manifest: Manifest, name: Digest, stores: Sequence[BlobStore], sealer: Sealer
+) -> CheckpointRef:
     return CheckpointRef(
         epoch=manifest.epoch,
         seq=manifest.seq,
@@ -144,6 +146,7 @@ def _ref(manifest: Manifest, name: Digest, stores: Sequence[BlobStore]) -> Check
         bytes=manifest.stored_bytes,
         progress=manifest.progress,
         host=manifest.host if manifest.rung is Rung.MEMORY else None,
+        key=sealer.key_id.hex(),
     )
 
 
@@ -180,7 +183,7 @@ class _Upload:
             manifest = await self._worker.run(_manifest, snapshot, space, seq, packed)
             name = await self._manifest(manifest)
         return Saved(
-            ref=_ref(manifest, name, self._stores),
+            ref=_ref(manifest, name, self._stores, self._sealer),
             manifest=manifest,
             uploaded_bytes=self._sent_bytes,
             took_s=clock() - begin,

@@ -46,7 +46,7 @@ _WRAPPED_BYTES = KEY_ID_BYTES + _NONCE_BYTES + 32 + _TAG_BYTES
 
 
 class KeyMissingError(StoreError):
-    """The checkpoint is sealed and this agent has no key: another agent must take the job."""
+    """The checkpoint is sealed with a key that is not here: another agent must take the job."""
 
 
 def digest(data: bytes) -> Digest:
@@ -74,6 +74,11 @@ class Sealer:
     def is_sealed(self) -> bool:
         """Return whether it encrypts."""
         return self._cipher is not None
+
+    @property
+    def key_id(self) -> bytes:
+        """Return the id of the cluster's key that wraps the job key; empty: nothing is sealed."""
+        return self.wrapped[:KEY_ID_BYTES]
 
     def blob(self, raw: bytes | bytearray) -> bytes:
         """Return the blob for some of the stream's bytes."""
@@ -128,16 +133,26 @@ class Opener:
 
 
 def open_manifest(
-    data: bytes, *, keys: KeyRing | None, space: JobSpace, seq: int
+    data: bytes, *, keys: KeyRing | None, space: JobSpace, seq: int, key_id: str = ""
 ) -> tuple[Opener, bytes]:
     """Return what opens the blobs of a manifest, and the manifest's body.
+
+    Args:
+        data: the manifest as it is stored.
+        keys: the cluster's.
+        space: the job and epoch it must be of.
+        seq: the number it must have.
+        key_id: of the key it must be sealed with, in hex; empty: with any that is here.
 
     Raises:
         CheckpointError: it is not number *seq* of this job and epoch of this cluster, or was
             changed.
-        KeyMissingError: it is sealed, and there are no *keys*.
+        KeyMissingError: it is sealed with a key that is not among *keys*.
     """
     sealed = data.startswith(_SEALED)
+    head = data[len(_SEALED) : len(_SEALED) + _WRAPPED_BYTES] if sealed else b""
+    if key_id and head[:KEY_ID_BYTES].hex() != key_id:
+        raise CheckpointError(f"the manifest is not sealed with key {key_id}, as its record says")
     if keys is None:
         if sealed:
             raise KeyMissingError(
@@ -146,10 +161,14 @@ def open_manifest(
         return Opener(space=space), _unpack(_open(data, 0, None, b""), BODY_BYTES_MAX)
     if not sealed:
         raise CheckpointError("the manifest is not sealed, and this cluster has a key")
-    head = data[len(_SEALED) : len(_SEALED) + _WRAPPED_BYTES]
+    if len(head) < _WRAPPED_BYTES:
+        raise CheckpointError("the manifest was cut short")
     key = keys.find(head[:KEY_ID_BYTES])
     if key is None:
-        raise CheckpointError(f"no key here has the manifest's key id {head[:KEY_ID_BYTES].hex()}")
+        raise KeyMissingError(
+            f"{space.job}: the checkpoint is sealed with key {head[:KEY_ID_BYTES].hex()}, "
+            "which this agent has not"
+        )
     cipher = AESGCM(_unwrap(head, key, _bound("key", keys.cluster, space)))
     bound = _bound("manifest", keys.cluster, space, seq) + head
     body = _unpack(_open(data, len(head), cipher, bound), BODY_BYTES_MAX)

@@ -97,7 +97,7 @@ def why_not(view: ClusterView, held: AgentSummary | None, job: JobView) -> str:
         return "no other agent meets its needs: it will wait for one"
     ref = job.checkpoint
     if ref is not None and all(
-        ladder.refusal(ref.rung, ref.host, profile.rung, profile.host) for profile in fitting
+        ladder.refusal(ladder.saved_as(ref), profile.able) for profile in fitting
     ):
         return f"no other agent can restore its {ref.rung}: it will wait for one, and then fall"
     return ""

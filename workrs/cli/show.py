@@ -103,7 +103,7 @@ def _waits(view: ClusterView, job: JobView) -> list[tuple[str, str]]:
         return []
     live = [one for one in view.agents() if one.state == "live" and one.profile is not None]
     refused = [
-        (one.agent, ladder.refusal(ref.rung, ref.host, one.profile.rung, one.profile.host))
+        (one.agent, ladder.refusal(ladder.saved_as(ref), one.profile.able))
         for one in live
         if one.profile is not None
     ]

@@ -46,6 +46,15 @@ class AgentProfile:
     draining: bool = False
     host: HostFacts | None = None
     """What restoring memory depends on; None where nothing can be restored."""
+    keys: tuple[str, ...] | None = None
+    """Ids of the cluster's keys with which it opens checkpoints; None: it does not tell."""
+    stores: tuple[str, ...] | None = None
+    """Stores of no node that it may open; None: it does not tell."""
+
+    @property
+    def able(self) -> ladder.Able:
+        """Return what decides which checkpoints it can restore."""
+        return ladder.Able(self.rung, self.host, self.keys, self.stores)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,13 +76,6 @@ def rank_nodes(job: JobId, nodes: Iterable[ClientId]) -> list[ClientId]:
     )
 
 
-class Saved(NamedTuple):
-    """What of a checkpoint decides which agents can restore it."""
-
-    rung: str
-    host: HostFacts | None
-
-
 class Need(NamedTuple):
     """What an agent must have to get a job. Jobs with the same need fit the same agents."""
 
@@ -81,7 +83,7 @@ class Need(NamedTuple):
     labels: frozenset[str]
     memory_mb: int
     memory_rung: bool
-    restores: Saved | None = None
+    restores: ladder.Saved | None = None
     """What its newest checkpoint needs, while the job waits for an agent that can restore it."""
 
 
@@ -89,7 +91,7 @@ def need_of(spec: JobSpec, newest: CheckpointRef | None = None) -> Need:
     """Return what the job needs of its agent, one that can restore *newest* if that is given."""
     wanted = spec.constraints
     is_memory = spec.checkpoint.mode is CheckpointMode.MEMORY
-    restores = None if newest is None else Saved(newest.rung, newest.host)
+    restores = None if newest is None else ladder.saved_as(newest)
     return Need(wanted.arch, frozenset(wanted.labels), spec.memory_mb, is_memory, restores)
 
 
@@ -101,12 +103,8 @@ def meets(need: Need, profile: AgentProfile) -> bool:
         and need.labels.issubset(profile.labels)
         and need.memory_mb <= profile.memory_mb
         and (not need.memory_rung or profile.rung == ladder.MEMORY)
-        and (need.restores is None or _restores(need.restores, profile))
+        and (need.restores is None or ladder.refusal(need.restores, profile.able) is None)
     )
-
-
-def _restores(saved: Saved, profile: AgentProfile) -> bool:
-    return ladder.refusal(saved.rung, saved.host, profile.rung, profile.host) is None
 
 
 def fits(spec: JobSpec, profile: AgentProfile) -> bool:

@@ -61,6 +61,9 @@ class CheckpointRef:
     """The machine it was saved on, on the memory rung. Not part of which checkpoint it is: a node
     that does not know the field names the same one without it."""
 
+    key: str = field(default="", compare=False)
+    """Id of the cluster's key that opens it, 16 hex digits; empty where it is not sealed. Not part
+    of which checkpoint it is, like the machine."""
     work_s: float | None = field(default=None, compare=False)
     """Work of the job that it holds, since the job's beginning. Not part of which checkpoint it
     is, as all below."""

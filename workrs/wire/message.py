@@ -48,6 +48,26 @@ def _check_host(host: HostFacts | None) -> None:
         raise WireError(f"host: each fact has at most {HOST_TEXT_MAX} characters")
 
 
+KEY_ID_MAX = 32
+KEYS_MAX = 32
+STORES_MAX = 32
+
+
+def _check_keys(keys: tuple[str, ...]) -> None:
+    """Refuse ids that no key has: they stand in records and views."""
+    if len(keys) > KEYS_MAX or any(len(key) > KEY_ID_MAX for key in keys):
+        raise WireError(f"key: at most {KEYS_MAX}, each of at most {KEY_ID_MAX} characters")
+
+
+def _check_profile(profile: AgentProfile) -> None:
+    """Refuse what would bloat every node's view of the agent."""
+    _check_host(profile.host)
+    _check_keys(profile.keys or ())
+    stores = profile.stores or ()
+    if len(stores) > STORES_MAX or any(len(url) > URL_MAX for url in stores):
+        raise WireError(f"stores: at most {STORES_MAX}, each of at most {URL_MAX} characters")
+
+
 LOG_MAX_BYTES = 8 * 1024
 """What of a program's output is shown at most; the end is kept."""
 LOG_S = 30.0
@@ -106,6 +126,7 @@ class CheckpointReport:
         """Refuse what would make a record too large for a broker to carry."""
         ref = self.checkpoint
         texts = (ref.rung, ref.next_why, *ref.location)
+        _check_keys((ref.key,))
         longest = max((len(text) for text in texts), default=0)
         _check_host(ref.host)
         if len(ref.location) > LOCATIONS_MAX or longest > URL_MAX:
@@ -171,7 +192,8 @@ class Beat:
     def __post_init__(self) -> None:
         """Refuse an incarnation that no agent has, and attempts that no ledger holds."""
         _check_incarnation(self.incarnation)
-        _check_host(self.profile.host if self.profile else None)
+        if self.profile is not None:
+            _check_profile(self.profile)
         if any(not 0 <= held.attempt <= NUMBER_MAX for held in self.held):
             raise WireError("held: an attempt is 0 to 2^53")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from workrs.adapters.stores.address import shared_location, store_address
+from workrs.adapters.stores.folder import FolderStore
 from workrs.domain.errors import ConfigError, StoreError
 
 GOOD = {
@@ -64,3 +65,10 @@ def test_a_node_is_no_store_of_its_own() -> None:
 
 def test_a_folder_s_path_is_decoded() -> None:
     assert str(store_address("file:///mnt/a%20b").path) == "/mnt/a b"
+
+
+def test_a_folder_has_one_location_however_it_is_written() -> None:
+    """Agents compare the location in a record with those of their configuration."""
+    assert shared_location("file:///mnt/a b/") == shared_location("file:///mnt/a%20b")
+    with_space = shared_location("file:///mnt/a b")
+    assert FolderStore(store_address(with_space).path).location == with_space

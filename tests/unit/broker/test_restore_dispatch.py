@@ -7,6 +7,9 @@ the right CPU comes, or does not come.
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
+
+import pytest
 
 from broker.dispatcher import TURN_S
 from tests.unit.broker.cluster import Agent, Cluster
@@ -21,9 +24,9 @@ HERE = HostFacts(arch="amd64", cpu="c1", kernel="6.1", criu="4.1")
 THERE = replace(HERE, cpu="c2")
 
 
-def agent(cluster: Cluster, name: str, host: HostFacts) -> Agent:
+def agent(cluster: Cluster, name: str, host: HostFacts, **fields: Any) -> Agent:
     made = Agent(cluster, name=name)
-    made.profile = replace(made.profile, rung="memory", host=host, slots=1)
+    made.profile = replace(made.profile, rung="memory", host=host, slots=1, **fields)
     made.beat()
     return made
 
@@ -39,15 +42,18 @@ def saved_and_given_back(cluster: Cluster) -> JobId:
     return job
 
 
-def save(former: Agent, job: JobId, seq: int = 1) -> CheckpointRef:
+def save(
+    former: Agent, job: JobId, seq: int = 1, *, key: str = "", location: str = "http://n1"
+) -> CheckpointRef:
     ref = CheckpointRef(
         epoch=Epoch(1),
         seq=seq,
         manifest=Digest(f"{seq:064x}"),
-        location=("http://n1",),
+        location=(location,),
         rung="memory",
         bytes=100,
         host=HERE,
+        key=key,
     )
     former.say("checkpoint", job, CheckpointReport(incarnation=former.incarnation, checkpoint=ref))
     return ref
@@ -216,3 +222,29 @@ def test_an_operator_cannot_order_it() -> None:
     cluster.client("n1", topics.up("ann", "order", "o1"), Order(order=OrderKind.FETCH))
     [reply] = [p.body for _, p in cluster.heard if isinstance(p.body, OrderReply)]
     assert not reply.ok
+
+
+@pytest.mark.parametrize(
+    ("lacks", "has", "saved"),
+    [
+        ({"keys": ("old",)}, {"keys": ("old", "new")}, {"key": "new"}),
+        ({"stores": ()}, {"stores": ("s3://b/p",)}, {"location": "s3://b/p"}),
+    ],
+)
+def test_who_has_not_its_key_or_its_store_is_not_offered_it_for_a_while(
+    lacks: dict[str, Any], has: dict[str, Any], saved: dict[str, Any]
+) -> None:
+    cluster = Cluster(1)
+    job = cluster.submit("n1")
+    former = agent(cluster, "former", HERE)
+    former.claim(job, 1)
+    save(former, job, **saved)
+    former.beat(profile=replace(former.profile, draining=True))
+    former.release(job, 1)
+    other = agent(cluster, "other", HERE, **lacks)
+    keep_alive(cluster, other, seconds=RESTORE_WAIT_S / 2)
+    assert asked(cluster, job) == []
+    # Its operator brings it what it lacked.
+    other.profile = replace(other.profile, **has)
+    keep_alive(cluster, other, seconds=2)
+    assert asked(cluster, job) == ["other"]

@@ -125,3 +125,13 @@ def test_memory_that_begins_again_with_its_files_is_credited_no_work() -> None:
         measured = talk.brain.roster.works[JOB].measured
         assert measured.safe_s == safe_s
         assert (measured.cost_s == 9.0) == (host == HERE)
+
+
+def test_what_is_sealed_with_another_key_is_not_even_fetched() -> None:
+    """Nodes offer it to agents that have the key first; who is offered it after that falls."""
+    talk = Talk()
+    talk.brain.agent.keys = ("k1",)
+    take(talk, replace(memory(2, HERE), key="k2"), replace(memory(1, HERE), key="k1"))
+    assert talk.last(PrepareStart).checkpoint == memory(1, HERE)
+    start(talk)
+    assert "it has not the checkpoint key k2" in fell(talk)[0]

@@ -298,14 +298,23 @@ def test_a_checkpoint_of_another_job_or_number_is_refused(
     asyncio.run(story())
 
 
-def test_who_has_no_key_gives_the_job_back_and_who_has_another_refuses(tmp_path: Path) -> None:
+def test_who_has_not_the_key_gives_the_job_back_and_another_cluster_refuses(tmp_path: Path) -> None:
     async def story() -> None:
         stores = MemoryStores()
         saved = await store(stores, make_snapshot(tmp_path / "a", pages=noise(5000)))
         with pytest.raises(KeyMissingError):
             await restore(stores, saved, tmp_path / "b", keys=None)
-        with pytest.raises(CheckpointError, match="no key here"):
+        with pytest.raises(KeyMissingError, match=RING.keys[0].id.hex()):
             await restore(stores, saved, tmp_path / "b", keys=new_ring())
+        assert saved.ref.key == RING.keys[0].id.hex()
+        lying = replace(saved, ref=replace(saved.ref, key=new_ring().keys[0].id.hex()))
+        for keys in (None, RING, new_ring()):
+            with pytest.raises(CheckpointError, match="as its record says"):
+                await restore(stores, lying, tmp_path / "b", keys=keys)
+        untold = replace(saved, ref=replace(saved.ref, key=""))
+        with pytest.raises(KeyMissingError):
+            await restore(stores, untold, tmp_path / "b", keys=new_ring())
+        await restore(stores, untold, tmp_path / "c")
         other_cluster = replace(RING, cluster="0" * 32)
         with pytest.raises(CheckpointError, match="seal"):
             await restore(stores, saved, tmp_path / "b", keys=other_cluster)

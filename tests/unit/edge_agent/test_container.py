@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from edge_agent import patience
 from edge_agent.ahead import Ahead, Source
 from edge_agent.checkpoint.keys import new_ring
 from edge_agent.container import Container, Tools
@@ -25,7 +26,8 @@ from edge_agent.event import (
     StartFailed,
     StartPrepared,
 )
-from workrs.domain.ids import ClientId, Epoch, Instant, JobId
+from workrs.domain.dispatch import RESTORE_WAIT_S
+from workrs.domain.ids import ClientId, Digest, Epoch, Instant, JobId
 from workrs.domain.job import JobSpec
 from workrs.testing.runtime import HOST, FakeRuntime, FakeWarden
 from workrs.testing.store import MemoryStores
@@ -136,7 +138,7 @@ def test_what_is_refused_is_counted_logged_and_blamed(
     ("keys", "host", "blame"),
     [
         (None, HOST, Blame.STORE),
-        (new_ring(), HOST, Blame.CHECKPOINT),
+        (new_ring(), HOST, Blame.STORE),
         (RING, replace(HOST, cpu="other"), Blame.CHECKPOINT),
     ],
 )
@@ -160,6 +162,39 @@ def test_an_agent_without_the_key_or_the_machine_does_not_start_from_it(
             await container.remove()
 
     asyncio.run(story())
+
+
+def test_a_checkpoint_that_nobody_has_the_key_for_is_passed_on_for_a_while_only(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def story() -> None:
+        async with asyncio.TaskGroup() as tasks:
+            made = World(tmp_path, tasks)
+            container = await made.running()
+            saved = await made.save(container, 1)
+            assert isinstance(saved, CheckpointSaved)
+            tools = made.tools(new_ring())
+            for wait_s, blame in ((3600.0, Blame.STORE), (0.0, Blame.CHECKPOINT)):
+                monkeypatch.setattr(patience, "RESTORE_WAIT_S", wait_s)
+                told = await made.prepare(tools, saved.ref)
+                assert isinstance(told, StartFailed)
+                assert told.blame is blame
+            assert len(refusals(caplog)) == 1
+            await container.remove()
+
+    asyncio.run(story())
+
+
+def test_each_checkpoint_has_a_patience_of_its_own() -> None:
+    made = patience.Patience()
+    one, two = Digest("1" * 64), Digest("2" * 64)
+    assert not made.is_over(one, 100.0)
+    assert not made.is_over(two, 100.0 + RESTORE_WAIT_S)
+    assert not made.is_over(one, 99.9 + RESTORE_WAIT_S)
+    assert made.is_over(one, 100.0 + RESTORE_WAIT_S)
+    for number in range(2000):
+        made.is_over(Digest(f"{number:064}"), 500.0)
+    assert not made.is_over(one, 500.0)
 
 
 def test_a_dead_store_and_a_full_disk_delay_the_checkpoint_alone(tmp_path: Path) -> None:

@@ -60,7 +60,9 @@ def store_address(url: str) -> StoreAddress:
             is_good = False
     if not is_good:
         raise StoreError(f"{url[:200]!r} is no blob store: http://…, https://…, {FORMS}")
-    return StoreAddress(scheme=parts.scheme, location=url.rstrip("/"), path=Path(path))
+    # A folder has one location, however its odd characters are written.
+    location = Path(path).as_uri() if parts.scheme == "file" else url.rstrip("/")
+    return StoreAddress(scheme=parts.scheme, location=location, path=Path(path))
 
 
 def shared_location(url: str) -> str:

@@ -219,8 +219,7 @@ class Oracle:
             newest = win.checkpoint
             if newest is None or (ref is not None and ref.order >= newest.order):
                 continue
-            profile = agent.brain.profile
-            if ladder.refusal(newest.rung, newest.host, profile.rung, profile.host) is not None:
+            if ladder.refusal(ladder.saved_as(newest), agent.brain.profile.able) is not None:
                 continue  # nobody who can restore it came in time: the job falls, and says so
             if not self._is_gone(job, newest):
                 start = "its beginning" if ref is None else f"checkpoint {ref.order}"

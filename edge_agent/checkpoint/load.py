@@ -101,13 +101,17 @@ async def load(
             await worker.run(finish, path, manifest)
         except BaseException as error:
             await asyncio.to_thread(_undo, worker, path)
-            if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
-                # No machine's fault, so no other one would be better off.
-                raise CheckpointError(f"{job}: a name in the checkpoint is too long") from error
             if isinstance(error, OSError):
-                raise StoreError(f"{job}: it cannot be unpacked here: {error}") from error
+                raise _explained(job, error) from error
             raise
     return _snapshot(path, manifest, {"manifest": listed - begin, "blobs": clock() - listed})
+
+
+def _explained(job: JobId, error: OSError) -> CheckpointError | StoreError:
+    if error.errno == errno.ENAMETOOLONG:
+        # No machine's fault, so no other one would be better off.
+        return CheckpointError(f"{job}: a name in the checkpoint is too long")
+    return StoreError(f"{job}: it cannot be unpacked here: {error}")
 
 
 def _undo(worker: Worker, path: Path) -> None:

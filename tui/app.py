@@ -1,18 +1,30 @@
 """The dashboard: keeps the model fed; draws it twice a second, and at once when a node is lost."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import ClassVar, Final, Protocol, runtime_checkable
 
-from textual.app import App
+from textual import on
+from textual.app import App, SystemCommand
 from textual.binding import Binding, BindingType
+from textual.screen import Screen
 
+from tui import agent_page, guide, headline, job_page
+from tui.acting import AGENT_ACTIONS, JOB_ACTIONS, Acting
 from tui.cell import Look
-from tui.feed import Feed
+from tui.feed import Feed, Fetch
+from tui.finder import Finder
+from tui.model.agent import Agent
+from tui.model.event import Event
+from tui.model.job import Job
+from tui.screens.dialog import Shown
 from tui.screens.main import MainScreen
+from tui.screens.page import AgentScreen, JobScreen
 from tui.theme import NIGHT, THEMES
-from workrs.domain.ids import Instant
+from tui.widgets.lines import Lines
+from workrs.domain.ids import ClientId, Instant, JobId
 
 PERIOD_S: Final = 0.5
 SETTLE_MAX: Final = 250
@@ -27,31 +39,37 @@ class Shows(Protocol):
         """Draw what it says now."""
 
 
-class Dashboard(App[None]):
+class Dashboard(Acting):
     """The terminal's side of the dashboard."""
 
     TITLE = "workrs"
     CSS_PATH = Path(__file__).with_name("app.tcss")
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (120, "-wide")]  # noqa: RUF012 (Textual's own form)
-    ENABLE_COMMAND_PALETTE = True
+    COMMANDS = App.COMMANDS | {Finder}
     BINDINGS: ClassVar[list[BindingType]] = [
+        *Acting.BINDINGS,
         Binding("question_mark", "guide", "help", id="app.help"),
         Binding("q", "quit", "quit", id="app.quit"),
     ]
-
     period_s = PERIOD_S
     """How often it is drawn when nothing is urgent."""
 
     def __init__(
-        self, feed: Feed, *, theme: str = NIGHT.name, keys: Mapping[str, str] | None = None
+        self,
+        feed: Feed,
+        *,
+        fetch: Fetch | None = None,
+        theme: str = NIGHT.name,
+        keys: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__()
         self.feed = feed
+        self.fetch = fetch
+        self.keys = dict(keys or {})
         for each in THEMES:
             self.register_theme(each)
         self.theme = theme
-        if keys:
-            self.set_keymap(dict(keys))
+        self.set_keymap(self.keys)
         # A picture that moves where nothing happened is the opposite of calm, and costs CPU.
         self.animation_level = "none"
 
@@ -70,13 +88,16 @@ class Dashboard(App[None]):
         self.run_worker(self._draw(), name="tui.draw", exit_on_error=True)
 
     async def _draw(self) -> None:
-        model = self.feed.model
+        model, watched = self.feed.model, ""
         while True:
             self.feed.urgent.clear()
             for _ in iter(lambda: model.settle(self.now(), limit=SETTLE_MAX), False):
                 await asyncio.sleep(0)  # a key may wait
             model.tick(self.now())
             self.draw()
+            if watched not in ("", model.via):
+                self.notify(f"{watched} was lost; watching {model.via} now", severity="warning")
+            watched = model.via
             try:
                 async with asyncio.timeout(self.period_s):
                     await self.feed.urgent.wait()
@@ -87,3 +108,100 @@ class Dashboard(App[None]):
         """Have the screen on top show the model."""
         if isinstance(self.screen, Shows):
             self.screen.show(self.look())
+
+    @property
+    def _chosen(self) -> object:
+        """Return the row under the cursor."""
+        lines = self.screen.current if isinstance(self.screen, MainScreen) else None
+        return lines.chosen if lines is not None else None
+
+    def subject_job(self) -> JobId | None:
+        """Return the job of the page, or under the cursor."""
+        if isinstance(self.screen, JobScreen):
+            return JobId(self.screen.subject.replace("/", "_", 1))
+        return self._chosen.view.job if isinstance(self._chosen, Job) else None
+
+    def subject_agent(self) -> ClientId | None:
+        """Return the agent of the page, or under the cursor."""
+        if isinstance(self.screen, AgentScreen):
+            return ClientId(self.screen.subject)
+        return self._chosen.name if isinstance(self._chosen, Agent) else None
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Offer what goes with what is looked at (called by Textual)."""
+        del parameters
+        if action in JOB_ACTIONS:
+            return self._is_about(JobScreen, "jobs")
+        if action in AGENT_ACTIONS:
+            return self._is_about(AgentScreen, "agents")
+        return True
+
+    def _is_about(self, page: type[Screen[None]], kind: str) -> bool:
+        if isinstance(self.screen, page):
+            return True
+        lines = self.screen.current if isinstance(self.screen, MainScreen) else None
+        return lines is not None and (lines.id or "").endswith(kind)
+
+    @on(Lines.Chosen)
+    def _open_chosen(self, message: Lines.Chosen) -> None:
+        match message.lines.chosen:
+            case Job() as job:
+                self.open_job(job.view.job)
+            case Agent() as agent:
+                self.open_agent(agent.name)
+            case Event() as event:
+                self._open_subject(event.subject)
+            case _:
+                pass
+
+    def _open_subject(self, subject: str) -> None:
+        job = JobId(subject.replace("/", "_", 1))
+        if job in self.feed.model.jobs:
+            self.open_job(job)
+        elif ClientId(subject) in self.feed.model.agents:
+            self.open_agent(ClientId(subject))
+
+    def open_job(self, job: JobId) -> None:
+        """Show the page of a job."""
+        self.run_worker(self._open_job(job), name="tui.open", exclusive=True, group="job")
+
+    async def _open_job(self, job: JobId) -> None:
+        await self.feed.look_closely(job)
+        name = job.replace("_", "/", 1)
+        page = JobScreen(name, partial(job_page.sections, job_id=job), self.look())
+        await self.push_screen(page)
+        await self.follow_log(job)
+
+    def open_agent(self, name: ClientId) -> None:
+        """Show the page of an agent."""
+        page = AgentScreen(name, partial(agent_page.sections, name=name), self.look())
+        self.push_screen(page)
+
+    async def action_back(self) -> None:
+        """Leave the page."""
+        if isinstance(self.screen, JobScreen):
+            await self.feed.look_closely(None)
+        self.pop_screen()
+        self.draw()
+
+    def action_guide(self) -> None:
+        """Show the help screen."""
+        bindings = [*MainScreen.BINDINGS, *Lines.BINDINGS, *self.BINDINGS]
+        found = guide.sections(bindings, self.keys)
+        lines = [line for section in found for line in section.drawn()]
+        self.push_screen(Shown("Keys, filters and signs", lines))
+
+    def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
+        """Offer views and actions in the palette (called by Textual)."""
+        yield from super().get_system_commands(screen)
+        if isinstance(screen, MainScreen):
+            for name in headline.VIEWS:
+                yield SystemCommand(f"View: {name}", "", partial(screen.action_view, name))
+        yield SystemCommand("Submit", "a job from a file", self.action_submit)
+        if self.subject_job() is not None:
+            yield SystemCommand("Cancel", "the chosen job", self.action_cancel)
+            yield SystemCommand("Retry", "send the job's spec again", self.action_retry)
+            yield SystemCommand("Result", "open the job's result", self.action_result)
+        if self.subject_agent() is not None:
+            yield SystemCommand("Drain", "the chosen agent", self.action_drain)
+            yield SystemCommand("Undrain", "the chosen agent", self.action_undrain)

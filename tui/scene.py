@@ -65,6 +65,7 @@ class Scene:
     _rng: random.Random = field(init=False)
     _records: dict[JobId, Record] = field(default_factory=dict)
     _agents: dict[str, _Agent] = field(default_factory=dict)
+    _orphans: list[JobId] = field(default_factory=list)
     _second: int = 0
     _sent: dict[str, int] = field(default_factory=dict)
     _steps: int = 0
@@ -215,10 +216,11 @@ class Scene:
 
     def _dispatch(self) -> list[JobId]:
         """Give free jobs, those of dead agents first, to agents with room."""
-        orphans = [job for agent in self._agents.values() if agent.gone for job in agent.jobs]
         for agent in self._agents.values():
             if agent.gone:
+                self._orphans += agent.jobs
                 agent.jobs.clear()
+        orphans = [job for job in self._orphans if self._records[job].decided is None]
         free = [job for job, r in self._records.items() if r.holder is None and r.decided is None]
         waiting = iter([*orphans, *free])
         given: list[JobId] = []
@@ -245,6 +247,8 @@ class Scene:
             progress=saved or 0.0,
         )
         agent.jobs.append(job)
+        if job in self._orphans:
+            self._orphans.remove(job)
 
     def _shown(self, job: JobId) -> Iterator[Said]:
         self._steps += 1

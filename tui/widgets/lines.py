@@ -91,7 +91,7 @@ class Lines(ScrollView, Toned, Generic[R], can_focus=True):
         """Draw again what changed in the lines in view."""
         if self._look is None:
             return
-        self._fitted = fit(self.columns, max(1, self.size.width - _EDGE))
+        self._fitted = fit(self.columns, max(1, self.scrollable_content_region.width - _EDGE))
         top = self.scroll_offset.y
         drawn = {}
         for line in range(self.size.height):

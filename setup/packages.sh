@@ -1,7 +1,7 @@
 # Programs that come from the system's packages: Mosquitto and its command-line clients,
 # Docker Engine, runc, BusyBox; for the fault matrix nftables, which cuts networks; for
 # the tests alone the model checker Spin, C compilers for this machine and for a
-# Cortex-M0, and, from npm, Azurite.
+# Cortex-M0, Eclipse Paho and Node.js, and, from npm, Azurite and MQTT.js.
 
 # The service programs are in sbin, which a plain user's PATH may leave out.
 PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
@@ -39,6 +39,30 @@ step_test_packages() {
     packages=
     if has arm-none-eabi-gcc; then ok "arm-none-eabi-gcc"; else packages=" gcc-arm-none-eabi"; fi
     install_packages "$packages" "" "tests: the C client's size on a Cortex-M0"
+}
+
+# What docs/recipes.md is written for. Node.js only where there is none: its version is its owner's.
+step_recipe_packages() {
+    packages=
+    if [ -e /usr/include/MQTTClient.h ]; then ok "libpaho-mqtt-dev"; else packages="$packages libpaho-mqtt-dev"; fi
+    if has node && has npm; then ok "node, npm"; else packages="$packages nodejs npm"; fi
+    install_packages "$packages" "" "tests: the recipes for C and Node.js, which fail"
+}
+
+step_mqtt_js() {
+    if [ -d "$prefix/mqtt-js/node_modules/mqtt" ]; then
+        ok "mqtt (npm)"
+        return 0
+    fi
+    if ! has npm || ! is_root; then
+        lack "mqtt (npm)" "install Node.js with npm, then: sudo ./run setup" "tests: the recipe for Node.js, which fails"
+        return 0
+    fi
+    did "installing mqtt with npm below $prefix, for the tests of the recipes"
+    mkdir -p "$prefix/mqtt-js"
+    quietly 'npm install' npm install --prefix "$prefix/mqtt-js" --no-audit --no-fund \
+        --ignore-scripts --omit=optional mqtt@5.14.1 ||
+        lack "mqtt (npm)" "npm install --prefix $prefix/mqtt-js mqtt@5.14.1" "tests: the recipe for Node.js, which fails"
 }
 
 # Azurite speaks Azure's protocol; 186 MB. Later versions want Node 22 and take 365 MB.

@@ -37,6 +37,8 @@ step_packages
 case ${1-} in faults | test) step_fault_packages ;; esac
 [ "${1-}" != test ] || {
     step_test_packages
+    step_recipe_packages
+    step_mqtt_js
     step_azurite
     step_micropython
 }

@@ -65,8 +65,8 @@ class Function:
         """Refuse what no job could be made of, and callers that nobody can be."""
         of_job = {f.name: getattr(self, f.name) for f in fields(self)}
         JobSpec(**{name: value for name, value in of_job.items() if name not in _NOT_OF_A_JOB})
-        if len(self.description) > DESCRIPTION_MAX:
-            raise SpecError(f"description has at most {DESCRIPTION_MAX} characters")
+        if len(self.description) > DESCRIPTION_MAX or not (self.description or " ").isprintable():
+            raise SpecError(f"description is one line of at most {DESCRIPTION_MAX} characters")
         if len(self.callers) + len(self.tenants) > CALLERS_MAX:
             raise SpecError(
                 f"at most {CALLERS_MAX} callers and tenants: a pattern (press-*) names many devices"

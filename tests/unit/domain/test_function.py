@@ -63,6 +63,7 @@ BAD: dict[str, tuple[dict[str, object], str]] = {
     "a tenant with a dot": ({"tenants": ("acme.eu",)}, "a tenant has no dot"),
     "a tenant of capitals": ({"tenants": ("Acme",)}, "is not allowed"),
     "a long description": ({"description": "x" * (DESCRIPTION_MAX + 1)}, "at most 500"),
+    "a description of two lines": ({"description": "a\nb"}, "is one line"),
     "too many callers": (
         {"callers": ("a",) * CALLERS_MAX, "tenants": ("b",)},
         "at most 100 callers and tenants",

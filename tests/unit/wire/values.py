@@ -170,7 +170,7 @@ FUNCTION = st.builds(
     Function,
     image=TEXT.filter(bool),
     command=WORDS,
-    description=TEXT,
+    description=TEXT.filter(lambda text: not text or text.isprintable()),
     callers=st.lists(CALLER, max_size=2).map(tuple),
     tenants=st.lists(CLIENT.map(tenant_of), max_size=2).map(tuple),
     **{name: values for name, values in SPEC_FIELDS.items() if name != "input"},

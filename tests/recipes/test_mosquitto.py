@@ -1,0 +1,68 @@
+"""Goal: mosquitto_pub and mosquitto_sub are a whole device, as docs/recipes.md has it.
+
+Method: its blocks, run by the shell, against a real cluster whose broker is killed meanwhile.
+"""
+
+import json
+import os
+import signal
+
+from tests.acceptance.agreement import until
+from tests.recipes.recipe_page import Kitchen
+from workrs.cli.cluster import LocalCluster
+
+DOWN = "workrs/1/down/pump-7"
+
+
+def test_by_hand(kitchen: Kitchen) -> None:
+    with kitchen.block("watch") as watch:
+        # Until it hears something it may not have subscribed yet, and each block is done once.
+        until("the first words", lambda: said(kitchen, watch.printed))
+        watch.wait_for(f"{DOWN}/job-1/state succeeded")
+        assert f"{DOWN}/job-1/out hello\n" in watch.printed
+        kitchen.block("submit").result()
+        watch.wait_for('"state":"succeeded"')
+        states = [
+            json.loads(line.split(" ", 1)[1])
+            for line in watch.printed.splitlines()[-50:]
+            if line.startswith(f"{DOWN}/job-2 ")
+        ]
+        assert any(0 < state.get("progress", 0) < 1 for state in states)
+        assert json.loads(states[-1]["result"])["products"] == 20
+        kitchen.block("cancel").result()
+        watch.wait_for(f"{DOWN}/job-3/state cancelled")
+    assert kitchen.block("late").result() == "hello"
+
+
+def said(kitchen: Kitchen, printed: str) -> bool:
+    kitchen.block("run").result()
+    return "job-1/state" in printed
+
+
+def test_the_script_gets_its_result_though_the_broker_is_killed(
+    kitchen: Kitchen, cluster: LocalCluster
+) -> None:
+    with kitchen.block("ask") as asking:
+        states = kitchen.folder / "matrix.states"
+        until("progress", lambda: states.exists() and "running 0." in states.read_text())
+        os.kill(cluster.broker_pid("n1"), signal.SIGKILL)
+        assert json.loads(asking.result())["products"] == 60
+
+
+def test_the_script_says_why_there_is_no_result(kitchen: Kitchen) -> None:
+    (kitchen.folder / "data").write_text("x")
+    refused = kitchen.start(["sh", "ask.sh", "nope", "j1", "data"])
+    refused.result(code=1)
+    assert "rejected function 'nope' is not known" in refused.told
+
+
+def test_the_script_waits_for_a_broker_and_takes_an_empty_result(
+    kitchen: Kitchen, cluster: LocalCluster
+) -> None:
+    cluster.kill("n1")
+    (kitchen.folder / "data").write_text("")
+    with kitchen.start(["sh", "ask.sh", "echo", "j1", "data"]) as asking:
+        asking.wait_for("trying again")
+        cluster.start("n1")
+        asking.result()
+    assert (kitchen.folder / "data.out").read_bytes() == b""

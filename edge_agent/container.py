@@ -26,6 +26,7 @@ from edge_agent.event import (
     CheckpointFailed,
     CheckpointSaved,
     ContainerExited,
+    ContainerKilled,
     ContainerRemoved,
     ContainerStarted,
     Event,
@@ -331,9 +332,16 @@ class Container:
         self._post(ResultStored(job=self.job, run=self.run, url=url, size_bytes=self._result_bytes))
 
     async def remove(self) -> None:
-        """Remove all that is left of it, however long that takes."""
+        """Kill it, say so, and remove all that is left of it, however long that takes."""
+        clock = asyncio.get_running_loop().time
+        begin = clock()
+        killed_s: float | None = None
         while self._attempt is not None:
             try:
+                if killed_s is None:
+                    await self._attempt.kill()
+                    killed_s = clock() - begin
+                    self._post(ContainerKilled(job=self.job, run=self.run))
                 await self._attempt.remove()
             except ContainerError as error:
                 self._log.warning("remove_failed", job=self.job, run=self.run, why=str(error))
@@ -341,6 +349,9 @@ class Container:
             else:
                 self._attempt = None
         await self._clear()
+        if killed_s is not None:
+            took_s = {"killed_s": round(killed_s, 3), "removed_s": round(clock() - begin, 3)}
+            self._log.debug("container_removed", job=self.job, run=self.run, **took_s)
         self._post(ContainerRemoved(job=self.job, run=self.run))
 
     async def _clear(self) -> None:

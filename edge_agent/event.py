@@ -208,6 +208,14 @@ class CheckpointFailed:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ContainerKilled:
+    """No process of the run is left; the rest of it is being removed."""
+
+    job: JobId
+    run: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ContainerRemoved:
     """Nothing of the run is left on this machine."""
 
@@ -226,6 +234,7 @@ JobEvent = (
     | ResultRefused
     | CheckpointSaved
     | CheckpointFailed
+    | ContainerKilled
     | ContainerRemoved
 )
 

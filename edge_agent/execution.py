@@ -6,7 +6,8 @@
 3. A checkpoint that is damaged, or of a machine too unlike this one, costs the step back to the
    next best way that `workrs.domain.ladder` knows, and the job says so; a silent store costs no
    attempt as long as nothing was started.
-4. A lease is released only after its container is gone.
+4. A lease is released only when no process of its container is left: what remains of that is
+   removed later, and the job is not taken again before.
 """
 
 from edge_agent import ending, holding, moving, planning, saving, telling
@@ -286,9 +287,18 @@ def on_timeout(work: Work, agent: Agent) -> None:
         ending.fail(work, agent, code=None, reason=reason)
 
 
+def on_killed(work: Work, agent: Agent) -> None:
+    """Release the lease, if that is what the program stood in the way of."""
+    if work.stage is Stage.REMOVING and isinstance(work.after, GiveBack):
+        back, work.after = work.after, None
+        work.killed = True
+        holding.release(work, agent, back)
+
+
 def after_removal(work: Work, agent: Agent) -> None:
     """Go on with what the removed container stood in the way of."""
     work.run = 0
+    work.killed = False
     if work.stage is not Stage.REMOVING:
         return
     work.move(Stage.IDLE)

@@ -211,8 +211,8 @@ def on_reclaim_due(work: Work, agent: Agent, *, connected: bool) -> None:
 
 
 def release(work: Work, agent: Agent, back: GiveBack) -> None:
-    """Give the lease back; said until no record shows it. No container may be left."""
-    assert work.run == 0, f"{work.job}: released over a running container"
+    """Give the lease back; said until no record shows it. No program may be left."""
+    assert work.run == 0 or work.killed, f"{work.job}: released over a running program"
     work.claim_at = work.reclaim_at = work.propose_at = work.report_at = NOT
     work.turn(Lease.RELEASING)
     work.retry_after_s = back.retry_after_s

@@ -4,7 +4,7 @@
    what the stores have is not sent again. A stop that is near skips this.
 2. Then the program is frozen, saved for the last time, and *parted*: it never runs on here
    unless that failed. Its lease is released only after a majority's records name the last
-   checkpoint and its container is gone, so whoever claims the job goes on from there.
+   checkpoint and no process of it is left, so whoever claims the job goes on from there.
 3. A last checkpoint that fails lets the program go on; the move is tried again later.
 4. Leaving uses up none of the job's attempts: see `workrs.domain.retry`.
 
@@ -57,7 +57,7 @@ def leave(work: Work, agent: Agent, reason: str) -> None:
 
 
 def give_back(work: Work, agent: Agent) -> None:
-    """Remove the container, then release the lease; the start uses up no attempt."""
+    """Kill the program, then release the lease; the start uses up no attempt."""
     back = GiveBack(retry_after_s=0.0, reason=work.leave_reason, moved=True)
     ending.remove(work, agent, back)
 

@@ -18,6 +18,7 @@ from edge_agent.event import (
     CheckpointFailed,
     CheckpointSaved,
     ContainerExited,
+    ContainerKilled,
     ContainerRemoved,
     ContainerStarted,
     JobEvent,
@@ -56,7 +57,7 @@ class Roster:
         self._freed: set[JobId] = set()
         """Jobs whose release is still being said."""
         self._leftover: set[JobId] = set()
-        """Jobs that are over, but whose container is still being removed."""
+        """Jobs that are over or given back, but whose container is still being removed."""
 
     # What the nodes say
 
@@ -161,6 +162,8 @@ class Roster:
             return
         if isinstance(event, ContainerRemoved):
             execution.after_removal(work, self.agent)
+        elif isinstance(event, ContainerKilled):
+            execution.on_killed(work, self.agent)
         elif work.stage is Stage.REMOVING or work.lease is Lease.OVER:
             return
         elif isinstance(event, ProgressMade):
@@ -296,12 +299,22 @@ class Roster:
             return
         if work.lease is Lease.OVER:
             self._leftover.add(work.job)
-        elif work.lease is Lease.RELEASING and work.job not in self._freed:
-            self._freed.add(work.job)
-            self._unpark()
+        elif work.lease is Lease.RELEASING:
+            self._note_release(work)
         when = work.next_wake()
         if when != NOT:
             self._agenda.set(work.job, when)
+
+    def _note_release(self, work: Work) -> None:
+        """Give the slot of a job that is being given back to the next; not to itself too soon."""
+        if work.run:
+            self._leftover.add(work.job)
+        if work.job not in self._freed:
+            self._freed.add(work.job)
+            self._unpark()
+        if not work.run and work.job in self._leftover:
+            self._leftover.discard(work.job)
+            self._unpark()
 
 
 def _dues(work: Work) -> tuple[tuple[Instant, Callable[[Work, Agent], None]], ...]:

@@ -155,6 +155,8 @@ class Work:
     stage: Stage = Stage.IDLE
     run: int = 0
     """Number of the container in hand; 0: none, and nothing is left of the last."""
+    killed: bool = False
+    """No process of the container in hand is left."""
     run_epoch: Epoch = NEVER
     """Epoch of its start: the name the runtime and the warden know it by."""
     attempt: int = 0

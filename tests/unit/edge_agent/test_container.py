@@ -22,14 +22,18 @@ from edge_agent.event import (
     Blame,
     CheckpointFailed,
     CheckpointSaved,
+    ContainerExited,
+    ContainerKilled,
+    ContainerRemoved,
     Event,
     StartFailed,
     StartPrepared,
 )
 from workrs.domain.dispatch import RESTORE_WAIT_S
+from workrs.domain.errors import ContainerError
 from workrs.domain.ids import ClientId, Digest, Epoch, Instant, JobId
 from workrs.domain.job import JobSpec
-from workrs.testing.runtime import HOST, FakeRuntime, FakeWarden
+from workrs.testing.runtime import HOST, FakeAttempt, FakeRuntime, FakeWarden
 from workrs.testing.store import MemoryStores
 
 if TYPE_CHECKING:
@@ -221,4 +225,37 @@ def test_a_dead_store_and_a_full_disk_delay_the_checkpoint_alone(tmp_path: Path)
             assert made.said == []
             await container.remove()
 
+    asyncio.run(story())
+
+
+def test_its_end_is_told_once_when_its_program_is_dead_and_before_what_is_left_goes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However often killing or removing fails."""
+    steps: list[str] = []
+
+    def failing(name: str, times: int) -> None:
+        real = getattr(FakeAttempt, name)
+
+        async def step(attempt: FakeAttempt) -> None:
+            steps.append(name)
+            if steps.count(name) <= times:
+                raise ContainerError("not now")
+            await real(attempt)
+
+        monkeypatch.setattr(FakeAttempt, name, step)
+
+    async def story() -> None:
+        async with asyncio.TaskGroup() as tasks:
+            made = World(tmp_path, tasks)
+            container = await made.running()
+            failing("remove", 1)
+            failing("kill", 1)
+            await container.remove()
+        told = [event for event in made.said if not isinstance(event, ContainerExited)]
+        assert told == [ContainerKilled(job=JOB, run=1), ContainerRemoved(job=JOB, run=1)]
+        # What FakeAttempt.remove does by itself is to kill again.
+        assert steps[:4] == ["kill", "kill", "remove", "remove"]
+
+    monkeypatch.setattr("edge_agent.container.REMOVE_RETRY_S", 0.0)
     asyncio.run(story())

@@ -65,6 +65,11 @@ class Container:
         return self.started and not (self.frozen or self.gone or self.exited) and self.host.runs
 
     @property
+    def is_dead(self) -> bool:
+        """Return whether its program has ended, in whatever way."""
+        return self.gone or self.exited
+
+    @property
     def is_loose(self) -> bool:
         """Return whether nothing holds it but, perhaps, a pause of its machine."""
         return self.started and not (self.frozen or self.gone or self.exited)

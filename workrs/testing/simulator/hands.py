@@ -24,6 +24,7 @@ from edge_agent.event import (
     CheckpointFailed,
     CheckpointSaved,
     ContainerExited,
+    ContainerKilled,
     ContainerRemoved,
     ContainerStarted,
     LogRead,
@@ -183,10 +184,19 @@ class Hands:
         if container is not None:
             if self._world.oracle.moves.check_removal(self._agent, container):
                 self._world.count("moves")
-            container.kill()
-            self._agent.warden.unwatch(container)
+            self._agent.later(self._soon(0.0, 0.05), lambda: self._kill(container))
+            return
         removed = ContainerRemoved(job=job, run=run)
         self._agent.later(self._soon(0.0, 0.1), lambda: self._agent.post(removed))
+
+    def _kill(self, container: Container) -> None:
+        """Kill it; what is left of it takes longer, while its job is free already."""
+        container.kill()
+        self._agent.warden.unwatch(container)
+        job, run = container.job, container.run
+        self._agent.post(ContainerKilled(job=job, run=run))
+        removed = ContainerRemoved(job=job, run=run)
+        self._agent.later(self._soon(0.0, 0.3), lambda: self._agent.post(removed))
 
     # Stores
 

@@ -22,7 +22,16 @@ from workrs.testing.simulator.progress import ProgressLog
 from workrs.testing.simulator.told import FINAL, TellLog, word_of
 from workrs.testing.simulator.votelog import VoteLog
 from workrs.wire import topics
-from workrs.wire.message import AgentView, Beat, Claim, JobState, Offer, Progress, State
+from workrs.wire.message import (
+    AgentView,
+    Beat,
+    Claim,
+    JobState,
+    Offer,
+    Progress,
+    Release,
+    State,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -179,8 +188,16 @@ class Oracle:
             self.leases.claim(job, agent.holder, body.epoch, now)
         elif isinstance(body, Progress):
             self.progress.say(JobId(topic.rpartition("/")[2]), agent.holder, body)
+        elif isinstance(body, Release):
+            self._check_release(agent, JobId(topic.rpartition("/")[2]))
         elif isinstance(body, Beat) and not body.gone:
             self.leases.beat(agent.name, body, now)
+
+    def _check_release(self, agent: AgentProcess, job: JobId) -> None:
+        """Check that no program of the job is left when its lease is given back (S7)."""
+        for container in agent.warden.watched.values():
+            if container.job == job and container.started and not container.is_dead:
+                broken("S7", f"{job}: {agent.name} gives the lease back over a program")
 
     def on_deadline(self, agent: AgentProcess, job: JobId, deadline: Instant) -> None:
         """Check that no program is allowed to run for longer than its lease is safe (S7)."""

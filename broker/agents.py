@@ -15,13 +15,23 @@ from math import inf
 
 from broker.limits import AGENTS_MAX
 from workrs.domain.dispatch import AgentProfile, Candidate
-from workrs.domain.ids import ClientId, Epoch, Instant, JobId
+from workrs.domain.ids import ClientId, Epoch, Instant, JobId, LocalJobId
 from workrs.domain.record import Incarnation
 from workrs.wire.message import AgentView, Beat
 
 LOOK_S = 1.0
 """Least time between two looks through a full table for agents to forget. Beats of unknown names
 may come by the thousand a second, and each look takes 1 ms and more."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Wish:
+    """An order to drain or undrain, of this node's operator or another node's: see `wish`."""
+
+    number: int
+    was_draining: bool
+    until: Instant
+    """Until when it is said again; over for those of other nodes and those that were answered."""
 
 
 @dataclass(slots=True)
@@ -42,6 +52,12 @@ class AgentEntry:
     """It spoke itself. Else only a lease tells of it, and no view was published."""
     holding: set[JobId] = field(default_factory=set)
     offered: set[JobId] = field(default_factory=set)
+    ordered: int = 0
+    """Number of the newest order to drain or undrain that it knows: see `wish`."""
+    wished: int = 0
+    """Of the newest that this node has heard."""
+    wishes: dict[tuple[ClientId, LocalJobId], Wish] = field(default_factory=dict)
+    """Those orders, by who gave them under which name, oldest first."""
     lapsed: bool = False
     """It let an offer lapse and was not heard since."""
 

@@ -10,7 +10,7 @@
 
 from dataclasses import replace
 
-from broker import fault_count
+from broker import fault_count, wish
 from broker.agents import AgentEntry
 from broker.effect import Publish
 from broker.event import BeatHeard
@@ -53,6 +53,7 @@ def on_beat(node: Node, event: BeatHeard, now: Instant) -> None:
         fault_count.on_back(node, event.agent, now)
     else:
         entry.incarnation = beat.incarnation
+        wish.forget(entry)
         _end_former(node, entry, now)
     entry.connection, entry.counter = beat.connection, beat.counter
     entry.profile = beat.profile or entry.profile
@@ -64,6 +65,7 @@ def on_beat(node: Node, event: BeatHeard, now: Instant) -> None:
     )
     node.agents.refresh(entry)
     _receipt(node, entry)
+    wish.on_beat(node, entry, beat.ordered, now)
 
 
 def _make_room(node: Node, now: Instant) -> bool:

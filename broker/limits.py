@@ -43,6 +43,9 @@ VIEW_EXPIRY_S: Final = 2 * 86_400
 DEVICES_MAX: Final = 100_000
 """Devices that are told what their jobs pass through. Beyond, the one silent longest hears
 only how its jobs end, until it speaks again."""
+ORDERS_MAX: Final = 16
+"""Orders to drain or undrain that are remembered of an agent. Beyond, the first is forgotten: said
+again, it counts as a new one."""
 AVOIDED_MAX: Final = 100
 """Agents that let an offer of a job lapse. Beyond, the first of them gets another chance."""
 LINES_PER_BEAT: Final = 20

@@ -1,13 +1,13 @@
 """Operators' orders: cancel a job, show its log, drain or undrain an agent, change a function.
 
-1. Each is answered once it is noted, one about a function once a majority of nodes has it. It
-   is idempotent; its sender repeats it until then.
+1. Each is answered once it is noted, one about a function once a majority of nodes has it, one for
+   an agent once that knows it: see `wish`. It is idempotent; its sender repeats it until then.
 2. A log is shown only from the agent that holds the job, and only by that agent's own node.
 
 Not promised: that a log is complete. It is the end of what was printed, sent at QoS 0.
 """
 
-from broker import functions, intake, teller
+from broker import functions, intake, teller, wish
 from broker.effect import Publish
 from broker.entry import JobEntry
 from broker.event import LogHeard, OrderHeard
@@ -22,24 +22,20 @@ from workrs.wire.message import LOG_MAX_BYTES, Order, OrderKind, OrderReply
 def on_order(node: Node, event: OrderHeard, now: Instant) -> None:
     """Carry an order out, as far as this node can, and answer the operator."""
     order = event.order
+    reply: OrderReply | None
     match order.order:
         case OrderKind.CANCEL:
             reply = _cancel(node, order.job, now)
         case OrderKind.LOG:
             reply = _show_log(node, event)
         case OrderKind.DRAIN | OrderKind.UNDRAIN:
-            reply = _pass_on(node, event)
+            reply = _pass_on(node, event, now)
         case OrderKind.ADD | OrderKind.REMOVE:
-            found = functions.on_order(node, event)
-            if found is None:
-                return  # answered when it is done
-            reply = found
+            reply = functions.on_order(node, event)
         case OrderKind.FETCH:
             reply = OrderReply(ok=False, text="fetch is what nodes tell agents: nothing to order")
-    if not event.via:
-        node.fact_limited("order", operator=event.operator, order=order.order.value, ok=reply.ok)
-        topic = topics.down(event.operator, event.order_id)
-        node.say(Publish(topic, reply, retain=False))
+    if reply is not None and not event.via:
+        wish.answer(node, (event.operator, event.order_id), order.order, reply)
 
 
 def on_log(node: Node, event: LogHeard) -> None:
@@ -117,7 +113,7 @@ def _cancel(node: Node, text: str, now: Instant) -> OrderReply:
     return OrderReply(ok=True, text=f"{text} is being cancelled")
 
 
-def _pass_on(node: Node, event: OrderHeard) -> OrderReply:
+def _pass_on(node: Node, event: OrderHeard, now: Instant) -> OrderReply | None:
     name = event.order.agent
     found = [entry for client, entry in node.agents.entries.items() if client == name]
     if not found:
@@ -126,11 +122,4 @@ def _pass_on(node: Node, event: OrderHeard) -> OrderReply:
     if reach and not found[0].local:
         text = f"{reach}, and agent {name} is connected to another: give the order there"
         return OrderReply(ok=False, text=text)
-    if found[0].gone:
-        return OrderReply(ok=False, text=f"agent {name} is gone")
-    if not event.via:
-        node.say(Publish(topics.node(node.name, "order", name), event.order, retain=False))
-    is_draining = found[0].profile is not None and found[0].profile.draining
-    if is_draining and event.order.order is OrderKind.DRAIN:
-        return OrderReply(ok=True, text=f"agent {name} is draining already")
-    return OrderReply(ok=True, text=f"agent {name} was told to {event.order.order.value}")
+    return wish.on_order(node, found[0], event, now)

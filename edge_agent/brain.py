@@ -91,6 +91,8 @@ class Brain:
         self.stop_at = NOT
         self.leave_wishes: set[str] = set()
         """Who wants this agent to hand over its jobs: `drain`, `hook`, `stop`."""
+        self.ordered = 0
+        """Number of the newest order to drain or undrain that was taken."""
         self.ended = False
 
     def start(self, now: Instant) -> list[Effect]:
@@ -184,10 +186,8 @@ class Brain:
 
     def _on_order(self, order: Order) -> None:
         match order.order:
-            case OrderKind.DRAIN:
-                self._leave("drain", "its agent was told to drain")
-            case OrderKind.UNDRAIN:
-                self._come_back("drain")
+            case OrderKind.DRAIN | OrderKind.UNDRAIN:
+                self._on_wish(order)
             case OrderKind.LOG:
                 self.roster.on_log_asked(JobId(order.job))
             case OrderKind.FETCH if order.checkpoint is not None and self.roster.open:
@@ -197,6 +197,18 @@ class Brain:
                 )
             case _:
                 pass  # the nodes' own business
+
+    def _on_wish(self, order: Order) -> None:
+        """Take an order to drain or undrain, unless a later one was taken."""
+        if order.number <= self.ordered or order.incarnation != self.agent.incarnation:
+            return
+        self.ordered = order.number
+        # Also when nothing changes: who gave the order waits until this one is shown.
+        self.agent.beat_due = True
+        if order.order is OrderKind.DRAIN:
+            self._leave("drain", "its agent was told to drain")
+        else:
+            self._come_back("drain")
 
     def _on_machine(self, event: StopRequested | LeaveWished) -> None:
         match event:
@@ -261,6 +273,7 @@ class Brain:
             counter=self.heart.beat(held, self.agent.now),
             held=held,
             profile=replace(self.profile, draining=not self.roster.open),
+            ordered=self.ordered,
         )
         self.agent.do(Publish(topic=topics.beat(self.agent.name), body=beat))
 

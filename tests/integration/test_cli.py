@@ -26,7 +26,7 @@ from workrs.domain.record import Incarnation, Record
 from workrs.engine.own import missing, own_engines
 from workrs.ports.bus import Address, Bus, Message, Subscription
 from workrs.wire import codec, topics
-from workrs.wire.message import Beat, Claim, Held, Offer, OutcomeProposal
+from workrs.wire.message import Beat, Claim, Held, Offer, Order, OutcomeProposal
 
 ROOT = Path(__file__).parents[2]
 AGENT = "instant-1"
@@ -83,28 +83,35 @@ class InstantAgent:
         self.incarnation = Incarnation(next(self.starts), "ab" * 8)
         self.stored: dict[str, StoredSpec] = {}
         self.counter = 0
+        self.ordered = 0
 
     async def work(self) -> None:
-        offers = Subscription(pattern=topics.node("+", "offer", AGENT))
-        await self.bus.subscribe(offers, Subscription(pattern=topics.node("+", "job", "#")))
+        mine = [Subscription(pattern=topics.node("+", kind, AGENT)) for kind in ("offer", "order")]
+        await self.bus.subscribe(*mine, Subscription(pattern=topics.node("+", "job", "#")))
         self.beat()
         while True:
             for message in await self.bus.receive():
                 found = topics.parse_node(message.topic)
                 if found and found.kind == "offer":
                     self.claim(codec.decode(Offer, message.payload))
+                elif found and found.kind == "order":
+                    # Odd numbers drain: see docs/protocol.md, "Orders".
+                    self.ordered = max(self.ordered, codec.decode(Order, message.payload).number)
+                    self.beat()
                 elif found and found.kind == "job" and message.payload:
                     self.propose(codec.decode(Record, message.payload))
 
     def beat(self, *held: Held) -> None:
         self.counter += 1
-        profile = AgentProfile(slots=8, arch="amd64", memory_mb=1024, cpus=2.0)
+        draining = self.ordered % 2 == 1
+        profile = AgentProfile(slots=8, arch="amd64", memory_mb=1024, cpus=2.0, draining=draining)
         beat = Beat(
             incarnation=self.incarnation,
             connection=1,
             counter=self.counter,
             held=held,
             profile=profile,
+            ordered=self.ordered,
         )
         self.bus.publish(Message(topics.beat(AGENT), codec.encode(beat)))
 
@@ -229,10 +236,11 @@ def test_a_job_without_an_agent_is_queued_shown_and_cancelled(node: str) -> None
 
 def test_agents_and_drain(node: str) -> None:
     with agent(node):
-        drained = run("drain", AGENT, "--json", "--node", node)
-        assert json.loads(drained.stdout)["ok"], told(drained)
-        (one,) = json.loads(run("agents", "--json", "--node", node).stdout)
-        assert (one["agent"], one["state"], one["profile"]["slots"]) == (AGENT, "live", 8)
+        for words, state in (("drain", "--wait"), "draining"), (("undrain",), "live"):
+            done = run(*words, AGENT, "--json", "--node", node)
+            assert json.loads(done.stdout)["ok"], told(done)
+            (one,) = json.loads(run("agents", "--json", "--node", node).stdout)
+            assert (one["agent"], one["state"], one["profile"]["slots"]) == (AGENT, state, 8)
         assert AGENT in run("agents", "--node", node).stdout.decode()
     nobody = run("drain", "nobody", "--node", node)
     assert nobody.returncode == 1

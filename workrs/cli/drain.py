@@ -11,8 +11,8 @@ from typing import Final
 
 from workrs.cli import order
 from workrs.cli.connection import add_node_options, connected, fill, user_name
-from workrs.cli.error import OK, TIMED_OUT
-from workrs.cli.move_watch import MoveWatch
+from workrs.cli.error import FAILED, OK, TIMED_OUT
+from workrs.cli.move_watch import End, MoveWatch
 from workrs.cli.options import Options
 from workrs.cli.table import print_json
 from workrs.domain.errors import BusError, ConfigError, IdError
@@ -74,53 +74,59 @@ def run(asked: Namespace) -> int:
 
 async def _wait(asked: Namespace, agent: ClientId, reply: OrderReply) -> int:
     watch = MoveWatch(agent)
-    drained = True
+    end: End | None = None
     try:
         async with asyncio.timeout(asked.within):
-            await _follow(asked, watch)
+            end = await _follow(asked, watch)
     except TimeoutError:
-        drained = False
-    left = sum(fate.startswith("is being") for fate in watch.fates.values())
-    if asked.json:
-        print_json(
-            {"ok": reply.ok, "text": reply.text, "drained": drained, "jobs": watch.as_json()}
-        )
-    elif drained:
-        print(f"{agent} is drained: {len(watch.jobs)} job{'' if len(watch.jobs) == 1 else 's'}")
+        left = sum(fate.startswith("is being") for fate in watch.fates.values())
+        text = f"{agent} was not drained within {asked.within:g} s: {left} left; it goes on"
     else:
-        what = f"{agent} was not drained within {asked.within:g} s: {left} left; it goes on"
-        print(what, file=sys.stderr)
-    return OK if drained else TIMED_OUT
+        text = f"{agent} {end.value}"
+        if end is End.DRAINED:
+            text += f": {len(watch.jobs)} job{'' if len(watch.jobs) == 1 else 's'}"
+    drained = end is End.DRAINED
+    if asked.json:
+        print_json({"ok": reply.ok, "text": text, "drained": drained, "jobs": watch.as_json()})
+    else:
+        print(text, file=sys.stdout if drained else sys.stderr)
+    if end is None:
+        return TIMED_OUT
+    return OK if drained else FAILED
 
 
-async def _follow(asked: Namespace, watch: MoveWatch) -> None:
-    """Tell what becomes of the jobs; return when the agent has none left."""
+async def _follow(asked: Namespace, watch: MoveWatch) -> End:
+    """Tell what becomes of the jobs; return why there is nothing more to tell."""
     nodes = asked.node
     while True:
         try:
             async with connected(nodes, user_name(asked)) as bus:
                 view = ClusterView()
                 await fill(view, bus)
-                await _look(asked, watch, view, bus)
-                return
+                return await _look(asked, watch, view, bus)
         except BusError:
             # The node was lost meanwhile: the others show the same.
             nodes = [*nodes[1:], nodes[0]]
 
 
-async def _look(asked: Namespace, watch: MoveWatch, view: ClusterView, bus: Bus) -> None:
+async def _look(asked: Namespace, watch: MoveWatch, view: ClusterView, bus: Bus) -> End:
     clock = asyncio.get_running_loop().time
     over_at: float | None = None
     while True:
         for line in watch.look(view):
             if not asked.json:
                 print(line, flush=True)
-        if not watch.is_over(view):
+        end = watch.end(view)
+        if end is None:
             over_at = None
-        elif over_at is None:
-            over_at = clock()
-        if over_at is not None and (watch.is_settled() or clock() > over_at + _SETTLE_S):
-            return
+        elif end not in (End.DRAINED, End.GONE):
+            return end
+        else:
+            over_at = clock() if over_at is None else over_at
+            # One that is gone may be back in a moment, above all if it has no jobs.
+            settled = watch.is_settled() and (end is End.DRAINED or bool(watch.jobs))
+            if settled or clock() > over_at + _SETTLE_S:
+                return end
         await _take_in(view, bus)
 
 

@@ -5,12 +5,23 @@ in the end what became of every job.
 """
 
 from dataclasses import dataclass, field
+from enum import Enum
 
 from workrs.domain import ladder
 from workrs.domain.dispatch import fits
 from workrs.domain.ids import ClientId, JobId
 from workrs.domain.job import CheckpointMode
 from workrs.wire.view import RUNNING, AgentSummary, ClusterView, JobView
+
+
+class End(Enum):
+    """How watching a drain can end."""
+
+    DRAINED = "is drained"
+    GONE = "is gone: what it still had goes on elsewhere, from its newest checkpoint"
+    UNDRAINED = "takes jobs again: it was undrained meanwhile"
+    RESTARTED = "takes jobs again: it was started again meanwhile, which ends a drain"
+    FORGOTTEN = "is not known any more: no node shows an agent of this name"
 
 
 @dataclass(slots=True)
@@ -23,10 +34,17 @@ class MoveWatch:
     jobs: dict[JobId, JobView] = field(default_factory=dict)
     """Every job that the agent was seen to hold, as it was last shown."""
     _here: set[JobId] = field(default_factory=set)
+    _incarnation: int | None = None
+    """Of the agent as it was first seen."""
+    _drains: bool = False
+    """Whether it was seen to drain, as that incarnation."""
 
     def look(self, view: ClusterView) -> list[str]:
         """Take in how the cluster is now; return what is new for the operator."""
         held = self._summary(view)
+        if held is not None and self._incarnation is None:
+            self._incarnation = held.incarnation
+        self._drains |= held is not None and held.state == "draining"
         self._here = set(held.jobs) if held is not None and held.state != "gone" else set()
         self.jobs.update(dict.fromkeys(self._here - set(self.jobs)))  # type: ignore[arg-type]
         lines = []
@@ -40,10 +58,23 @@ class MoveWatch:
                 lines.append(f"{self.jobs[job].device}/{self.jobs[job].id} {fate}")
         return lines
 
-    def is_over(self, view: ClusterView) -> bool:
-        """Return whether the agent takes nothing more and has nothing left."""
+    def end(self, view: ClusterView) -> End | None:
+        """Return why there is nothing more to watch, or None.
+
+        An agent that is live is believed only after it was seen to drain: what this node shows
+        of it may be behind. One that was started again has lost its jobs, and what becomes of
+        them is none of a drain's business.
+        """
         held = self._summary(view)
-        return not self._here and held is not None and held.state != "live"
+        if held is None:
+            return End.FORGOTTEN if self._incarnation is not None else None
+        if held.state == "live":
+            if held.incarnation != self._incarnation:
+                return End.RESTARTED
+            return End.UNDRAINED if self._drains else None
+        if held.state == "gone":
+            return End.GONE
+        return None if self._here else End.DRAINED
 
     def is_settled(self) -> bool:
         """Return whether every job runs elsewhere or has ended."""

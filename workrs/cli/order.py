@@ -28,7 +28,7 @@ def add_order_options(options: Options) -> None:
         convert=float,
         default=_TIMEOUT_S,
         metavar="SECONDS",
-        help="how long to repeat the order while no node answers",
+        help="how long to repeat the order while it is not answered",
     )
     options.flag("--json", help="print the answer as JSON")
 
@@ -54,7 +54,7 @@ async def send(
                     nodes = [*nodes[1:], nodes[0]]
     except TimeoutError:
         raise TimedOutError(
-            f"no node answered the order within {timeout_s:g} s; it may still be carried out"
+            f"the order was not answered within {timeout_s:g} s; it may still be carried out"
         ) from None
 
 

@@ -188,6 +188,8 @@ class Beat:
     profile: AgentProfile | None = None
     """None in a will."""
     gone: bool = False
+    ordered: int = 0
+    """Number of the newest drain or undrain that it has taken; 0: none yet."""
 
     def __post_init__(self) -> None:
         """Refuse an incarnation that no agent has, and attempts that no ledger holds."""
@@ -196,6 +198,8 @@ class Beat:
             _check_profile(self.profile)
         if any(not 0 <= held.attempt <= NUMBER_MAX for held in self.held):
             raise WireError("held: an attempt is 0 to 2^53")
+        if not 0 <= self.ordered <= NUMBER_MAX:
+            raise WireError("ordered is 0 to 2^53")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -320,6 +324,10 @@ class Order:
     """With `fetch`."""
     memory_mb: int = 0
     """With `fetch`: what the job may need."""
+    number: int = 0
+    """Of a node's drain or undrain: an agent that knows a higher one does not take it."""
+    incarnation: Incarnation | None = None
+    """With `number`: the one that it is meant for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

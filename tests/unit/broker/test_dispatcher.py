@@ -19,7 +19,6 @@ from workrs.domain.dispatch import OFFER_S, AgentProfile, rank_nodes
 from workrs.domain.ids import ClientId, Instant, JobId, LocalJobId
 from workrs.domain.record import Incarnation
 from workrs.wire import codec, message, topics
-from workrs.wire.message import Order, OrderKind, OrderReply
 
 LAPSE_S = OFFER_S * 1.25
 """Longest an offer stands, jitter included."""
@@ -270,27 +269,6 @@ def test_a_claim_that_only_a_peer_granted_may_be_repeated_before_the_job_is_offe
     assert cluster.offers() == []
     cluster.tick(0.5, step=0.1)
     assert cluster.offers(), "a claim that is not repeated holds nobody up"
-
-
-def test_drain_is_passed_on_to_an_agent_that_is_there() -> None:
-    cluster = Cluster(3)
-    agent(cluster, at="n3")
-    gone = agent(cluster, "edge-2")
-    gone.will()
-
-    def drain(name: str) -> OrderReply:
-        body = Order(order=OrderKind.DRAIN, agent=name)
-        cluster.client("n1", topics.up("ops", "order", "o1"), body)
-        reply = [p.body for _, p in cluster.heard if p.topic == topics.down("ops", "o1")][-1]
-        assert isinstance(reply, OrderReply)
-        return reply
-
-    assert drain("edge-1") == OrderReply(ok=True, text="agent edge-1 was told to drain")
-    assert drain("edge-2") == OrderReply(ok=False, text="agent edge-2 is gone")
-    assert drain("nobody") == OrderReply(ok=False, text="there is no agent 'nobody'")
-    assert len(drain("x" * 9999).text) < 200
-    told = [(n, p.topic) for n, p in cluster.heard if "/order/" in p.topic]
-    assert told == [("n1", topics.node("n1", "order", "edge-1"))]
 
 
 def _queue(cluster: Cluster, count: int) -> None:

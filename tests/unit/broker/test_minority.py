@@ -180,7 +180,12 @@ def test_cancels_and_orders_are_answered_truthfully() -> None:
     reply = order(cluster, Order(order=OrderKind.DRAIN, agent="there"))
     assert not reply.ok
     assert "connected to another" in reply.text
-    assert order(cluster, Order(order=OrderKind.DRAIN, agent="here")).ok
+    cluster.client(
+        "n1", topics.up("ann", "order", "o9"), Order(order=OrderKind.DRAIN, agent="here")
+    )
+    here.beat(ordered=1)
+    answers = [p.body for _, p in cluster.heard if p.topic == topics.down("ann", "o9")]
+    assert answers == [OrderReply(ok=True, text="agent here was told to drain")]
     cluster.client("n1", topics.up("pump-7", "cancel", "unknown"), b"")
     assert "but n1 reaches 1 of 3 nodes" in str(told(cluster, "unknown")[-1].reason)
     cluster.heal()

@@ -5,7 +5,7 @@ Method: records and views of three nodes folded by hand, one change at a time.
 
 from dataclasses import replace
 
-from workrs.cli.move_watch import MoveWatch
+from workrs.cli.move_watch import End, MoveWatch
 from workrs.domain.dispatch import AgentProfile
 from workrs.domain.host import HostFacts
 from workrs.domain.ids import ClientId, Digest, Epoch, JobId
@@ -52,16 +52,20 @@ class Shown:
         holder = Holder(client=ClientId(agent), incarnation=ONE)
         self.record(epoch=Epoch(epoch), holder=holder, **fields)
 
-    def agent(self, name: str, *, gone: bool = False, **profile: object) -> None:
+    def agent(self, name: str, *, gone: bool = False, number: int = 1, **profile: object) -> None:
         self.step += 1
         seen = AgentView(
-            incarnation=ONE,
+            incarnation=Incarnation(number, ONE.nonce),
             connection=1,
             counter=self.step,
             profile=replace(PROFILE, **profile),  # type: ignore[arg-type]
             gone=gone,
         )
         self._all("agent", name, seen)
+
+    def forget(self, name: str) -> None:
+        for node in NODES:
+            self.view.apply(topics.node(node, "agent", name), b"")
 
     def _all(self, kind: str, name: str, body: object) -> None:
         for node in NODES:
@@ -80,10 +84,10 @@ def test_a_job_is_followed_to_its_new_agent() -> None:
     shown, watch = drained()
     assert watch.look(shown.view) == ["pump-7/sum is being moved"]
     assert watch.look(shown.view) == []
-    assert not watch.is_over(shown.view)
+    assert watch.end(shown.view) is None
     shown.record(epoch=Epoch(1), reason="its agent was told to drain")
     assert watch.look(shown.view) == ["pump-7/sum waits for an agent: its agent was told to drain"]
-    assert watch.is_over(shown.view)
+    assert watch.end(shown.view) is End.DRAINED
     assert not watch.is_settled()
     shown.held_by("a2", 2)
     assert watch.look(shown.view) == ["pump-7/sum moved to a2"]
@@ -107,18 +111,58 @@ def test_nothing_is_over_before_the_agent_says_that_it_drains() -> None:
     shown.agent("a1")
     watch = MoveWatch(ClientId("a1"))
     assert watch.look(shown.view) == []
-    assert not watch.is_over(shown.view)
+    assert watch.end(shown.view) is None
     shown.agent("a1", draining=True)
     watch.look(shown.view)
-    assert watch.is_over(shown.view)
+    assert watch.end(shown.view) is End.DRAINED
 
 
-def test_an_agent_that_is_gone_has_nothing_left() -> None:
+def test_an_agent_that_is_gone_has_nothing_left_and_is_not_called_drained() -> None:
     shown, watch = drained()
     watch.look(shown.view)
     shown.agent("a1", gone=True)
     watch.look(shown.view)
-    assert watch.is_over(shown.view)
+    assert watch.end(shown.view) is End.GONE
+    shown.agent("a1", draining=True)
+    watch.look(shown.view)
+    assert watch.end(shown.view) is None, "it had only lost its connection"
+
+
+def test_an_agent_that_was_undrained_is_watched_no_more() -> None:
+    shown, watch = drained()
+    watch.look(shown.view)
+    shown.agent("a1")
+    watch.look(shown.view)
+    assert watch.end(shown.view) is End.UNDRAINED
+
+
+def test_an_agent_that_was_started_again_is_watched_no_more() -> None:
+    shown, watch = drained()
+    watch.look(shown.view)
+    shown.agent("a1", gone=True)
+    watch.look(shown.view)
+    shown.agent("a1", number=2)
+    watch.look(shown.view)
+    assert watch.end(shown.view) is End.RESTARTED
+
+
+def test_an_agent_that_was_started_again_before_it_was_seen_to_drain_is_watched_no_more() -> None:
+    shown = Shown()
+    shown.agent("a1")
+    watch = MoveWatch(ClientId("a1"))
+    watch.look(shown.view)
+    shown.agent("a1", number=2)
+    watch.look(shown.view)
+    assert watch.end(shown.view) is End.RESTARTED
+
+
+def test_an_agent_that_every_node_has_forgotten_is_watched_no_more() -> None:
+    shown, watch = drained()
+    assert watch.end(ClusterView()) is None, "nothing was shown yet"
+    watch.look(shown.view)
+    shown.forget("a1")
+    watch.look(shown.view)
+    assert watch.end(shown.view) is End.FORGOTTEN
 
 
 def why(shown: Shown, watch: MoveWatch) -> str:

@@ -29,6 +29,7 @@ from edge_agent.event import (
     ContainerStarted,
     Event,
     JobOffered,
+    OrderReceived,
     RecordSeen,
     TermsSeen,
     Woken,
@@ -48,6 +49,8 @@ from workrs.wire.message import (
     Claim,
     NodeTerms,
     Offer,
+    Order,
+    OrderKind,
     OutcomeProposal,
     Release,
 )
@@ -265,6 +268,13 @@ class Talk:
         self.tell(
             *(BeatAnswered(node=n.name, view=n.view) for n in self.nodes if n.view is not None)
         )
+
+    def order(self, kind: OrderKind = OrderKind.DRAIN) -> None:
+        """Tell it to drain, or to undrain, as a node that knows all former orders."""
+        number = self.brain.ordered + 1
+        number += (kind is OrderKind.DRAIN) is (number % 2 == 0)
+        told = Order(order=kind, agent="a1", number=number, incarnation=ME.incarnation)
+        self.tell(OrderReceived(order=told))
 
     # What tests ask
 

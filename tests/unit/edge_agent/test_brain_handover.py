@@ -9,10 +9,10 @@ from collections.abc import Callable
 import pytest
 
 from edge_agent.effect import Exit, RemoveContainer
-from edge_agent.event import ContainerKilled, ContainerRemoved, OrderReceived, StopRequested
+from edge_agent.event import ContainerKilled, ContainerRemoved, StopRequested
 from tests.unit.edge_agent.agent_talk import JOB, Talk, saved
 from workrs.domain.ids import JobId
-from workrs.wire.message import Claim, Order, OrderKind, Release
+from workrs.wire.message import Claim, OrderKind, Release
 
 ELSE = JobId("d1_else")
 
@@ -22,7 +22,7 @@ def moved(**asked: int) -> Talk:
     talk = Talk(**asked)
     talk.auto_remove = False
     talk.run()
-    talk.tell(OrderReceived(order=Order(order=OrderKind.DRAIN, agent="a1")))
+    talk.order()
     saved(talk)
     saved(talk)
     return talk
@@ -34,10 +34,6 @@ def killed(talk: Talk) -> None:
 
 def removed(talk: Talk) -> None:
     talk.tell(ContainerRemoved(job=JOB, run=talk.last(RemoveContainer).run))
-
-
-def reopen(talk: Talk) -> None:
-    talk.tell(OrderReceived(order=Order(order=OrderKind.UNDRAIN, agent="a1")))
 
 
 def test_the_lease_is_given_back_when_the_program_is_dead_and_not_before() -> None:
@@ -66,7 +62,7 @@ def test_a_container_that_goes_at_once_gives_the_lease_back_once(
 def test_a_job_that_comes_back_waits_until_its_container_is_gone() -> None:
     talk = moved()
     killed(talk)
-    reopen(talk)
+    talk.order(OrderKind.UNDRAIN)
     claims = len(talk.said(Claim))
     talk.offer(epoch=2)
     assert len(talk.said(Claim)) == claims
@@ -76,7 +72,7 @@ def test_a_job_that_comes_back_waits_until_its_container_is_gone() -> None:
 
 def test_another_job_takes_the_slot_meanwhile() -> None:
     talk = moved(slots=1)
-    reopen(talk)
+    talk.order(OrderKind.UNDRAIN)
     talk.offer(job=ELSE)
     claims = len(talk.said(Claim))
     killed(talk)

@@ -21,7 +21,6 @@ from edge_agent.event import (
     CheckpointSaved,
     ContainerRemoved,
     LeaveWished,
-    OrderReceived,
     StartPrepared,
     StopRequested,
 )
@@ -37,11 +36,7 @@ from tests.unit.edge_agent.agent_talk import (
     saved,
 )
 from workrs.domain.ids import JobId
-from workrs.wire.message import Beat, Claim, Order, OrderKind, OutcomeProposal, Release
-
-
-def order(talk: Talk, kind: OrderKind = OrderKind.DRAIN) -> None:
-    talk.tell(OrderReceived(order=Order(order=kind, agent="a1")))
+from workrs.wire.message import Beat, Claim, OrderKind, OutcomeProposal, Release
 
 
 def stored(talk: Talk, *, upload_s: float) -> None:
@@ -65,7 +60,7 @@ def is_open(talk: Talk) -> bool:
 def test_a_drain_saves_while_the_program_runs_then_freezes_it_for_the_last_time() -> None:
     talk = Talk()
     talk.run()
-    order(talk)
+    talk.order()
     assert talk.all(FreezeContainer) == []
     saved(talk)
     kinds = (TakeCheckpoint, FreezeContainer, RemoveContainer, ThawContainer)
@@ -82,12 +77,12 @@ def test_a_drain_saves_while_the_program_runs_then_freezes_it_for_the_last_time(
 def test_a_draining_agent_takes_nothing_until_it_is_undrained() -> None:
     talk = Talk()
     talk.run()
-    order(talk)
+    talk.order()
     talk.offer(job=JobId("pump_9"))
     talk.wait(0.2)
     assert len(talk.said(Claim)) == 1
     assert not is_open(talk)
-    order(talk, OrderKind.UNDRAIN)
+    talk.order(OrderKind.UNDRAIN)
     talk.offer(job=JobId("pump_9"))
     assert len(talk.said(Claim)) == 2
 
@@ -95,7 +90,7 @@ def test_a_draining_agent_takes_nothing_until_it_is_undrained() -> None:
 def test_a_large_job_is_saved_twice_before_its_last_time() -> None:
     talk = Talk()
     talk.run()
-    order(talk)
+    talk.order()
     stored(talk, upload_s=7.0)
     assert talk.all(FreezeContainer) == []
     stored(talk, upload_s=1.5)
@@ -113,7 +108,7 @@ def test_a_recent_checkpoint_that_was_quick_needs_no_other_before_the_last() -> 
     talk.wait(2.1)
     saved(talk)
     talk.wait(1.0)
-    order(talk)
+    talk.order()
     assert order_of(talk, TakeCheckpoint, FreezeContainer)[1:] == [FreezeContainer, TakeCheckpoint]
 
 
@@ -121,7 +116,7 @@ def test_a_drain_during_a_checkpoint_goes_on_from_it() -> None:
     talk = Talk()
     talk.run(checkpoint=EVERY_2_S)
     talk.wait(2.1)
-    order(talk)
+    talk.order()
     assert len(talk.all(TakeCheckpoint)) == 1
     saved(talk)
     assert order_of(talk, TakeCheckpoint, FreezeContainer)[1:] == [FreezeContainer, TakeCheckpoint]
@@ -132,7 +127,7 @@ def test_a_drain_during_a_checkpoint_goes_on_from_it() -> None:
 def test_nothing_is_given_back_before_a_majority_names_the_last_checkpoint() -> None:
     talk = Talk()
     talk.run()
-    order(talk)
+    talk.order()
     saved(talk)
     talk.cut()
     saved(talk)
@@ -147,7 +142,7 @@ def test_nothing_is_given_back_before_a_majority_names_the_last_checkpoint() -> 
 def test_an_older_checkpoint_that_is_named_late_ends_nothing() -> None:
     talk = Talk()
     talk.run()
-    order(talk)
+    talk.order()
     talk.cut()
     saved(talk)
     assert len(talk.all(FreezeContainer)) == 1
@@ -160,7 +155,7 @@ def test_an_older_checkpoint_that_is_named_late_ends_nothing() -> None:
 def test_a_last_checkpoint_that_fails_lets_the_program_go_on_and_is_tried_again() -> None:
     talk = Talk()
     talk.run()
-    order(talk)
+    talk.order()
     saved(talk)
     failed(talk)
     assert order_of(talk, FreezeContainer, ThawContainer) == [FreezeContainer, ThawContainer]
@@ -176,7 +171,7 @@ def test_a_last_checkpoint_that_fails_lets_the_program_go_on_and_is_tried_again(
 def test_a_renewal_past_the_deadline_thaws_no_program_that_has_parted() -> None:
     talk = Talk()
     talk.run()
-    order(talk)
+    talk.order()
     saved(talk)
     talk.cut()
     talk.wait(8.5)
@@ -193,7 +188,7 @@ def test_a_renewal_past_the_deadline_thaws_no_program_that_has_parted() -> None:
 def test_a_lease_claimed_anew_meanwhile_makes_the_last_checkpoint_be_taken_again() -> None:
     talk = Talk()
     talk.run()
-    order(talk)
+    talk.order()
     saved(talk)
     old = talk.last(TakeCheckpoint)
     talk.nodes[2].deaf = True
@@ -218,7 +213,7 @@ def test_a_lease_claimed_anew_meanwhile_makes_the_last_checkpoint_be_taken_again
 def test_a_drain_lets_a_job_finish_that_cannot_be_saved() -> None:
     talk = Talk()
     talk.run(checkpoint=OFF)
-    order(talk)
+    talk.order()
     talk.wait(60.0)
     assert talk.all(RemoveContainer) == []
     talk.exits(0)
@@ -229,12 +224,12 @@ def test_a_move_uses_up_no_attempt() -> None:
     talk = Talk()
     talk.run(attempts_max=1)
     talk.wait(0.2)
-    order(talk)
+    talk.order()
     saved(talk)
     saved(talk)
     assert talk.said(Release)[0].spared == 1
     assert [n.vote().record.spared for n in talk.nodes] == [1, 1, 1]
-    order(talk, OrderKind.UNDRAIN)
+    talk.order(OrderKind.UNDRAIN)
     talk.offer(epoch=2, attempts_max=1)
     talk.wait(0.2)
     assert talk.said(OutcomeProposal) == []
@@ -251,7 +246,7 @@ def test_a_start_that_nodes_have_written_down_is_spared_though_nothing_ran() -> 
     talk.show(*((node, node.vote().record) for node in talk.nodes))
     talk.wait(0.1)
     assert [n.vote().record.attempt for n in talk.nodes] == [1, 1, 1]
-    order(talk)
+    talk.order()
     assert talk.said(Release) == []
     for node in talk.nodes:
         node.mute = False
@@ -268,8 +263,8 @@ def test_a_start_that_waits_for_its_record_is_kept_by_an_undrain() -> None:
     talk.offer()
     talk.show(*((node, node.vote().record) for node in talk.nodes))
     talk.wait(0.1)
-    order(talk)
-    order(talk, OrderKind.UNDRAIN)
+    talk.order()
+    talk.order(OrderKind.UNDRAIN)
     for node in talk.nodes:
         node.mute = False
     talk.wait(2.1)
@@ -289,8 +284,8 @@ def test_an_attempt_that_failed_is_counted_after_a_move() -> None:
 def test_undrained_in_time_a_job_stays() -> None:
     talk = Talk()
     talk.run(checkpoint=EVERY_2_S)
-    order(talk)
-    order(talk, OrderKind.UNDRAIN)
+    talk.order()
+    talk.order(OrderKind.UNDRAIN)
     saved(talk)
     talk.wait(1.0)
     assert talk.all(FreezeContainer) == []
@@ -301,9 +296,9 @@ def test_undrained_in_time_a_job_stays() -> None:
 def test_undrained_during_its_last_checkpoint_a_job_stays_if_that_fails() -> None:
     talk = Talk()
     talk.run(checkpoint=EVERY_2_S)
-    order(talk)
+    talk.order()
     saved(talk)
-    order(talk, OrderKind.UNDRAIN)
+    talk.order(OrderKind.UNDRAIN)
     failed(talk)
     assert order_of(talk, FreezeContainer, ThawContainer) == [FreezeContainer, ThawContainer]
     talk.wait(12.0)
@@ -315,9 +310,9 @@ def test_undrained_during_its_last_checkpoint_a_job_stays_if_that_fails() -> Non
 def test_undrained_during_its_last_checkpoint_a_job_leaves_if_that_succeeds() -> None:
     talk = Talk()
     talk.run()
-    order(talk)
+    talk.order()
     saved(talk)
-    order(talk, OrderKind.UNDRAIN)
+    talk.order(OrderKind.UNDRAIN)
     saved(talk)
     assert len(talk.said(Release)) == 1
 
@@ -325,10 +320,10 @@ def test_undrained_during_its_last_checkpoint_a_job_leaves_if_that_succeeds() ->
 def test_drained_again_during_its_last_checkpoint_a_job_leaves_though_that_fails() -> None:
     talk = Talk()
     talk.run()
-    order(talk)
+    talk.order()
     saved(talk)
-    order(talk, OrderKind.UNDRAIN)
-    order(talk)
+    talk.order(OrderKind.UNDRAIN)
+    talk.order()
     failed(talk)
     talk.wait(5.1)
     while talk.said(Release) == []:
@@ -339,7 +334,7 @@ def test_a_program_that_asked_to_be_started_again_leaves_after_that() -> None:
     talk = Talk()
     talk.run()
     talk.exits(85)
-    order(talk)
+    talk.order()
     saved(talk)
     talk.tell(StartPrepared(job=JOB, run=talk.last(PrepareStart).run))
     talk.started()
@@ -352,7 +347,7 @@ def test_a_hook_drains_and_only_a_hook_takes_that_back() -> None:
     talk = Talk()
     talk.run(checkpoint=OFF)
     talk.tell(LeaveWished(leave=True, why="battery at 9 %"))
-    order(talk, OrderKind.UNDRAIN)
+    talk.order(OrderKind.UNDRAIN)
     talk.wait(2.1)
     assert not is_open(talk)
     assert any("battery at 9 %" in str(line.fields) for line in talk.all(Log))
@@ -364,7 +359,7 @@ def test_a_hook_drains_and_only_a_hook_takes_that_back() -> None:
 def test_a_hook_that_is_content_does_not_undo_an_operators_drain() -> None:
     talk = Talk()
     talk.connect()
-    order(talk)
+    talk.order()
     talk.tell(LeaveWished(leave=True, why=""))
     talk.tell(LeaveWished(leave=False))
     talk.wait(2.1)

@@ -57,6 +57,7 @@ def nodes() -> set[Sent]:
     echo = Function(image="base", command=("cat", "/job/in/input"))
     add = Order(order=OrderKind.ADD, function="echo", definition=echo)
     cluster.client("n1", topics.up("ann", "order", "o9"), add)
+    agent.beat((job, 1, 1), ordered=1)
     cluster.client("n1", topics.up(agent.name, "log", job), b"printed", relays=False)
     agent.outcome(job, 1)
     agent.beat(profile=agent.profile)

@@ -10,7 +10,7 @@
 
 from dataclasses import replace
 
-from broker import fault_count, wish
+from broker import fault_count, hint, wish
 from broker.agents import AgentEntry
 from broker.effect import Publish
 from broker.event import BeatHeard
@@ -56,7 +56,10 @@ def on_beat(node: Node, event: BeatHeard, now: Instant) -> None:
         wish.forget(entry)
         _end_former(node, entry, now)
     entry.connection, entry.counter = beat.connection, beat.counter
+    was_leaving = entry.profile is not None and entry.profile.draining
     entry.profile = beat.profile or entry.profile
+    if was_leaving and entry.profile is not None and not entry.profile.draining:
+        hint.on_stay(node, entry)
     entry.gone = entry.lapsed = False
     entry.seen_at = now
     entry.local = not event.via

@@ -19,6 +19,7 @@ from broker import (
     fault_count,
     front,
     functions,
+    hint,
     intake,
     orders,
     peers,
@@ -191,7 +192,7 @@ def _on_agent(node: Node, event: AgentHeard, now: Instant) -> None:
     node.change(entry, vote, save=not is_progress, publish=not is_progress or not event.via)
     _note(node, before, event)
     if isinstance(event.request, message.CheckpointReport):
-        dispatcher.hint(node, entry)
+        hint.on_checkpoint(node, entry)
     settle(node, entry, now)
 
 

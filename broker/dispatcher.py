@@ -13,7 +13,7 @@
 
 from zlib import crc32
 
-from broker import teller
+from broker import hint, teller
 from broker.effect import Publish
 from broker.entry import JobEntry
 from broker.job_queue import Item
@@ -24,7 +24,7 @@ from workrs.domain.dispatch import OFFER_S, RESTORE_WAIT_S, choose, need_of, ran
 from workrs.domain.ids import ClientId, Epoch, Instant
 from workrs.domain.record import NEVER, CheckpointRef
 from workrs.wire import topics
-from workrs.wire.message import Offer, Order, OrderKind
+from workrs.wire.message import Offer
 
 CLAIM_TURN_S = 1.5
 """How long a claim that a peer granted may take to be repeated here: agents do so every second."""
@@ -49,6 +49,9 @@ def consider(node: Node, entry: JobEntry, now: Instant) -> None:
     """Queue the job if it may be offered; note when to look again if not yet."""
     if entry.offered_to is not None:
         _watch_offer(node, entry, now)
+    elif not entry.is_open or (now < entry.vote.lease_until and not hint.is_leaving(node, entry)):
+        # Decided, or taken on the offer of another node.
+        node.expected.pop(entry.job, None)
     if now >= entry.vote.lease_until:
         # Else the orphans of an agent that came back would fill its slots for ever.
         node.unhold(entry.record.holder, entry.job)
@@ -117,7 +120,7 @@ def _watch_offer(node: Node, entry: JobEntry, now: Instant) -> None:
         node.poke(entry.job, entry.offer_until)
         return
     if taken:
-        entry.hinted = None
+        node.expected.pop(entry.job, None)
         entry.restore_by = None
         entry.held_up = ""
         entry.avoid = ()
@@ -181,7 +184,7 @@ def pump(node: Node, now: Instant) -> None:
             node.agents.candidates(),
             frozenset(entry.avoid),
             newest=newest,
-            expecting=entry.hinted,
+            expecting=node.expected.get(entry.job),
         )
         if agent is None:
             entry.queued = True
@@ -190,28 +193,6 @@ def pump(node: Node, now: Instant) -> None:
                 _hold_up(node, entry, newest, now)
         else:
             _offer(node, entry, agent, now)
-
-
-def hint(node: Node, entry: JobEntry) -> None:
-    """Have the agent that will be offered a job next fetch its checkpoint, as its holder leaves.
-
-    Said by the node that offers first. Nobody waits for it, and it binds nobody.
-    """
-    holder = entry.record.holder
-    agent = node.agents.get(holder.client) if holder is not None else None
-    if agent is None or agent.profile is None or not agent.profile.draining:
-        return
-    if entry.stored is None or rank_nodes(entry.job, node.voters(entry))[0] != node.name:
-        return
-    newest = entry.record.checkpoints[0]
-    spec, free = entry.stored.spec, node.agents.candidates()
-    former = entry.hinted
-    entry.hinted = choose(entry.job, spec, free, frozenset(), newest=newest, expecting=former)
-    if entry.hinted is not None:
-        wish = Order(
-            order=OrderKind.FETCH, job=entry.job, checkpoint=newest, memory_mb=spec.memory_mb
-        )
-        node.say(Publish(topics.node(node.name, "order", entry.hinted), wish, retain=False))
 
 
 def _must_wait(node: Node, entry: JobEntry, now: Instant) -> bool:

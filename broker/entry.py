@@ -43,8 +43,6 @@ class JobEntry:
     """It stands in the node's queue."""
     offered_to: ClientId | None = None
     offer_until: Instant = Instant(0.0)  # noqa: RUF009 (a NewType of an immutable float)
-    hinted: ClientId | None = None
-    """The agent that was told to fetch its checkpoint, because its holder leaves."""
     restore_by: Instant | None = None
     """Until when it is offered only to agents that can restore its newest checkpoint; None while
     it is not free."""

@@ -101,6 +101,8 @@ class Node:
     queue: JobQueue = field(default_factory=JobQueue)
     """Jobs to offer."""
     pace: Pace = field(default_factory=Pace)
+    expected: dict[JobId, ClientId] = field(default_factory=dict)
+    """Jobs that move, and the agent that was told to fetch the checkpoints of each: see `hint`."""
     arrivals: int = 0
     step: int = 0
     beat: int = 0

@@ -1,6 +1,7 @@
 """Checkpoints that are fetched before their jobs come, on a node's hint.
 
-1. A hint binds nobody: one job at a time is followed, the newest hint's; what fails is dropped.
+1. A hint binds nobody: the JOBS_MAX jobs hinted last are followed, each by its newest hint; what
+   fails is dropped.
 2. What was fetched serves the job's next start here, and is removed KEEP_S after the last hint.
 3. It is read and verified like any checkpoint: see `edge_agent.checkpoint.base`.
 """
@@ -22,6 +23,8 @@ from workrs.domain.ids import ClientId, Epoch, JobId
 from workrs.ports.store import OpenStore
 
 KEEP_S = 60.0
+JOBS_MAX = 4
+"""Jobs that are expected at once. Each may take as much disk as its checkpoint."""
 WAIT_S = 10.0
 """How long a start waits for what is under way for it; then it fetches everything by itself."""
 
@@ -40,36 +43,44 @@ class Source:
 
 
 class Ahead:
-    """The one job that is expected."""
+    """The jobs that are expected."""
 
     def __init__(self, source: Source, tasks: asyncio.TaskGroup) -> None:
         """Expect none; tasks belong to *tasks*."""
         self._source = source
         self._group = tasks
-        self._expected: _Expected | None = None
+        self._expected: dict[JobId, _Expected] = {}
+        """The one hinted longest ago first."""
         self._count = itertools.count(1)
 
     def follow(self, hint: FetchAhead) -> None:
-        """Begin to fetch what a node says may be needed; give up what was of another job."""
-        expected = self._expected
-        if expected is None or expected.job != hint.job or expected.task.done():
-            self.close()
-            expected = self._expected = _Expected(hint.job, self._source, self._count, self._group)
+        """Begin to fetch what a node says may be needed."""
+        self._expected = {job: one for job, one in self._expected.items() if not one.task.done()}
+        expected = self._expected.pop(hint.job, None)
+        if expected is None:
+            expected = _Expected(hint.job, self._source, self._count, self._group)
+        self._expected[hint.job] = expected
+        if len(self._expected) > JOBS_MAX:
+            self._give_up(next(iter(self._expected)))
         expected.hear(hint)
+
+    def _give_up(self, job: JobId) -> None:
+        self._expected.pop(job).task.cancel()
 
     def close(self) -> None:
         """Expect nothing any more."""
-        if self._expected is not None:
-            self._expected.task.cancel()
-        self._expected = None
+        for job in list(self._expected):
+            self._give_up(job)
 
     async def take(self, job: JobId, epoch: Epoch) -> checkpoint.Base | None:
         """Return what was fetched of a job's checkpoints of this epoch; it is the caller's then."""
-        expected = self._expected
-        if expected is None or expected.job != job:
+        expected = self._expected.get(job)
+        if expected is None:
             return None
         base = await expected.take(epoch)
         expected.task.cancel()
+        if self._expected.get(job) is expected:
+            del self._expected[job]
         return base
 
 

@@ -206,6 +206,60 @@ def test_as_its_holder_leaves_the_next_agent_fetches_ahead_and_is_offered_the_jo
     assert asked(cluster, job)[0] == expecting
 
 
+def leaving(cluster: Cluster, *jobs: JobId) -> Agent:
+    """Return an agent that drains, with these jobs in hand."""
+    former = agent(cluster, "former", HERE)
+    for job in jobs:
+        former.claim(job, 1)
+    former.profile = replace(former.profile, draining=True)
+    former.beat(*((job, 1) for job in jobs))
+    return former
+
+
+def test_several_jobs_that_move_are_expected_by_agents_with_room_for_them() -> None:
+    cluster = Cluster(1)
+    jobs = [cluster.submit("n1", f"j{number}") for number in range(3)]
+    former = leaving(cluster, *jobs)
+    one, two = (agent(cluster, name, HERE) for name in ("one", "two"))
+    two.profile = replace(two.profile, slots=2)
+    two.beat()
+    for seq in (1, 2):
+        for job in jobs:
+            save(former, job, seq)
+    told = {job: {name for name, order in hints(cluster) if order.job == job} for job in jobs}
+    assert all(len(names) == 1 for names in told.values()), "each job keeps the agent it was told"
+    expecting = [name for names in told.values() for name in names]
+    assert sorted(expecting) == ["one", "two", "two"]
+
+
+def test_nothing_is_expected_of_a_job_that_stays_is_taken_or_ends() -> None:
+    cluster = Cluster(1)
+    job = cluster.submit("n1")
+    former = leaving(cluster, job)
+    other = agent(cluster, "other", HERE)
+    node = cluster.nodes["n1"]
+    save(former, job)
+    assert node.expected == {job: "other"}
+    former.profile = replace(former.profile, draining=False)
+    former.beat((job, 1))
+    assert node.expected == {}
+    former.profile = replace(former.profile, draining=True)
+    former.beat((job, 1))
+    save(former, job, 2)
+    assert node.expected == {job: "other"}
+    former.release(job, 1)
+    other.claim(job, 2)
+    assert node.expected == {}
+    other.profile = replace(other.profile, draining=True)
+    other.beat((job, 2))
+    former.profile = replace(former.profile, draining=False)
+    former.beat()
+    other.checkpoint(job, 2, 1)
+    assert node.expected == {job: "former"}
+    other.outcome(job, 2)
+    assert node.expected == {}
+
+
 def test_without_another_agent_nobody_is_told() -> None:
     cluster = Cluster(1)
     job = cluster.submit("n1")

@@ -70,7 +70,11 @@ def test_what_was_hinted_is_there_once_for_its_job_and_epoch(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("why", ["epoch", "silent", "other"])
-def test_what_is_of_no_use_does_not_stay(tmp_path: Path, why: str) -> None:
+def test_what_is_of_no_use_does_not_stay(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, why: str
+) -> None:
+    monkeypatch.setattr(ahead, "JOBS_MAX", 1)
+
     async def story() -> None:
         stores = MemoryStores()
         saved = await store(stores, make_snapshot(tmp_path / "one", pages=noise(9000)))
@@ -87,8 +91,11 @@ def test_what_is_of_no_use_does_not_stay(tmp_path: Path, why: str) -> None:
     asyncio.run(story())
 
 
-def test_who_waits_for_what_is_given_up_waits_no_longer(tmp_path: Path) -> None:
-    """As when an agent hands over two jobs at once, and the first is just being started."""
+def test_who_waits_for_what_is_given_up_waits_no_longer(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """As when an agent hands over more jobs than are followed, and the first is being started."""
+    monkeypatch.setattr(ahead, "JOBS_MAX", 1)
 
     async def story() -> None:
         stores = MemoryStores()
@@ -109,6 +116,24 @@ def test_who_waits_for_what_is_given_up_waits_no_longer(tmp_path: Path) -> None:
                 await asyncio.sleep(0)
                 one.follow(hint(saved, JobId("pump_2")))
             assert taken.result() is None
+
+    asyncio.run(story())
+
+
+def test_the_hints_of_several_jobs_do_not_displace_each_other(tmp_path: Path) -> None:
+    """As when an agent drains that runs several: their checkpoints come by turns."""
+
+    async def story() -> None:
+        stores = MemoryStores()
+        saved = await store(stores, make_snapshot(tmp_path / "one", pages=noise(9000)))
+        async with expecting(stores, tmp_path / "transfer") as one:
+            other = JobId("pump_2")
+            one.follow(hint(saved))
+            one.follow(hint(saved, other))
+            base = await one.take(JOB, Epoch(2))
+            assert base is not None
+            assert await one.take(other, Epoch(2)) is None, "its bytes are none of that job"
+            assert base.path.is_dir()
 
     asyncio.run(story())
 

@@ -80,10 +80,11 @@ static uint32_t now_ms(const workrs_client *c) {
     return c->config->clock_ms(c->config->context);
 }
 
-/* Times wrap around: only differences are looked at. */
+/* Times wrap around: only differences are looked at. None is planned further ahead than two of the
+ * longest times, so what seems to be was due long ago: a device may do nothing for weeks. */
 static uint32_t left_ms(uint32_t at_ms, uint32_t now) {
     uint32_t ahead = at_ms - now;
-    return ahead > NEVER ? 0 : ahead;
+    return ahead > 2 * TIME_MAX_MS ? 0 : ahead;
 }
 
 static void plan(workrs_job *job, uint32_t at_ms) {
@@ -862,7 +863,7 @@ workrs_error workrs_init(workrs_client *client, const workrs_config *config, uin
         || !config->nodes || !config->rx || !config->tx)
         return WORKRS_E_CONFIG;
     if (!are_times(&config->timing)) return WORKRS_E_CONFIG;
-    if (connect_bytes(config) + 3 > config->tx_bytes || config->rx_bytes == 0) return WORKRS_E_BUFFER;
+    if (connect_bytes(config) + 4 > config->tx_bytes || config->rx_bytes == 0) return WORKRS_E_BUFFER;
     for (size_t i = 0; i < sizeof *client; i++) bytes[i] = 0;
     client->config = config;
     client->random = seed;

@@ -277,7 +277,7 @@ class Device:
             if self._feed:
                 self._feed()
             pause = ticks_diff(self._retry_at, ticks_ms())
-            if pause > 0:
+            if 0 < pause < _REASK_MS:  # no pause is longer: this was long ago
                 sleep_ms(min(pause, wait_ms))
                 return
             self._dial()
@@ -288,6 +288,8 @@ class Device:
             for _ in range(16):  # a flood must not keep the caller here
                 if not self._receive():
                     break
+                if self._feed:
+                    self._feed()
         self._tend()
 
     def _ready(self, flags, wait_ms):
@@ -452,7 +454,10 @@ class Device:
                 if not job.done:
                     job.asked = None
                     # What is accepted is told by what the broker retains; only then is asked.
-                    job.due = ticks_add(self._heard, _RETAINED_MS if job.accepted else 0)
+                    wait_ms = _RETAINED_MS if job.accepted else 0
+                    # A connection that was lost is no proof that there is no output.
+                    wait_ms = _GRACE_MS if job.state == "succeeded" else wait_ms
+                    job.due = ticks_add(self._heard, wait_ms)
                     self._subscribe(job)
         elif kind >> 4 == 3:
             if kind & 4 or length < 4:

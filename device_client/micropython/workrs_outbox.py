@@ -71,10 +71,11 @@ def _read(file, jobs, make):
     name = topic.split("/")[-1]
     if head[:1] == b"S":
         jobs[name] = make(name, topic, payload)
-    elif head[:1] == b"A":
-        jobs[name].accepted = True
-    else:
-        jobs[name].cancel = True
+    elif name in jobs:  # else the record of the job itself was lost with the file before this one
+        if head[:1] == b"A":
+            jobs[name].accepted = True
+        else:
+            jobs[name].cancel = 1
     return True
 
 

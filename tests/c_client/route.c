@@ -1,7 +1,9 @@
 /* Which node comes next and after how long, when none can be reached: a line "NODE WAIT_MS"
  * for each attempt.
  *
- *     route NODES ATTEMPTS SEED BACKOFF_MIN_MS BACKOFF_MAX_MS */
+ *     route NODES ATTEMPTS SEED BACKOFF_MIN_MS BACKOFF_MAX_MS [ASLEEP_MS]
+ *
+ * With ASLEEP_MS, last the wait after so long without a call. */
 #include <stdio.h>
 #include <stdlib.h>
 #include "workrs.h"
@@ -21,7 +23,7 @@ static void on_state(void *context, workrs_job *job, const char *text, uint32_t 
 int main(int argc, char **argv) {
     static uint8_t rx[64], tx[64];
     workrs_client client;
-    if (argc != 6) return 2;
+    if (argc != 6 && argc != 7) return 2;
     const workrs_config config = {
         .device = "pump-7", .nodes = (uint8_t)atoi(argv[1]), .rx = rx, .rx_bytes = sizeof rx,
         .tx = tx, .tx_bytes = sizeof tx, .send = give, .recv = take, .clock_ms = clock_ms,
@@ -34,6 +36,10 @@ int main(int argc, char **argv) {
         printf("%u %u\n", workrs_node(&client), wait);
         now += wait;
         workrs_unreachable(&client);
+    }
+    if (argc == 7) {
+        now += (uint32_t)strtoul(argv[6], NULL, 10);
+        printf("%u %u\n", workrs_node(&client), workrs_wait_ms(&client));
     }
     return 0;
 }

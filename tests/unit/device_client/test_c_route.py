@@ -24,8 +24,8 @@ class Longest(Random):
         return high
 
 
-def c_route(nodes: int, seed: int) -> list[tuple[int, float]]:
-    words = [str(n) for n in (nodes, ATTEMPTS, seed, 200, 2000)]
+def c_route(nodes: int, seed: int, *asleep_ms: int) -> list[tuple[int, float]]:
+    words = [str(n) for n in (nodes, ATTEMPTS, seed, 200, 2000, *asleep_ms)]
     said = subprocess.run(
         [compiled(SOURCES / "route.c"), *words], capture_output=True, text=True, check=True
     ).stdout
@@ -57,3 +57,10 @@ def test_two_devices_come_back_apart() -> None:
     waits = [wait_s for _, wait_s in c_route(1, 3)[10:]]
     assert min(waits) < 1.2
     assert max(waits) > 1.8
+
+
+@pytest.mark.parametrize("days", [0.001, 1, 24, 25, 30, 49])
+def test_a_device_that_did_nothing_for_weeks_connects_at_once(days: float) -> None:
+    """Its clock of 32 bits wraps around after 49.7 days, and looks back no further than half."""
+    _, wait_s = c_route(1, 1, round(days * 86_400_000))[-1]
+    assert wait_s == 0

@@ -25,16 +25,21 @@ from workrs.domain.record import Holder
 from workrs.wire import topics
 
 
+def _refuse(node: Node, event: BeatHeard, why: str) -> None:
+    node.dropped += 1
+    node.fact_limited("beat_refused", agent=event.agent, via=event.via, why=why)
+
+
 def on_beat(node: Node, event: BeatHeard, now: Instant) -> None:
     """Renew what is listed and answer with a receipt, or apply the will."""
     beat = event.beat
     if event.agent in node.settings.nodes:
         # Its grants would pass for claims of that node, which need no free lease.
-        node.dropped += 1
+        _refuse(node, event, "a node's name is no agent's")
         return
     if event.via and event.via not in node.settings.nodes:
         # No node's bridge: every name would get a table of its own in the storm guard.
-        node.dropped += 1
+        _refuse(node, event, "it came by no node of this cluster")
         return
     if node.agents.is_full(event.agent) and not _make_room(node, now):
         node.dropped += 1

@@ -184,6 +184,7 @@ def _on_agent(node: Node, event: AgentHeard, now: Instant) -> None:
     is_votable = entry.is_open and not entry.alarmed and event.agent not in node.settings.nodes
     vote = _apply(node, entry, event, now) if is_votable else None
     if vote is None:
+        _note_fenced(node, entry, event)
         node.repeat(entry)
         return
     before = entry.record
@@ -194,6 +195,23 @@ def _on_agent(node: Node, event: AgentHeard, now: Instant) -> None:
     if isinstance(event.request, message.CheckpointReport):
         hint.on_checkpoint(node, entry)
     settle(node, entry, now)
+
+
+def _note_fenced(node: Node, entry: JobEntry, event: AgentHeard) -> None:
+    """Count and log what somebody says of a job that another holds. Claims may lose: no line."""
+    record, request = entry.record, event.request
+    if isinstance(request, message.Claim):
+        return
+    said = request.checkpoint if isinstance(request, message.CheckpointReport) else request
+    epoch = said.epoch
+    is_anothers = record.holder is not None and record.holder.client != event.agent
+    if epoch >= record.epoch and not is_anothers:
+        return
+    node.dropped += 1
+    verb = type(request).__name__
+    node.fact_limited(
+        "fenced", agent=event.agent, job=entry.job, what=verb, epoch=epoch, at=record.epoch
+    )
 
 
 def _answer_unknown(node: Node, job: JobId) -> None:

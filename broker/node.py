@@ -296,7 +296,12 @@ class Node:
             for name, fact in facts.items()
         }
         self.effects.changes.append(NoteHistory(event=event, job=job, facts=cut))
-        self.effects.facts.append(Fact(event, {"job": job, **facts} if job else facts))
+        # Behind the first line of a reason stands what a program printed: for history, and no log.
+        told = {
+            name: fact.partition("\n")[0] if isinstance(fact, str) else fact
+            for name, fact in facts.items()
+        }
+        self.effects.facts.append(Fact(event, {"job": job, **told} if job else told))
 
     def note_limited(self, event: str, job: JobId | None, **facts: str | float | None) -> None:
         """Write into history and log what clients can cause at will: a few lines a beat."""

@@ -20,7 +20,8 @@ def read(node: Node, bus: Bus, batch: Iterable[Message], log: EventLog) -> list[
         found = inbox.parse(node.name, message)
         if isinstance(found, inbox.Dropped):
             node.dropped += 1
-            log.debug("dropped", topic=found.topic[:200], why=found.reason)
+            if node.lines.take("dropped"):
+                log.warning("dropped", topic=found.topic[:200], why=found.reason)
         elif found is not None:
             events.append(found)
         if message.retain and message.payload and message.topic.startswith(_UP):

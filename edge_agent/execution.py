@@ -212,9 +212,8 @@ def _tell_fall(work: Work, agent: Agent) -> None:
 
 def on_start_failed(work: Work, agent: Agent, event: StartFailed) -> None:
     """Step back to an older checkpoint, go elsewhere, or count a failed attempt."""
-    agent.log(
-        "start_failed", job=work.job, epoch=work.epoch, blame=event.blame.value, why=event.reason
-    )
+    why = event.reason.partition("\n")[0]
+    agent.log("start_failed", job=work.job, epoch=work.epoch, blame=event.blame.value, why=why)
     match event.blame:
         case Blame.CHECKPOINT if work.way is not None:
             work.fall_why = work.fall_why or event.reason

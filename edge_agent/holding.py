@@ -221,7 +221,9 @@ def release(work: Work, agent: Agent, back: GiveBack) -> None:
         work.spared += 1
     work.releases = 0
     work.safe_until = PAST
-    agent.log("lease_released", job=work.job, epoch=work.epoch, reason=back.reason)
+    # What follows is the end of what the program printed: for its device, and no log.
+    told = back.reason.partition("\n")[0]
+    agent.log("lease_released", job=work.job, epoch=work.epoch, reason=told)
     on_release_due(work, agent)
 
 

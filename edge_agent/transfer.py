@@ -8,6 +8,7 @@ import asyncio
 import hashlib
 from collections.abc import AsyncIterable, Sequence
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from workrs.domain.errors import StoreError
 from workrs.domain.ids import Digest, Epoch, JobId, is_digest
@@ -62,12 +63,18 @@ async def _download(url: str, path: Path, limit: int) -> None:
             session.get(url) as answer,
         ):
             if 400 <= answer.status < 500:
-                raise BlobLostError(f"{url[:200]} answers {answer.status} {answer.reason}")
+                raise BlobLostError(f"{_shown(url)} answers {answer.status} {answer.reason}")
             if answer.status != 200:
-                raise StoreError(f"{url[:200]} answers {answer.status} {answer.reason}")
+                raise StoreError(f"{_shown(url)} answers {answer.status} {answer.reason}")
             await _write(answer.content.iter_chunked(_PIECE_BYTES), path, limit)
     except (aiohttp.ClientError, TimeoutError, OSError) as error:
-        raise StoreError(f"{url[:200]} cannot be fetched: {error or 'no answer'}") from error
+        raise StoreError(f"{_shown(url)} cannot be fetched: {error or 'no answer'}") from error
+
+
+def _shown(url: str) -> str:
+    """Return what may be said of an address: signatures and passwords in it are secrets."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.hostname}{parts.path}"[:200]
 
 
 async def _write(pieces: AsyncIterable[bytes], path: Path, limit: int) -> None:

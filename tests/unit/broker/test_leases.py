@@ -297,6 +297,9 @@ def test_checkpoints_keep_the_two_newest_and_are_fenced_after_a_takeover() -> No
     two.claim(job, 2)
     one.checkpoint(job, 1, 4)
     assert {cluster.record(n, job).checkpoints for n in cluster.names} == {(refs[2], refs[1])}
+    told = [fact.fields for _, fact in cluster.facts if fact.event == "fenced"]
+    who = {"agent": one.name, "job": job, "what": "CheckpointReport", "epoch": 1, "at": 2}
+    assert told == [who] * cluster.size
     newest = two.checkpoint(job, 2, 1)
     assert {cluster.record(n, job).checkpoints for n in cluster.names} == {(newest, refs[2])}
 

@@ -8,13 +8,16 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from device_client.board import Feed
 from device_client.device import MEMORY_DRAIN_S, RESULT_MAX_BYTES
 from device_client.report import Report, Result
 from device_client.route import Timing
 from device_client.session import Session
+
+if TYPE_CHECKING:
+    from workrs.trust.credential import Credential
 
 
 class AsyncDevice:
@@ -26,9 +29,10 @@ class AsyncDevice:
 
     def __init__(
         self,
-        name: str,
-        nodes: Sequence[str],
+        name: str | None = None,
+        nodes: Sequence[str] = (),
         *,
+        credential: "str | os.PathLike[str] | Credential | None" = None,
         outbox: str | os.PathLike[str] | None = None,
         username: str | None = None,
         password: str | None = None,
@@ -41,6 +45,7 @@ class AsyncDevice:
         self._session = Session(
             name,
             nodes,
+            credential=credential,
             outbox=outbox,
             username=username,
             password=password,

@@ -6,12 +6,15 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from device_client.board import Feed
 from device_client.report import Report, Result
 from device_client.route import Timing
 from device_client.session import Session
+
+if TYPE_CHECKING:
+    from workrs.trust.credential import Credential
 
 RESULT_MAX_BYTES = 256 << 20
 MEMORY_DRAIN_S = 5.0
@@ -27,9 +30,10 @@ class Device:
 
     def __init__(
         self,
-        name: str,
-        nodes: Sequence[str],
+        name: str | None = None,
+        nodes: Sequence[str] = (),
         *,
+        credential: "str | os.PathLike[str] | Credential | None" = None,
         outbox: str | os.PathLike[str] | None = None,
         username: str | None = None,
         password: str | None = None,
@@ -41,8 +45,10 @@ class Device:
         """Open the outbox and begin to connect.
 
         Args:
-            name: The device's name, which is its user name on the bus.
-            nodes: `host:port` of each node, in the order to try them.
+            name: The device's name, which is its user name on the bus. None: the credential's.
+            nodes: `host:port` of each node, in the order to try them. Empty: the credential's.
+            credential: The file that `workrs enrol device` wrote, instead of user name,
+                password and TLS.
             outbox: File that keeps jobs until they end. None: they end with the process.
             username: What to log in with, if it is not the name.
             password: With it. None: the broker asks for none, or for a certificate.
@@ -59,6 +65,7 @@ class Device:
         self._session = Session(
             name,
             nodes,
+            credential=credential,
             outbox=outbox,
             username=username,
             password=password,

@@ -25,20 +25,21 @@ from device_client.error import (
     ResultTimeoutError,
     ResultUnavailableError,
 )
+from device_client.identity import identify
 from device_client.link import Login
 from device_client.network import Network
 from device_client.outbox import FileOutbox, MemoryOutbox, Outbox
 from device_client.report import Report, Result, State
-from device_client.route import Route, Timing, parse_address
+from device_client.route import Route, Timing
 from device_client.store_directory import StoreDirectory
 from workrs.domain.errors import ConfigError, StoreError
-from workrs.domain.ids import client_id, local_job_id
+from workrs.domain.ids import local_job_id
 
 if TYPE_CHECKING:
     from device_client.blob import Access
     from device_client.uploader import Uploader
+    from workrs.trust.credential import Credential
 
-_PORT, _PORT_TLS = 1883, 8883
 _SOCKET_S = 10.0
 _NO_RESULT = "the node sent no result that can be read"
 _FIND_S = 5.0
@@ -50,9 +51,10 @@ class Session:
 
     def __init__(
         self,
-        name: str,
+        name: str | None,
         nodes: Sequence[str],
         *,
+        credential: "str | os.PathLike[str] | Credential | None" = None,
         outbox: str | os.PathLike[str] | None,
         username: str | None,
         password: str | None,
@@ -61,22 +63,21 @@ class Session:
         result_max_bytes: int,
         timing: Timing | None,
     ) -> None:
-        if isinstance(nodes, str):
-            raise ConfigError(f"nodes is the string {nodes!r}: give a list of host:port")
-        self.device = client_id(name)
+        identity = identify(
+            name, nodes, credential=credential, username=username, password=password, tls=tls
+        )
+        self.device = identity.name
         self.timing = timing or Timing()
         self.timing.check()
         self._process = os.getpid()
         self._board = Board()
         self.clock = time.monotonic
-        self._username, self._password, self._tls = username or name, password, tls
+        self._identity = identity
         self._result_max_bytes = result_max_bytes
         self._uploader: Uploader | None = None
         self._closed = False
-        port = _PORT if tls is None else _PORT_TLS
-        addresses = [parse_address(node, port_default=port) for node in nodes]
         rng = Random()  # noqa: S311 (jitter)
-        route = Route(addresses, timing=self.timing, rng=rng)
+        route = Route(identity.nodes, timing=self.timing, rng=rng)
         self._stores = StoreDirectory(
             blob_urls,
             clock=self.clock,
@@ -85,8 +86,15 @@ class Session:
         )
         # The id is the object's, not the device's: two programs of one device would else
         # throw each other off the broker for ever.
-        login = Login(f"{name}-{os.urandom(4).hex()}", self._username, password, tls)
-        self._outbox: Outbox = MemoryOutbox() if outbox is None else FileOutbox(outbox, device=name)
+        login = Login(
+            client_id=f"{self.device}-{os.urandom(4).hex()}",
+            username=identity.username,
+            password=identity.password,
+            tls=identity.tls,
+        )
+        self._outbox: Outbox = (
+            MemoryOutbox() if outbox is None else FileOutbox(outbox, device=self.device)
+        )
         self._network = Network(
             self.device,
             route=route,
@@ -300,7 +308,8 @@ class Session:
     def _access(self) -> "Access":
         from device_client import blob  # noqa: PLC0415 (as above)
 
-        return blob.Access(username=self._username, password=self._password, tls=self._tls)
+        who = self._identity
+        return blob.Access(username=who.username, password=who.password, tls=who.tls)
 
     def list_waiting(self) -> list[str]:
         """Return the jobs that no node is known to have accepted."""

@@ -80,6 +80,6 @@ def test_the_package_imports_paho_the_standard_library_and_the_rules_alone() -> 
             for name in names:
                 assert name.split(".")[0] in allowed, f"{file.name}: {name}"
                 if name.startswith("workrs."):
-                    assert name.startswith(("workrs.domain.", "workrs.wire.topics")) or (
-                        name == "workrs.wire.topics"
+                    assert name.startswith(
+                        ("workrs.domain.", "workrs.wire.topics", "workrs.trust.credential.")
                     ), f"{file.name}: {name}"

@@ -1,0 +1,139 @@
+"""Goal: a device with the file that `workrs enrol device` wrote needs nothing else to be let in.
+
+Method: a real Mosquitto that asks for a certificate, or for a password over TLS; the credential is
+rendered by the code that enrols, its certificates are made by openssl.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from device_client import ConfigError, Device, ResultTimeoutError, Timing
+from tests.integration.device_peer import WAIT_S, Broker, ScriptedNode
+from tests.mosquitto_fixture import HOST, free_port
+from workrs.domain.ids import ClientId
+from workrs.trust.credential import Credential, CredentialError, Endpoint, render
+from workrs.trust.kind import Kind
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+SPEC = {"image": "img", "command": ["x"], "input": "abc"}
+
+
+class Authority:
+    """Makes certificates in a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._openssl("-keyout", "ca.key", "-out", "ca", "-subj", "/CN=ca")
+        for name in (HOST, "pump-7"):
+            self._openssl(
+                *("-CA", "ca", "-CAkey", "ca.key", "-keyout", f"{name}.key", "-out", name),
+                *("-subj", f"/CN={name}", "-addext", f"subjectAltName=IP:{HOST}"),
+            )
+        for key in folder.glob("*.key"):
+            key.chmod(0o644)  # Mosquitto gives up root before it reads its own.
+
+    def _openssl(self, *words: str) -> None:
+        new = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2")
+        command = ("openssl", "req", "-x509", *new, *words)
+        subprocess.run(command, cwd=self.folder, check=True, capture_output=True)
+
+    def read(self, name: str) -> str:
+        return (self.folder / name).read_text()
+
+    def credential(self, broker: Broker, *, password: str | None = None) -> Path:
+        path = self.folder / f"credential-{password}.pem"
+        shown = Credential(
+            path=path,
+            cluster="test",
+            kind=Kind.DEVICE,
+            name=ClientId("pump-7"),
+            nodes=(Endpoint("n1", HOST, broker.port),),
+            valid_until_wall="2099-01-01",
+            authority=self.read("ca"),
+            password=password,
+        )
+        own = ("", "") if password else (self.read("pump-7.key"), self.read("pump-7"))
+        path.touch(mode=0o600)
+        path.write_text(render(shown, key=own[0], certificate=own[1]))
+        return path
+
+
+@pytest.fixture
+def authority(tmp_path: Path) -> Authority:
+    return Authority(tmp_path)
+
+
+def secure(authority: Authority, inside: int, more: str) -> str:
+    folder = authority.folder
+    return (
+        f"cafile {folder}/ca\ncertfile {folder}/{HOST}\nkeyfile {folder}/{HOST}.key\n{more}\n"
+        f"listener {inside} {HOST}\n"
+    )
+
+
+def test_a_certificate_is_shown_and_nothing_else_need_be_told(
+    make_broker: Callable[..., Broker], authority: Authority
+) -> None:
+    inside = free_port()
+    asks = "require_certificate true\nuse_identity_as_username true"
+    broker = make_broker(more=secure(authority, inside, asks))
+    path = authority.credential(broker)
+    with ScriptedNode(broker, port=inside):
+        with Device(credential=path, outbox=authority.folder / "box") as device:
+            assert device.result(device.submit(SPEC), timeout=WAIT_S).value == b"cba"
+        with Device("pump-7", [broker.address], credential=str(path)) as device:
+            assert device.result(device.submit(SPEC), timeout=WAIT_S).value == b"cba"
+        # What a small device has: paho and the standard library. Nothing of it makes certificates.
+        code = (
+            "import sys; from device_client import Device\n"
+            f"with Device(credential={str(path)!r}) as device:\n"
+            "    print(device.result(device.run('f', b'ab'), timeout=20).text)\n"
+            "assert not {'cryptography', 'pydantic'} & set(sys.modules)"
+        )
+        command = [sys.executable, "-c", code]
+        assert subprocess.run(command, check=True, capture_output=True).stdout == b"ba\n"
+
+
+def test_a_password_is_enough_where_there_is_no_certificate(
+    make_broker: Callable[..., Broker], authority: Authority
+) -> None:
+    users = authority.folder / "users"
+    users.touch()
+    subprocess.run(["mosquitto_passwd", "-b", users, "pump-7", "secret"], check=True)
+    users.chmod(0o644)
+    inside = free_port()
+    broker = make_broker(more=secure(authority, inside, f"password_file {users}"))
+    with ScriptedNode(broker, port=inside):
+        with Device(credential=authority.credential(broker, password="secret")) as device:
+            assert device.result(device.submit(SPEC), timeout=WAIT_S).value == b"cba"
+        quick = Timing(connect_timeout_s=0.5)
+        with (
+            Device(credential=authority.credential(broker, password="no"), timing=quick) as device,
+            pytest.raises(ResultTimeoutError, match="refused"),
+        ):
+            device.result(device.submit(SPEC), timeout=1)
+
+
+def test_what_contradicts_the_credential_or_cannot_be_used_is_refused_at_once(
+    broker: Broker, authority: Authority
+) -> None:
+    path = authority.credential(broker)
+    with pytest.raises(ConfigError, match="is of pump-7, not of pump-8"):
+        Device("pump-8", credential=path)
+    with pytest.raises(ConfigError, match="give it alone"):
+        Device(credential=path, password="x")
+    with pytest.raises(ConfigError, match="give it one, or a credential"):
+        Device(nodes=[broker.address])
+    with pytest.raises(ConfigError, match="nodes is empty"):
+        Device("pump-7")
+    path.chmod(0o644)
+    with pytest.raises(CredentialError, match="chmod 600"):
+        Device(credential=path)

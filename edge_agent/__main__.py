@@ -173,7 +173,7 @@ async def _body(config: AgentConfig) -> AsyncIterator[_Body | None]:
             await asyncio.to_thread(shutil.rmtree, _transfer(config), ignore_errors=True)
             async with (
                 Stores(_locations(config)) as stores,
-                checkpoint.Share() as share,
+                checkpoint.Share(jobs=config.slots) as share,
             ):
                 stores.open_configured()  # what cannot work ends the agent before it joins
                 yield _Body(warden=warden, runtime=runtime, stores=stores, keys=keys, share=share)

@@ -66,15 +66,15 @@ def node_stores(root: Path) -> Iterator[list[str]]:
         process.join()
 
 
-def _peak_mib() -> float:
-    """Return the largest resident size of this process since `_forget_peak`."""
+def peak_mib() -> float:
+    """Return the largest resident size of this process since `forget_peak`."""
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith("VmHWM:"):
             return int(line.split()[1]) / 1024
     raise SystemExit("no VmHWM in /proc/self/status")
 
 
-def _forget_peak() -> None:
+def forget_peak() -> None:
     Path("/proc/self/clear_refs").write_text("5")
 
 
@@ -99,41 +99,41 @@ async def _measure_costs(
     clock = time.perf_counter
     spec = spec_of(image=image, mib=mib)
     ours = await Workrs.open(folder / "work", engines)
-    found = {"idle: MiB": _peak_mib()}
+    found = {"idle: MiB": peak_mib()}
     attempt, place = await ours.start(spec)
     try:
         async with Stores() as stores:
             opened = [stores.open(url) for url in urls]
             Pulse(place)
-            _forget_peak()
+            forget_peak()
             snapshot = await attempt.checkpoint(folder / "snapshot")
-            found["checkpoint: MiB"] = _peak_mib()
+            found["checkpoint: MiB"] = peak_mib()
             found |= {f"frozen: {name}": took_s for name, took_s in snapshot.steps_s.items()}
-            _forget_peak()
+            forget_peak()
             begin, cpu = clock(), time.process_time()
             save_it = partial(save, snapshot, job=JOB, stores=opened, keys=_KEYS)
             saved = await save_it(epoch=attempt.epoch, seq=1)
             found["store, two copies"] = clock() - begin
             found["cores"] = (time.process_time() - cpu) / found["store, two copies"]
-            found["store, two copies: MiB"] = _peak_mib()
-            _forget_peak()
+            found["store, two copies: MiB"] = peak_mib()
+            forget_peak()
             again = await save_it(epoch=attempt.epoch, seq=2, previous=saved)
             found["store, unchanged"] = again.took_s
-            found["store, unchanged: MiB"] = _peak_mib()
+            found["store, unchanged: MiB"] = peak_mib()
             await attempt.remove()
             shutil.rmtree(snapshot.path)
-            _forget_peak()
+            forget_peak()
             begin, cpu = clock(), time.process_time()
             loaded = await _load(saved, stores, folder / "loaded", spec)
             found["fetch and verify"] = clock() - begin
             found["fetch and verify: cores"] = (time.process_time() - cpu) / (clock() - begin)
-            found["fetch and verify: MiB"] = _peak_mib()
+            found["fetch and verify: MiB"] = peak_mib()
             found |= {f"fetch: {name}": took_s for name, took_s in loaded.steps_s.items()}
-            _forget_peak()
+            forget_peak()
             begin = clock()
             attempt, place = await ours.start(spec, on=1, saved=loaded)
             found["restore"] = clock() - begin
-            found["restore: MiB"] = _peak_mib()
+            found["restore: MiB"] = peak_mib()
             found |= {f"restore: {name}": took_s for name, took_s in attempt.steps_s.items()}
     finally:
         await attempt.remove()

@@ -8,7 +8,8 @@ whether it changed.
    this process: two different blocks of 4 KiB have the same one with a chance below 2**-119,
    whatever a program writes, because it sees neither key nor tags. (2.6 times as fast as SHA-256.)
 2. It costs 24 bytes a block. A job of more than BLOCKS_MAX blocks has larger ones, so the
-   index never has more than some 13 MB, and a manifest's map no more than 6 MB.
+   index never has more than some 13 MB, and a manifest's map no more than 6 MB. On agents for
+   many jobs that is less: see `share`.
 """
 
 import secrets
@@ -27,17 +28,19 @@ BLOCK_BYTES = 4096
 where single pages change they send more: see docs/checkpoints.md."""
 BLOCKS_MAX = 3 << 17
 """Of 4 KiB: 1.5 GiB."""
-BLOCKS_GROWN = 1 << 19
-"""Beyond that, a job that has grown gets larger blocks, and all of it is stored once more."""
 TAG_BYTES = 16
 _NONCE = bytes(12)
 
 
-def block_bytes(total_bytes: int, before: "Index | None") -> int:
-    """Return how large blocks are to be; as before, as long as that is not far too small."""
-    size, most = BLOCK_BYTES, BLOCKS_MAX
+def block_bytes(total_bytes: int, before: "Index | None", most: int = BLOCKS_MAX) -> int:
+    """Return how large blocks are to be, for *most* of them.
+
+    A job that has grown has them as before until they are a third more: larger ones mean that all
+    of it is stored once more.
+    """
+    size = BLOCK_BYTES
     if before is not None:
-        size, most = before.block_bytes, BLOCKS_GROWN
+        size, most = before.block_bytes, most * 4 // 3
     while total_bytes > size * most:
         size *= 2
     return size

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from edge_agent.checkpoint.index import (
+    BLOCKS_MAX,
     TAG_BYTES,
     Index,
     Tagger,
@@ -45,14 +46,18 @@ class Packed(NamedTuple):
 class Packer:
     """Packs one snapshot. All of it blocks; call it from one thread at a time."""
 
-    def __init__(self, folder: Path, sealer: Sealer, before: Packed | None) -> None:
+    def __init__(
+        self, folder: Path, sealer: Sealer, before: Packed | None, blocks_max: int = BLOCKS_MAX
+    ) -> None:
         """Read nothing yet.
 
         Args:
             folder: the snapshot's.
             sealer: for new blobs.
             before: the checkpoint that this one may share blobs with.
+            blocks_max: beyond which blocks are larger.
         """
+        self._blocks_max = blocks_max
         self._folder = folder
         self._sealer = sealer
         self._before = before
@@ -67,7 +72,7 @@ class Packer:
         self._stretches = stretches(self._folder, self._entries)
         total = sum(stretch.length for stretch in self._stretches)
         before = self._before.blocks if self._before else None
-        size = block_bytes(total, before)
+        size = block_bytes(total, before, self._blocks_max)
         if before is None or before.block_bytes != size:
             before, self._index = None, Index(block_bytes=size)
         else:

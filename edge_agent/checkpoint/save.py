@@ -177,7 +177,9 @@ class _Upload:
     async def save(self, snapshot: Snapshot, seq: int, before: Packed | None) -> Saved:
         clock = asyncio.get_running_loop().time
         begin = clock()
-        packed = await self._packs(Packer(snapshot.path, self._sealer, before))
+        packed = await self._packs(
+            Packer(snapshot.path, self._sealer, before, self._share.blocks_max)
+        )
         async with self._share.manifests:
             space = self._sealer.space
             manifest = await self._worker.run(_manifest, snapshot, space, seq, packed)

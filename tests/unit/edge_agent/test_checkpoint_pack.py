@@ -15,6 +15,7 @@ from edge_agent.checkpoint import index, pack
 from edge_agent.checkpoint.manifest import HOLE
 from edge_agent.checkpoint.pack import Packed, Packer, worn
 from edge_agent.checkpoint.seal import digest, new_sealer, open_manifest
+from edge_agent.checkpoint.share import BLOCKS_OF_ALL, Share
 from tests.unit.edge_agent.test_pagemap import PAGE, write
 from workrs.domain.ids import Epoch, JobId
 from workrs.ports.store import JobSpace
@@ -159,11 +160,20 @@ def test_blocks_grow_with_the_job_and_not_back_and_forth() -> None:
     assert index.block_bytes(most, None) == size
     assert index.block_bytes(most + 1, None) == 2 * size
     before = index.Index(block_bytes=size)
-    grown = size * index.BLOCKS_GROWN
+    grown = size * index.BLOCKS_MAX * 4 // 3
     assert most < grown
     assert index.block_bytes(grown, before) == size
     assert index.block_bytes(grown + 1, before) == 2 * size
     assert index.block_bytes(1, index.Index(block_bytes=8 * size)) == 8 * size
+
+
+def test_an_agent_for_many_jobs_remembers_no_more_of_all_than_of_four() -> None:
+    few, many = Share(jobs=4), Share(jobs=16)
+    assert few.blocks_max == index.BLOCKS_MAX == Share(jobs=0).blocks_max
+    assert 16 * many.blocks_max <= BLOCKS_OF_ALL
+    gibibyte = 1 << 30
+    assert index.block_bytes(gibibyte, None, few.blocks_max) == index.BLOCK_BYTES
+    assert index.block_bytes(gibibyte, None, many.blocks_max) == 4 * index.BLOCK_BYTES
 
 
 def test_nothing_is_worn_while_half_of_it_is_used(tmp_path: Path) -> None:

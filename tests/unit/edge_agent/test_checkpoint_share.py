@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from edge_agent.checkpoint import Share, discard, load, save, share
+from edge_agent.checkpoint.index import BLOCK_BYTES
 from edge_agent.checkpoint.manifest import PACK_BYTES
 from tests.unit.edge_agent.test_checkpoint import BIG, JOB, RING, make_snapshot, noise, restore
 from workrs.domain.errors import CheckpointError
@@ -139,6 +140,25 @@ def test_each_by_itself_would_have_more(tmp_path: Path) -> None:
     made = play(tmp_path, together=False)
     assert made.puts.most > made.puts.bound
     assert made.gets.most > made.gets.bound
+
+
+def test_blocks_are_larger_where_many_jobs_are_remembered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(share, "BLOCKS_OF_ALL", 2 * BLOBS * PACK_BYTES // BLOCK_BYTES)
+
+    async def story() -> None:
+        made = World(tmp_path)
+        sizes = []
+        for number, jobs in enumerate((1, 8)):
+            async with Share(jobs=jobs) as common:
+                saved = await made.save(number, common)
+                sizes.append(saved.packed.blocks.block_bytes)
+                await made.load(number, saved, common)
+        # It holds a little more than the blobs of noise.
+        assert sizes == [BLOCK_BYTES, 8 * BLOCK_BYTES]
+
+    asyncio.run(story())
 
 
 def test_no_turn_is_lost_to_what_failed_or_was_cut_short(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from bench import two_at_once
 if TYPE_CHECKING:
     from pathlib import Path
 
-MIB = 192
+MIB = 48
 MOST_MIB = 200
 
 

@@ -43,8 +43,7 @@ def test_the_script_gets_its_result_though_the_broker_is_killed(
     kitchen: Kitchen, cluster: LocalCluster
 ) -> None:
     with kitchen.block("ask") as asking:
-        states = kitchen.folder / "matrix.states"
-        until("progress", lambda: states.exists() and "running 0." in states.read_text())
+        asking.wait_for("running 0.")
         os.kill(cluster.broker_pid("n1"), signal.SIGKILL)
         assert json.loads(asking.result())["products"] == 60
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import uvloop
 
-from broker import brain, functions, ledger_copy
+from broker import brain, front, functions, ledger_copy
 from broker.agents import AgentTable
 from broker.blob_access import Access
 from broker.blob_guard import Guard
@@ -33,7 +33,8 @@ from workrs import __version__
 from workrs.adapters import log
 from workrs.adapters.mqtt import connect
 from workrs.adapters.stores.opener import Stores
-from workrs.domain.errors import ConfigError
+from workrs.domain.errors import ConfigError, SpecError
+from workrs.domain.function import Function
 from workrs.domain.ids import Instant, client_id
 from workrs.domain.record import Incarnation
 from workrs.ports.ledger import Rejoin
@@ -77,13 +78,25 @@ async def _run(config: NodeConfig) -> None:
         ledger.close()
 
 
+def _functions_file(config: NodeConfig) -> dict[str, Function]:
+    """Return what the functions file defines, or raise ConfigError."""
+    found = load_functions(config.functions) if config.functions else {}
+    for name, definition in found.items():
+        try:
+            front.check_image(definition.image, config.allowed_images)
+        except SpecError as error:
+            raise ConfigError(f"{config.functions}: [{name}]: {error}") from error
+    return found
+
+
 def _restore(config: NodeConfig, ledger: SqliteLedger, now: Instant) -> Node:
     """Return the node's memory as its ledger has it."""
-    filed = load_functions(config.functions) if config.functions else {}
+    filed = _functions_file(config)
     settings = NodeSettings(
         name=client_id(config.name),
         nodes=config.nodes,
         timing=config.timing,
+        allowed_images=config.allowed_images,
         blobs_url=config.public_blobs_url,
         software=f"{__version__} on {socket.gethostname()}",
         incarnation=Incarnation(ledger.boot, secrets.token_hex(8)),

@@ -34,7 +34,7 @@ from workrs.wire.message import OrderReply
 
 HELD_BACK_MAX = 10_000
 HELD_BACK_MAX_BYTES = 64 << 20
-"""Of submits and definitions of functions. Without it 10,000 of the largest messages would take 2.5 GiB."""
+"""Of submits and definitions of functions. Without it 10,000 of the largest would take 2.5 GiB."""
 
 
 def hold_back(node: Node, event: Event, now: Instant) -> bool:

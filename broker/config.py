@@ -33,7 +33,9 @@ class NodeConfig:
     given_broker: bool = False
     """A Mosquitto already runs at `listen`: do not start one."""
     functions: Path | None = None
-    """functions.toml, the same on all nodes."""
+    """What is new or changed in it since the last start is added at this one."""
+    allowed_images: tuple[str, ...] = ()
+    """Patterns of images that jobs may name, the same on all nodes; empty: all."""
     init: bool = False
     """Make the database if there is none."""
     rejoin: bool = False

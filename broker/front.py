@@ -6,7 +6,8 @@
 """
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from fnmatch import fnmatchcase
 
 from workrs.domain import quorum
 from workrs.domain.errors import SpecError, WireError
@@ -44,6 +45,15 @@ def _function(functions: Functions, name: str, device: ClientId) -> Function:
             "tenant, to the function's callers"
         )
     return found
+
+
+def check_image(image: str | None, allowed: Sequence[str]) -> None:
+    """Raise SpecError when *image* is on none of the operator's list; an empty list allows all."""
+    if allowed and not any(fnmatchcase(image or "", pattern) for pattern in allowed):
+        raise SpecError(
+            f"image {(image or '')[:120]!r} is not allowed here. Allowed: {', '.join(allowed)}; an "
+            "operator adds to it with workrs node --allow-image"
+        )
 
 
 def request_of(function: str, payload: bytes) -> Digest:

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from broker import teller
+from broker import front, teller
 from broker.effect import Publish
 from broker.limits import (
     ASKS_PER_BEAT,
@@ -115,6 +115,7 @@ def on_order(node: Node, event: OrderHeard) -> OrderReply | None:
         refusal = teller.reach(node) or _refusal(node, event, known)
         if order.definition is not None:
             check_size(order.definition)
+            front.check_image(order.definition.image, node.settings.allowed_images)
     except (IdError, WireError) as error:
         return OrderReply(ok=False, text=str(error))
     if refusal:

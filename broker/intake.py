@@ -71,6 +71,7 @@ def on_submit(node: Node, event: SubmitHeard, now: Instant) -> None:
             )
         else:
             stored = front.take_submit(event.device, event.local, event.payload, functions)
+        front.check_image(stored.spec.image, node.settings.allowed_images)
     except WireError as error:
         teller.reject(node, event.device, event.local, str(error), plain=plain)
         return

@@ -48,6 +48,8 @@ class NodeSettings:
     nodes: tuple[ClientId, ...]
     """All nodes of the cluster, this one included."""
     timing: LeaseTiming = field(default_factory=LeaseTiming)
+    allowed_images: tuple[str, ...] = ()
+    """Patterns of images that jobs may name; empty: all."""
     blobs_url: str = ""
     software: str = ""
     incarnation: Incarnation

@@ -49,7 +49,14 @@ def options() -> Options:
     add_state_option(it)
     it.flag("--init", help="make its database if there is none: only for a new node")
     it.flag("--rejoin", help="after its disk was lost: have the other nodes re-admit it")
-    it.value("--functions", convert=Path, metavar="FILE", help="functions.toml, the same on all")
+    it.value(
+        "--functions", convert=Path, metavar="FILE", help="functions.toml: adds what is new in it"
+    )
+    it.many(
+        "--allow-image",
+        metavar="PATTERN",
+        help="image that jobs may name, * for any characters, the same on all nodes; default all",
+    )
     it.value(
         "--blobs",
         convert=address,
@@ -142,6 +149,7 @@ def config(asked: Namespace) -> NodeConfig:
         stores=tuple(asked.store),
         given_broker=asked.given_broker,
         functions=asked.functions,
+        allowed_images=tuple(asked.allow_image),
         init=asked.init,
         rejoin=asked.rejoin,
         timing=LeaseTiming(

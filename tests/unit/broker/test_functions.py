@@ -6,7 +6,7 @@ and lose their disks.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 
@@ -352,3 +352,26 @@ def test_files_that_differ_come_to_one_definition() -> None:
         functions.file(node, {"sum": definition})
     cluster.tick(10.0)
     assert len({record and record.digest for record in on_disk(cluster, "sum")}) == 1
+
+
+# The operator's list of images.
+
+
+def test_images_that_are_not_on_the_list_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    cluster = Cluster(1)
+    operator, node = Operator(cluster), cluster.nodes["n1"]
+    operator.add("old")
+    listed = replace(node.settings, allowed_images=("lab/*", "*@sha256:*"))
+    monkeypatch.setattr(node, "settings", listed)
+    reason = "image 'base' is not allowed here. Allowed: lab/*, *@sha256:*; an operator adds to it"
+    refused = operator.reply(operator.add("sum"))
+    assert not refused.ok
+    assert reason in refused.text
+    assert "sum" not in node.functions.records
+    assert reason in run(cluster, "old", "j1"), "nor is a function called that was there before"
+    cluster.submit("n1", "j2")
+    assert cluster.down_states("pump-7", "j2") == ["rejected"]
+    for number, image in enumerate(("lab/python:1", "busybox@sha256:" + 64 * "0")):
+        cluster.submit("n1", f"ok-{number}", image=image)
+        assert cluster.down_states("pump-7", f"ok-{number}")[-1] == "queued"
+        assert operator.reply(operator.add("new", replace(SUM, image=image))).ok

@@ -4,8 +4,8 @@ import asyncio
 import contextlib
 import os
 import ssl
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -100,6 +100,26 @@ class AsyncDevice:
                 if report.state.is_final:
                     return
 
+    async def as_completed(
+        self,
+        jobs: Iterable[str],
+        timeout: float | None = None,  # noqa: ASYNC109 (as above)
+    ) -> AsyncIterator[Report]:
+        """Yield the final report of each job as it ends. See Device.as_completed."""
+        deadline = None if timeout is None else self._session.clock() + timeout
+        changed = asyncio.Event()
+        async with AsyncExitStack() as feeds:
+            pending = [
+                (await feeds.enter_async_context(self._feed(job, changed)))[0]
+                for job in dict.fromkeys(jobs)
+            ]
+            while pending:
+                feed = await self._any(pending, changed, deadline, timeout)
+                report = feed.reports.popleft()
+                if report.state.is_final:
+                    pending.remove(feed)
+                    yield report
+
     @property
     def node(self) -> str | None:
         """The node it is connected to. See Device.node."""
@@ -144,9 +164,11 @@ class AsyncDevice:
         await self.close()
 
     @asynccontextmanager
-    async def _feed(self, job: str) -> AsyncIterator[tuple[Feed, asyncio.Event]]:
+    async def _feed(
+        self, job: str, changed: asyncio.Event | None = None
+    ) -> AsyncIterator[tuple[Feed, asyncio.Event]]:
         loop = asyncio.get_running_loop()
-        changed = asyncio.Event()
+        changed = changed or asyncio.Event()
 
         def wake() -> None:
             with contextlib.suppress(RuntimeError):  # The loop was closed: nobody waits.
@@ -165,16 +187,28 @@ class AsyncDevice:
         deadline: float | None,
         timeout: float | None,  # noqa: ASYNC109 (only told)
     ) -> Report:
-        """Return the next report, or raise ResultTimeoutError or DeviceClosedError."""
+        """Return the next report, or raise what there is to raise."""
+        return (await self._any([feed], changed, deadline, timeout)).reports.popleft()
+
+    async def _any(
+        self,
+        feeds: Sequence[Feed],
+        changed: asyncio.Event,
+        deadline: float | None,
+        timeout: float | None,  # noqa: ASYNC109 (only told)
+    ) -> Feed:
+        """Return the first feed that has a report; raise ResultTimeoutError, or what ended it."""
         session = self._session
         while True:
             changed.clear()
-            if feed.reports:
-                return feed.reports.popleft()
-            session.check(feed)
+            for feed in feeds:
+                if feed.reports:
+                    return feed
+            for feed in feeds:
+                session.check(feed)
             left_s = None if deadline is None else deadline - session.clock()
             try:
                 async with asyncio.timeout(left_s):
                     await changed.wait()
             except TimeoutError:
-                raise session.timeout_error(feed.job, timeout or 0.0) from None
+                raise session.timeout_error(feeds[0].job, timeout or 0.0) from None

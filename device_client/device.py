@@ -3,8 +3,8 @@
 import os
 import ssl
 import threading
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
@@ -153,6 +153,26 @@ class Device:
                 if report.state.is_final:
                     return
 
+    def as_completed(self, jobs: Iterable[str], timeout: float | None = None) -> Iterator[Report]:
+        """Yield the final report of each job as it ends; `result` then returns at once.
+
+        Args:
+            jobs: Their ids. One that the nodes do not know raises as in `result`.
+            timeout: Seconds for all of them, then ResultTimeoutError; None waits for ever.
+        """
+        deadline = None if timeout is None else self._session.clock() + timeout
+        changed = threading.Condition(self._session.board.lock)
+        with ExitStack() as feeds:
+            pending = [
+                feeds.enter_context(self._feed(job, changed))[0] for job in dict.fromkeys(jobs)
+            ]
+            while pending:
+                feed = self._any(pending, changed, deadline, timeout)
+                report = feed.reports.popleft()
+                if report.state.is_final:
+                    pending.remove(feed)
+                    yield report
+
     @property
     def node(self) -> str | None:
         """The node it is connected to, as `host:port`; None between two nodes."""
@@ -197,8 +217,10 @@ class Device:
         self.close()
 
     @contextmanager
-    def _feed(self, job: str) -> Iterator[tuple[Feed, threading.Condition]]:
-        changed = threading.Condition(self._session.board.lock)
+    def _feed(
+        self, job: str, changed: threading.Condition | None = None
+    ) -> Iterator[tuple[Feed, threading.Condition]]:
+        changed = changed or threading.Condition(self._session.board.lock)
         feed = self._session.attach(job, changed.notify)
         try:
             yield feed, changed
@@ -212,13 +234,26 @@ class Device:
         deadline: float | None,
         timeout: float | None,
     ) -> Report:
-        """Return the next report, or raise ResultTimeoutError or DeviceClosedError."""
+        """Return the next report, or raise what there is to raise."""
+        return self._any([feed], changed, deadline, timeout).reports.popleft()
+
+    def _any(
+        self,
+        feeds: Sequence[Feed],
+        changed: threading.Condition,
+        deadline: float | None,
+        timeout: float | None,
+    ) -> Feed:
+        """Return the first feed that has a report; raise ResultTimeoutError, or what ended it."""
         session = self._session
         with changed:
-            while not feed.reports:
-                session.check(feed)
+            while True:
+                for feed in feeds:
+                    if feed.reports:
+                        return feed
+                for feed in feeds:
+                    session.check(feed)
                 left_s = None if deadline is None else deadline - session.clock()
                 if left_s is not None and left_s <= 0:
-                    raise session.timeout_error(feed.job, timeout or 0.0)
+                    raise session.timeout_error(feeds[0].job, timeout or 0.0)
                 changed.wait(left_s)
-            return feed.reports.popleft()

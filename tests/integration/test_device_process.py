@@ -155,3 +155,29 @@ def test_a_device_that_is_closed_by_another_thread_ends_every_wait(
     for thread in threads:
         thread.join(WAIT_S)
     assert ended == ["DeviceClosedError"] * 2
+
+
+def test_jobs_are_told_as_they_end(broker: Broker, node: ScriptedNode) -> None:
+    node.on_job = accept
+    with Device("pump-7", [broker.address]) as device:
+        jobs = [device.submit(SPEC, job=name) for name in "abc"]
+        ends = device.as_completed([*jobs, "a"], timeout=WAIT_S)
+        assert device.drain(WAIT_S)
+        for name, state in (("c", "succeeded"), ("b", "failed"), ("a", "succeeded")):
+            node.say("pump-7", name, state, result=name)
+            end = next(ends)
+            assert (end.job, end.state) == (name, state)
+        assert list(ends) == []
+        assert device.result("c").text == "c"
+        with pytest.raises(ResultTimeoutError, match="job d"):
+            list(device.as_completed([device.submit(SPEC, job="d")], timeout=0.2))
+        assert list(device.as_completed([])) == []
+        assert not device._session.board._feeds
+
+    async def main() -> None:
+        async with AsyncDevice("pump-7", [broker.address]) as twin:
+            found = [end.job async for end in twin.as_completed("abc", timeout=WAIT_S)]
+            assert sorted(found) == ["a", "b", "c"]
+            assert not twin._session.board._feeds
+
+    asyncio.run(main())

@@ -139,7 +139,8 @@ class AsyncDevice:
         for job in self._session.list_waiting():
             async with self._feed(job) as (feed, changed):
                 try:
-                    await self._next(feed, changed, deadline, timeout)
+                    while (await self._next(feed, changed, deadline, timeout)).state.is_pending:
+                        pass
                 except TimeoutError:
                     return False
         return True

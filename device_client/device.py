@@ -192,7 +192,8 @@ class Device:
         for job in self._session.list_waiting():
             with self._feed(job) as (feed, changed):
                 try:
-                    self._next(feed, changed, deadline, timeout)
+                    while self._next(feed, changed, deadline, timeout).state.is_pending:
+                        pass
                 except TimeoutError:
                     return False
         return True

@@ -181,3 +181,33 @@ def test_jobs_are_told_as_they_end(broker: Broker, node: ScriptedNode) -> None:
             assert not twin._session.board._feeds
 
     asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    ("state", "more"),
+    [("waiting", {"note": "alone"}), ("rejected", {"reason": "full", "retry_after_s": 0.5})],
+)
+def test_a_drain_waits_for_acceptance_and_not_for_any_word(
+    broker: Broker, node: ScriptedNode, state: str, more: dict[str, object]
+) -> None:
+    def answer(peer: ScriptedNode, device: str, job: str, _payload: bytes) -> None:
+        peer.say(device, job, state, retain=False, **more)
+
+    node.on_job = answer
+    with Device("pump-7", [broker.address]) as device:
+        job = device.submit(SPEC)
+        assert not device.drain(0.3)
+        assert not device.drain(0.3), "nor for what was heard before"
+        node.on_job = accept
+        node.say("pump-7", job, "accepted")
+        assert device.drain(WAIT_S)
+
+    async def main() -> None:
+        node.on_job = answer
+        async with AsyncDevice("pump-7", [broker.address]) as twin:
+            job = await twin.submit(SPEC)
+            assert not await twin.drain(0.3)
+            node.say("pump-7", job, "accepted")
+            assert await twin.drain(WAIT_S)
+
+    asyncio.run(main())

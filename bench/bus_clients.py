@@ -36,7 +36,8 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from bench.bus_libraries import WINDOW, Aiomqtt, BusClient, Client, make
-from broker.mosquitto import mosquitto, render
+from broker.mosquitto import mosquitto
+from broker.mosquitto_config import render
 from workrs.ports.bus import Address
 
 PAYLOAD_BYTES = 450

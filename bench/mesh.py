@@ -27,7 +27,8 @@ from time import perf_counter
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from broker.mosquitto import Peer, mosquitto, render
+from broker.mosquitto import mosquitto
+from broker.mosquitto_config import Peer, render
 from workrs.adapters.mqtt import connect
 from workrs.domain.errors import BusError
 from workrs.ports.bus import Address, Bus, Message, Subscription

@@ -24,20 +24,24 @@ from broker.config import NodeConfig
 from broker.event import CopiedAgent
 from broker.housekeeping import House
 from broker.ledger import SqliteLedger, create_ledger, open_ledger
-from broker.mosquitto import Peer, mosquitto, render
+from broker.mosquitto import mosquitto
+from broker.mosquitto_config import Peer, render, write_trust
 from broker.node import Node, NodeSettings
+from broker.self_test import try_permissions
 from broker.stand_in import StandIn
 from broker.store_clearing import keep_clear
 from broker.supervisor import NodeSupervisor
+from broker.trust_keeper import TrustKeeper
 from workrs import __version__
 from workrs.adapters import log
-from workrs.adapters.mqtt import connect
+from workrs.adapters.mqtt import connect, secured
 from workrs.adapters.stores.opener import Stores
 from workrs.domain.errors import ConfigError, SpecError
 from workrs.domain.function import Function
 from workrs.domain.ids import Instant, client_id
 from workrs.domain.record import Incarnation
 from workrs.ports.ledger import Rejoin
+from workrs.trust.node_folder import NodeTrust, load_node
 from workrs.wire import codec
 from workrs.wire.function_file import load_functions
 
@@ -111,6 +115,7 @@ def _restore(config: NodeConfig, ledger: SqliteLedger, now: Instant) -> Node:
 
 async def _serve(config: NodeConfig, ledger: SqliteLedger) -> None:
     loop = asyncio.get_running_loop()
+    trust = _trust(config)
     node = _restore(config, ledger, Instant(loop.time()))
 
     def read_ledger(generation: int) -> Iterator[bytes]:
@@ -130,8 +135,9 @@ async def _serve(config: NodeConfig, ledger: SqliteLedger) -> None:
             node,
             ledger=ledger,
             drop_blobs=house.drop,
-            connect=connect,
-            address=config.listen,
+            # A broker that somebody else runs asks for a name as any other's does.
+            connect=secured(trust.credential if trust and config.given_broker else None),
+            address=config.own_broker,
             clock=loop.time,
         )
         async with asyncio.TaskGroup() as tasks:
@@ -144,24 +150,57 @@ async def _serve(config: NodeConfig, ledger: SqliteLedger) -> None:
             # What devices send between the broker's start and the first subscription is lost, and
             # repeated 3 s later: the codec of the first words, 0.02 s, is made before.
             codec.encode(node.state())
-            await _with_broker(config, supervisor)
+            await _with_broker(config, supervisor, trust)
             for task in keeping:
                 task.cancel()
     finally:
         await blobs.stop()
 
 
-async def _with_broker(config: NodeConfig, supervisor: NodeSupervisor) -> None:
+def _trust(config: NodeConfig) -> NodeTrust | None:
+    """Read the node's folder, and say what the node is without one."""
+    if config.credential is None:
+        LOG.warning("no_credential", why="everybody who reaches this node may do everything")
+        return None
+    trust = load_node(config.credential)
+    if trust.credential.name != config.name:
+        raise ConfigError(
+            f"{trust.credential.path} is the credential of {trust.credential.name}, and this node "
+            f"is called {config.name}"
+        )
+    until = trust.credential.valid_until_wall
+    LOG.event("credential_read", cluster=trust.credential.cluster, valid_until=until)
+    return trust
+
+
+async def _with_broker(
+    config: NodeConfig, supervisor: NodeSupervisor, trust: NodeTrust | None
+) -> None:
     if config.given_broker:
         await _until_told(config, {"supervisor": supervisor.run()})
         return
     peers = [Peer(name=name, address=at) for name, at in sorted(config.peers.items())]
-    text = render(node=config.name, listener=config.listen, peers=peers)
-    folder = config.state_dir / "mosquitto"
+    folder = config.broker_folder.absolute()
+    if trust is not None:
+        write_trust(folder, trust)
+    text = render(
+        node=config.name,
+        listener=config.listen,
+        peers=peers,
+        trust=None if trust is None else folder,
+    )
+    own = config.own_broker
     async with mosquitto(name=config.name, config=text, folder=folder) as process:
+        if trust is not None:
+            await try_permissions(config.listen, trust, connect)
         parts = {"supervisor": supervisor.run(), "mosquitto": process.keep()}
+        if trust is not None:
+            keeper = TrustKeeper(
+                trust, broker_folder=folder, own=own, connect=connect, reload=process.reload
+            )
+            parts["trust"] = keeper.keep()
         for peer in peers:
-            stand_in = StandIn(node=config.name, own=config.listen, peer=peer, connect=connect)
+            stand_in = StandIn(node=config.name, own=own, peer=peer, connect=connect, trust=trust)
             parts[f"stand_in[{peer.name}]"] = stand_in.run()
         await _until_told(config, parts)
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from broker.mosquitto_config import own_socket
 from workrs.domain.errors import ConfigError
 from workrs.domain.ids import ClientId, client_id
 from workrs.domain.lease import LeaseTiming
@@ -19,9 +20,9 @@ class NodeConfig:
 
     name: str
     listen: Address
-    """Where its Mosquitto listens."""
+    """Where its Mosquitto listens; with a credential, the first of its ports."""
     peers: Mapping[str, Address] = field(default_factory=dict)
-    """The brokers of the other nodes, by name. Empty: a cluster of one."""
+    """The brokers of the other nodes, by name, as `listen`. Empty: a cluster of one."""
     state_dir: Path
     """Ledger, blobs and the broker's files."""
     blobs: Address
@@ -32,6 +33,10 @@ class NodeConfig:
     """Locations of the stores in which agents keep checkpoints, if not on nodes' disks."""
     given_broker: bool = False
     """A Mosquitto already runs at `listen`: do not start one."""
+    credential: Path | None = None
+    """The folder that `workrs init` wrote for this node. None: no TLS, no names."""
+    insecure: bool = False
+    """Let everybody in without a credential, on other addresses than this machine's own, too."""
     functions: Path | None = None
     """What is new or changed in it since the last start is added at this one."""
     allowed_images: tuple[str, ...] = ()
@@ -60,6 +65,32 @@ class NodeConfig:
             raise ConfigError(
                 f"a cluster has 1, 3 or 5 nodes, this one would have {len(self.peers) + 1}"
             )
+
+        if self.credential is None and not self.insecure:
+            self._require_loopback()
+
+    def _require_loopback(self) -> None:
+        """Refuse to be open to other machines by mistake."""
+        for what, at in (("broker", self.listen), ("blob store", self.blobs)):
+            if not at.is_loopback:
+                raise ConfigError(
+                    f"the {what} of {self.name} would be open to everybody who can reach {at}. "
+                    f"Make the cluster's certificates, `workrs init DIRECTORY "
+                    f"{self.name}={at.host} …`, and start with --credential "
+                    f"DIRECTORY/nodes/{self.name}; or say --insecure if that is wanted"
+                )
+
+    @property
+    def broker_folder(self) -> Path:
+        """Return where its Mosquitto's files are."""
+        return self.state_dir / "mosquitto"
+
+    @property
+    def own_broker(self) -> Address:
+        """Return where the daemon reaches its broker: a socket file, if others need names."""
+        if self.credential is None or self.given_broker:
+            return self.listen
+        return own_socket(self.broker_folder)
 
     @property
     def nodes(self) -> tuple[ClientId, ...]:

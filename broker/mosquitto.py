@@ -1,4 +1,4 @@
-"""The node's own Mosquitto: its configuration, its process, and its return after a crash.
+"""The node's own Mosquitto: its process, and its return after a crash.
 
 1. The process never outlives its daemon: the kernel kills it when the daemon dies, however
    that happens (`setpriv --pdeathsig`). Clients of a killed daemon find a closed port and
@@ -15,28 +15,18 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import pwd
 import shutil
 import signal
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from importlib.resources import files
-from string import Template
 from typing import TYPE_CHECKING, Final
 
-from workrs.adapters.mqtt_packet import PACKET_MAX_BYTES
 from workrs.domain.errors import ConfigError
-from workrs.ports.bus import PAYLOAD_MAX_BYTES, Address
-from workrs.wire.topics import ROOT
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator
     from pathlib import Path
 
 _log = logging.getLogger(__name__)
-
-MEMORY_MAX_BYTES: Final = 1024**3
-"""Heap of the broker, at most."""
 
 _START_TIMEOUT_S: Final = 5.0
 _STOP_TIMEOUT_S: Final = 2.0
@@ -49,66 +39,9 @@ _LINES_KEPT: Final = 20
 _EXPECTED_LINES: Final = (
     "Error creating bridge",  # every second while a peer is down
     "Warning: Mosquitto should not be run as root",  # it runs as the node's user
+    "Warning: Unable to set TCP_NODELAY",  # on the daemon's own socket, which has no Nagle
+    "Warning: ACL pattern",  # one that is the same for all members of a kind: no name in it
 )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Peer:
-    """Another node, to whose broker this one builds a bridge."""
-
-    name: str
-    address: Address
-
-
-def bridge_client_id(node: str) -> str:
-    """Return the name under which a node's bridges are known at its peers."""
-    return f"bridge-{node}"
-
-
-def bridge_state_topic(node: str, peer: str) -> str:
-    """Return where a node's broker retains ``1`` while its bridge to a peer is up, else ``0``."""
-    return f"$SYS/broker/connection/{node}-to-{peer}/state"
-
-
-def render(*, node: str, listener: Address, peers: Sequence[Peer] = (), user: str = "") -> str:
-    """Return the configuration of a node's broker.
-
-    Args:
-        node: this node's name.
-        listener: where to listen.
-        peers: the other nodes of the cluster.
-        user: whom the process runs as if it is started by root; by default who runs this.
-
-    Raises:
-        ConfigError: a value could be read as more than one word of the configuration.
-    """
-    templates = files("mosquitto")
-    node_template = Template((templates / "node.conf").read_text())
-    bridge_template = Template((templates / "bridge.conf").read_text())
-    user = user or pwd.getpwuid(os.geteuid()).pw_name
-    for word in (node, listener.host, user, *(w for p in peers for w in (p.name, p.address.host))):
-        if not word or not word.isprintable() or set(word) & set(" #+/"):
-            raise ConfigError(f"{word!r} cannot stand in the broker's configuration")
-    return node_template.substitute(
-        node=node,
-        host=listener.host,
-        port=listener.port,
-        user=user,
-        memory_max_bytes=MEMORY_MAX_BYTES,
-        payload_max_bytes=PAYLOAD_MAX_BYTES,
-        packet_max_bytes=PACKET_MAX_BYTES,
-    ) + "".join(
-        bridge_template.substitute(
-            root=ROOT,
-            node=node,
-            peer=peer.name,
-            host=peer.address.host,
-            port=peer.address.port,
-            client_id=bridge_client_id(node),
-            state=bridge_state_topic(node, peer.name),
-        )
-        for peer in peers
-    )
 
 
 @asynccontextmanager
@@ -122,7 +55,7 @@ async def mosquitto(
 
     Args:
         name: the node's name, for logs.
-        config: what `render` returned.
+        config: what `broker.mosquitto_config.render` returned.
         folder: where to keep the configuration; made if absent.
         program: path of `mosquitto`, if it is not where systems put it.
 
@@ -220,6 +153,12 @@ class MosquittoProcess:
             async with self._restarted:
                 self.restarts += 1
                 self._restarted.notify_all()
+
+    def reload(self) -> None:
+        """Have it read certificates, lists of the revoked and passwords again, if it runs."""
+        process = self._process
+        if process is not None and process.returncode is None:
+            process.send_signal(signal.SIGHUP)
 
     async def stop(self) -> None:
         """End it: SIGTERM, and SIGKILL for one that does not listen to that (or is frozen)."""

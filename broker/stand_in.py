@@ -22,21 +22,24 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from broker.mosquitto import bridge_client_id, bridge_state_topic
+from broker.mosquitto_config import bridge_client_id, bridge_state_topic
 from workrs.adapters import log
 from workrs.domain.errors import BusError
 from workrs.ports.bus import (
+    Address,
     BusFullError,
     BusMessageError,
     BusUnreachableError,
     Message,
     Subscription,
 )
+from workrs.trust.kind import PORT_OFFSETS, Kind
 from workrs.wire import topics
 
 if TYPE_CHECKING:
-    from broker.mosquitto import Peer
-    from workrs.ports.bus import Address, Bus, Connect
+    from broker.mosquitto_config import Peer
+    from workrs.ports.bus import Bus, Connect
+    from workrs.trust.node_folder import NodeTrust
 
 _PAUSE_S: Final = 0.1
 _PAUSE_MAX_S: Final = 0.5
@@ -51,12 +54,33 @@ _DOWN: Final = b"0"
 class StandIn:
     """The stand-in for one bridge of a node."""
 
-    def __init__(self, *, node: str, own: Address, peer: Peer, connect: Connect) -> None:
-        """Prepare it; *own* is where the node's broker listens."""
+    def __init__(
+        self,
+        *,
+        node: str,
+        own: Address,
+        peer: Peer,
+        connect: Connect,
+        trust: NodeTrust | None = None,
+    ) -> None:
+        """Prepare it.
+
+        Args:
+            node: this node.
+            own: where its daemon reaches its broker.
+            peer: where the bridge leads.
+            connect: how to get a connection.
+            trust: what proves this node there; None: nothing has to.
+        """
         self._node = node
         self._own = own
         self._peer = peer
         self._connect = connect
+        self._there, self._tls = peer.address, None if trust is None else trust.client_context()
+        if trust is not None:
+            port = peer.address.port + PORT_OFFSETS[Kind.NODE]
+            self._there = Address(host=peer.address.host, port=port)
+        self._name = bridge_client_id(node, secure=trust is not None)
         self._state_topic = bridge_state_topic(node, peer.name)
         self._up, self._relayed = f"{topics.ROOT}/up/", f"{topics.ROOT}/relay/{node}/"
         self._log = log.get(f"node[{node}]")
@@ -67,7 +91,7 @@ class StandIn:
             try:
                 async with self._connect(
                     address=self._own,
-                    client_id=f"stand-in-{self._peer.name}",
+                    client_id=f"stand_in_{self._peer.name}",
                     keepalive_s=_KEEPALIVE_S,
                     timeout_s=_CONNECT_S,
                 ) as own:
@@ -88,8 +112,9 @@ class StandIn:
                 return
             try:
                 async with self._connect(
-                    address=self._peer.address,
-                    client_id=bridge_client_id(self._node),
+                    address=self._there,
+                    client_id=self._name,
+                    tls=self._tls,
                     keepalive_s=_KEEPALIVE_S,
                     timeout_s=_CONNECT_S,
                 ) as there:

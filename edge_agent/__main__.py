@@ -30,7 +30,7 @@ from edge_agent.runtimes.instant import InstantHands
 from edge_agent.supervisor import AgentSupervisor
 from edge_agent.warden import Warden
 from workrs.adapters import log
-from workrs.adapters.mqtt import connect
+from workrs.adapters.mqtt import secured
 from workrs.adapters.stores.address import shared_location
 from workrs.adapters.stores.opener import Stores
 from workrs.adapters.stores.trial import try_store
@@ -106,6 +106,7 @@ class _Body:
 
 async def _serve(config: AgentConfig, stop: _Stop) -> int:
     name = client_id(config.name)
+    connect = secured(config.credential)
     async with _body(config) as body:
         incarnation = await incarnate(name, config.state_dir, config.nodes, connect)
         settings = Settings(

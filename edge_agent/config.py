@@ -2,7 +2,6 @@
 
 import os
 from dataclasses import dataclass, field
-from ipaddress import ip_address
 from pathlib import Path
 
 from workrs.adapters.stores.address import shared_location
@@ -10,6 +9,7 @@ from workrs.domain.errors import ConfigError
 from workrs.domain.ids import client_id
 from workrs.domain.lease import LeaseTiming
 from workrs.ports.bus import Address
+from workrs.trust.credential import Credential
 from workrs.wire.message import LOCATIONS_MAX
 
 RUNTIMES = ("docker", "process", "instant")
@@ -35,6 +35,8 @@ class AgentConfig:
     name: str
     nodes: tuple[Address, ...]
     """Brokers, in the order in which they are tried. Not all of the cluster's are needed."""
+    credential: Credential | None = None
+    """Who the agent is to the nodes. None: they ask nobody, as on one machine."""
     state_dir: Path
     """Its incarnation, its attempts' files, its warden's lock. Of this agent alone."""
     runtime: str = "docker"
@@ -86,7 +88,7 @@ class AgentConfig:
 
     def _require_loopback(self) -> None:
         """Refuse to store what is in programs' memory, in the clear, on other machines."""
-        far = next((f"node {node}" for node in self.nodes if not _is_loopback(node.host)), None)
+        far = next((f"node {node}" for node in self.nodes if not node.is_loopback), None)
         far = far or next((url for url in self.stores if not url.startswith("file:")), None)
         if far is not None:
             raise ConfigError(
@@ -94,10 +96,3 @@ class AgentConfig:
                 "memory: give --checkpoint-key FILE, the same on all agents; "
                 "`workrs key make FILE` makes it"
             )
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from broker.mosquitto import MosquittoProcess, Peer, mosquitto, render
+from broker.mosquitto import MosquittoProcess, mosquitto
+from broker.mosquitto_config import Peer, render
 from tests.mosquitto_fixture import HOST, free_port
 from workrs.adapters.mqtt import connect
 from workrs.domain.errors import BusError, ConfigError

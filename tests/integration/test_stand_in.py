@@ -11,7 +11,8 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from broker.mosquitto import Peer, bridge_state_topic, mosquitto, render
+from broker.mosquitto import mosquitto
+from broker.mosquitto_config import Peer, bridge_state_topic, render
 from broker.stand_in import StandIn
 from tests.mosquitto_fixture import HOST, free_port
 from workrs.adapters.mqtt import connect

@@ -9,13 +9,16 @@ of this and of the libraries it was chosen over.
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
+import os
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import mqtt5
 
-from workrs.adapters.mqtt_link import FAREWELL_WITH_WILL, GOODBYE, Link
+from workrs.adapters.mqtt_link import CLOSED, FAREWELL_WITH_WILL, GOODBYE, Link
 from workrs.adapters.mqtt_outbox import REQUEST_ID_MIN, Outbox
 from workrs.adapters.mqtt_packet import PACKET_MAX_BYTES
 from workrs.ports.bus import (
@@ -27,6 +30,7 @@ from workrs.ports.bus import (
     BusUnreachableError,
     Message,
 )
+from workrs.trust.refusal import SILENT, explain
 
 if TYPE_CHECKING:
     import enum
@@ -35,10 +39,13 @@ if TYPE_CHECKING:
 
     from mqtt5 import Packet
 
-    from workrs.ports.bus import Address, Bus, Subscription
+    from workrs.ports.bus import Address, Bus, Connect, Subscription
+    from workrs.trust.credential import Credential
 
 _log = logging.getLogger(__name__)
 
+_NO_REASON: Final = (CLOSED, os.strerror(errno.ECONNRESET))
+"""What is known of a connection that the broker ended without a word."""
 _FAILURE: Final = 0x80
 """Reason codes from here on are refusals."""
 _CLOSE_TIMEOUT_S: Final = 1.0
@@ -289,9 +296,11 @@ async def connect(
             case TimeoutError():
                 raise BusUnreachableError(address, f"no answer in {timeout_s} s") from error
             case OSError():
-                raise BusUnreachableError(address, error.strerror or str(error)) from error
+                raise BusUnreachableError(address, explain(error)) from error
             case BusClosedError():
-                raise BusUnreachableError(address, error.reason) from error
+                known = tls is None or error.reason not in _NO_REASON
+                reason = error.reason if known else SILENT
+                raise BusUnreachableError(address, reason) from error
             case _:
                 raise
     try:
@@ -301,6 +310,13 @@ async def connect(
         raise
     else:
         await _close(bus.link, GOODBYE)
+
+
+def secured(credential: Credential | None) -> Connect:
+    """Return what connects as the member that a credential is of; None: as nobody."""
+    if credential is None:
+        return connect
+    return partial(connect, tls=credential.client_context())
 
 
 async def _open(
@@ -313,9 +329,12 @@ async def _open(
 ) -> None:
     loop = asyncio.get_running_loop()
     try:
-        transport, _ = await loop.create_connection(
-            lambda: bus.link, address.host, address.port, ssl=tls
-        )
+        if address.is_file:
+            transport, _ = await loop.create_unix_connection(lambda: bus.link, address.host)
+        else:
+            transport, _ = await loop.create_connection(
+                lambda: bus.link, address.host, address.port, ssl=tls
+            )
     except BaseException:
         bus.link.disown()
         raise

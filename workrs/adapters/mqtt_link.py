@@ -13,10 +13,13 @@ from typing import TYPE_CHECKING, Final, Protocol, cast
 from mqtt5 import DisconnectPacket, DisconnectReasonCode, PingReqPacket
 
 from workrs.adapters.mqtt_packet import PacketBuffer
+from workrs.trust.refusal import explain
 
 if TYPE_CHECKING:
     from mqtt5 import Packet
 
+CLOSED: Final = "closed by the broker"
+"""Why a connection ended of which nothing more is known."""
 _TICKS: Final = 5
 """Looks at the peer in one keepalive: with 5 s, a dead one is given up within 4 s."""
 _PONG_TICKS: Final = 2
@@ -95,7 +98,7 @@ class Link(asyncio.BufferedProtocol):
         if self._timer is not None:
             self._timer.cancel()
         self._transport = None
-        reason = self._reason or (str(exc) if exc else "closed by the broker")
+        reason = self._reason or (explain(exc) if exc else CLOSED)
         self._owner.link_ended(reason)
         if not self.ended.done():
             self.ended.set_result(None)

@@ -6,10 +6,11 @@ from pathlib import Path
 
 from edge_agent.config import GRACE_S, LEAVE_POLL_S, RUNTIMES, AgentConfig
 from workrs.adapters import log
-from workrs.cli.connection import add_nodes_option
+from workrs.cli.connection import add_nodes_option, credential_of, member_name, nodes_of
 from workrs.cli.node import add_state_option, add_stores_option, state_directory
 from workrs.cli.options import Options
 from workrs.domain.ids import client_id
+from workrs.trust.kind import Kind
 
 
 def options() -> Options:
@@ -19,11 +20,16 @@ def options() -> Options:
         "run an agent: claim jobs and run them",
         examples=(
             "workrs agent --name a1 --runtime process",
-            "workrs agent --name a2 --node 10.0.0.1:1883 --node 10.0.0.2:1883 \\",
+            "workrs agent --credential /etc/workrs/a2.pem \\",
             "    --checkpoint-key /etc/workrs/checkpoint.key --slots 4 --label gpu",
         ),
     )
-    it.value("--name", convert=client_id, required=True, metavar="NAME", help="this agent's name")
+    it.value(
+        "--name",
+        convert=client_id,
+        metavar="NAME",
+        help="this agent's name; default the credential's",
+    )
     add_nodes_option(it)
     it.value(
         "--runtime",
@@ -51,6 +57,14 @@ def options() -> Options:
         metavar="SECONDS",
         help="how long a stop may take to move its jobs; a service manager must wait longer",
     )
+    it.flag("--offline", help="never fetch images from registries")
+    _add_leave_options(it)
+    add_state_option(it)
+    it.flag("--verbose", help="log details")
+    return it
+
+
+def _add_leave_options(it: Options) -> None:
     it.value(
         "--leave-when",
         metavar="COMMAND",
@@ -64,14 +78,11 @@ def options() -> Options:
         metavar="SECONDS",
         help="how often that command is run",
     )
-    it.flag("--offline", help="never fetch images from registries")
-    add_state_option(it)
-    it.flag("--verbose", help="log details")
-    return it
 
 
 def config(asked: Namespace) -> AgentConfig:
     """Return the agent's configuration, or raise ConfigError."""
+    credential = credential_of(asked, Kind.AGENT)
     # What was not given has its default there, which depends on the machine.
     given = {
         name: value
@@ -79,8 +90,9 @@ def config(asked: Namespace) -> AgentConfig:
         if (value := getattr(asked, name)) is not None
     }
     return AgentConfig(
-        name=asked.name,
-        nodes=tuple(asked.node),
+        name=member_name(asked, credential),
+        nodes=nodes_of(asked, credential),
+        credential=credential,
         state_dir=state_directory(asked),
         runtime=asked.runtime,
         engine=asked.engine or "",

@@ -4,7 +4,7 @@ import asyncio
 from argparse import Namespace
 from dataclasses import asdict
 
-from workrs.cli.connection import add_node_options, read_view, user_name
+from workrs.cli.connection import add_node_options, caller, read_view
 from workrs.cli.error import OK
 from workrs.cli.minority import warn_of_minorities
 from workrs.cli.options import Options
@@ -28,7 +28,7 @@ def options() -> Options:
 
 def run(asked: Namespace) -> int:
     """Read, choose, print."""
-    view = asyncio.run(read_view(asked.node, user_name(asked)))
+    view = asyncio.run(read_view(caller(asked)))
     warn_of_minorities(view)
     agents = [agent for agent in view.agents() if asked.all or agent.state != "gone"]
     if asked.json:

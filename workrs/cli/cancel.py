@@ -4,7 +4,7 @@ import asyncio
 from argparse import Namespace
 
 from workrs.cli import job_name, order
-from workrs.cli.connection import add_node_options, read_view, user_name
+from workrs.cli.connection import add_node_options, caller, read_view
 from workrs.cli.options import Options
 from workrs.wire.message import Order, OrderKind, OrderReply
 
@@ -31,7 +31,7 @@ def run(asked: Namespace) -> int:
 
 
 async def _cancel(asked: Namespace) -> OrderReply:
-    user = user_name(asked)
-    job = job_name.find_job(await read_view(asked.node, user), asked.job)
+    who = caller(asked)
+    job = job_name.find_job(await read_view(who), asked.job)
     wish = Order(order=OrderKind.CANCEL, job=f"{job.device}/{job.id}")
-    return await order.send(wish, asked.node, user, timeout_s=asked.timeout)
+    return await order.send(wish, who, timeout_s=asked.timeout)

@@ -231,6 +231,9 @@ def _plan_members(plan: ClusterPlan) -> LocalCluster:
         for name, port in zip(names, ports, strict=True)
     }
     cluster = LocalCluster(plan, addresses)
+    # Elsewhere than here: in network namespaces, which nobody else can reach.
+    is_here = all(address.is_loopback for address in addresses.values())
+    insecure = [] if is_here else ["--insecure"]
     for name, blob_port in zip(names, blob_ports, strict=True):
         peers = [w for p in names if p != name for w in ("--peer", f"{p}={addresses[p]}")]
         functions = ["--functions", str(plan.functions)] if plan.functions else []
@@ -243,6 +246,7 @@ def _plan_members(plan: ClusterPlan) -> LocalCluster:
             "--init",
         ]
         words += ["--given-broker"] if plan.given_brokers else []
+        words += insecure
         _add(cluster, name, [*words, *plan.node_options])
     for position, agent in enumerate(plan.agents):
         # Agents begin at different nodes, so that the death of one does not move them all.
@@ -254,7 +258,7 @@ def _plan_members(plan: ClusterPlan) -> LocalCluster:
         words += [w for label in agent.labels for w in ("--label", label)]
         words += ["--slots", str(agent.slots), "--state", str(plan.root / agent.name)]
         words += ["--checkpoint-key", str(plan.root / CHECKPOINT_KEY)]
-        words += ["--grace", f"{GRACE_S:g}"]
+        words += ["--grace", f"{GRACE_S:g}", *insecure]
         _add(cluster, agent.name, [*words, *agent.options])
     return cluster
 

@@ -7,9 +7,12 @@
 import asyncio
 import getpass
 import secrets
+import ssl
 from argparse import Namespace
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Final
 
 from workrs.adapters.mqtt import connect
@@ -18,6 +21,8 @@ from workrs.cli.options import Options
 from workrs.domain.errors import BusError, ConfigError, IdError
 from workrs.domain.ids import ClientId, client_id
 from workrs.ports.bus import Address, Bus, Subscription, read_retained
+from workrs.trust.credential import Credential, load_credential
+from workrs.trust.kind import Kind
 from workrs.wire import topics
 from workrs.wire.view import PATTERNS, ClusterView
 
@@ -25,6 +30,7 @@ NODE_TIMEOUT_S: Final = 2.0
 """How long a node may take to answer before the next one is tried."""
 _SNAPSHOT_TIMEOUT_S: Final = 10.0
 _PORT: Final = 1883
+_LOCAL: Final = Address(host="127.0.0.1", port=_PORT)
 
 
 def address(text: str) -> Address:
@@ -40,23 +46,132 @@ def address(text: str) -> Address:
     return Address(host=host, port=int(port) if port else _PORT)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Caller:
+    """Who calls, and which nodes: what a command needs to reach the cluster."""
+
+    nodes: tuple[Address, ...]
+    """In the order in which they are tried."""
+    user: ClientId
+    """MQTT user name, and the name of the operator."""
+    credential: Credential | None = None
+
+    @property
+    def tls(self) -> ssl.SSLContext | None:
+        """Return what proves who calls; None where nothing has to."""
+        return None if self.credential is None else self.credential.client_context()
+
+    @property
+    def password(self) -> str | None:
+        """Return the password of a device without a certificate."""
+        return None if self.credential is None else self.credential.password
+
+    def next_first(self) -> "Caller":
+        """Return the caller that tries its first node last."""
+        return replace(self, nodes=(*self.nodes[1:], self.nodes[0]))
+
+
 def add_nodes_option(options: Options) -> None:
-    """Add which nodes to talk to."""
+    """Add which nodes to talk to, and as whom."""
     options.many(
         "--node",
         convert=address,
-        default=[Address(host="127.0.0.1", port=_PORT)],
         metavar="HOST:PORT",
-        help="a node's broker; repeat it for more, the next is tried when one is silent",
+        help="a node's broker; repeat it for more, the next is tried when one is silent; default "
+        f"those in the credential, or {_LOCAL}",
     )
+    options.value(
+        "--credential",
+        convert=Path,
+        metavar="FILE",
+        help="what `workrs init` or `workrs enrol` wrote for whoever runs this",
+    )
+    options.flag("--insecure", help="talk to nodes on other machines without any credential")
 
 
 def add_node_options(options: Options) -> None:
     """Add what every command of a person can be told: which nodes, and who asks."""
     add_nodes_option(options)
     options.value(
-        "--user", metavar="NAME", help="MQTT user name, and the name of the operator; default yours"
+        "--user",
+        metavar="NAME",
+        help="MQTT user name, and the name of the operator; default the credential's, or yours",
     )
+
+
+def caller(asked: Namespace, *kinds: Kind) -> Caller:
+    """Return who calls, by the options.
+
+    Args:
+        asked: the options.
+        kinds: whose credentials do; by default those of operators.
+
+    Raises:
+        ConfigError: the credential is of another kind, or missing.
+    """
+    credential = credential_of(asked, *(kinds or (Kind.OPERATOR,)))
+    if credential is not None and asked.user not in (None, credential.name):
+        raise ConfigError(f"--user {asked.user}: the credential is {credential.name}'s")
+    user = user_name(asked) if credential is None else credential.name
+    return Caller(nodes=nodes_of(asked, credential), user=user, credential=credential)
+
+
+def credential_of(asked: Namespace, *kinds: Kind) -> Credential | None:
+    """Return the credential that the options name, if they name one.
+
+    Raises:
+        CredentialError: it cannot be used.
+        ConfigError: it is of none of *kinds*.
+    """
+    if asked.credential is None:
+        return None
+    credential = load_credential(asked.credential)
+    if credential.kind not in kinds:
+        wanted = " or ".join(kind.value for kind in kinds)
+        raise ConfigError(
+            f"{credential.path} is the credential of {credential.kind.value} {credential.name}; "
+            f"this needs that of an {wanted}: `workrs enrol {kinds[0].value} NAME` makes it"
+        )
+    return credential
+
+
+def nodes_of(asked: Namespace, credential: Credential | None) -> tuple[Address, ...]:
+    """Return the nodes to talk to: those of the options, else of the credential.
+
+    Raises:
+        ConfigError: one is on another machine, and there is no credential to talk to it.
+    """
+    if credential is not None:
+        named = tuple(Address(host=at.host, port=at.port) for at in credential.nodes)
+        return tuple(asked.node) or named
+    nodes = tuple(asked.node) or (_LOCAL,)
+    far = next((node for node in nodes if not node.is_loopback), None)
+    if far is not None and not asked.insecure:
+        raise ConfigError(
+            f"{far} is on another machine, and without TLS everybody on the way could read and "
+            "change what is said: give --credential FILE, which `workrs enrol` makes, or say "
+            "--insecure if that is wanted"
+        )
+    return nodes
+
+
+def member_name(asked: Namespace, credential: Credential | None) -> str:
+    """Return the name of the node or agent to run, and note it for its default folder.
+
+    Args:
+        asked: the options.
+        credential: whose name it is, if there is one.
+
+    Raises:
+        ConfigError: there is no name, or there are two.
+    """
+    own = None if credential is None else credential.name
+    if asked.name is None and own is None:
+        raise ConfigError("--name is missing: give it, or --credential, which has it")
+    if asked.name is not None and own not in (None, asked.name):
+        raise ConfigError(f"--name {asked.name}: the credential is {own}'s")
+    asked.name = asked.name or own
+    return str(asked.name)
 
 
 def user_name(asked: Namespace) -> ClientId:
@@ -76,18 +191,25 @@ def _login_name() -> str:
 
 
 @asynccontextmanager
-async def connected(nodes: Sequence[Address], user: ClientId) -> AsyncIterator[Bus]:
-    """Connect to the first of *nodes* that answers.
+async def connected(who: Caller) -> AsyncIterator[Bus]:
+    """Connect to the first of the caller's nodes that answers.
 
     Raises:
         NoNodeError: none of them does; the text names each with its reason.
     """
     failures = []
+    tls = who.tls
     async with AsyncExitStack() as stack:
-        for node in nodes:
+        for node in who.nodes:
             # Another connection under the same id would end the first: two terminals, one user.
-            name = f"{user}-{secrets.token_hex(4)}"
-            opening = connect(address=node, client_id=name, timeout_s=NODE_TIMEOUT_S)
+            opening = connect(
+                address=node,
+                client_id=f"{who.user}-{secrets.token_hex(4)}",
+                username=who.user if who.password else None,
+                password=who.password,
+                tls=tls,
+                timeout_s=NODE_TIMEOUT_S,
+            )
             try:
                 bus = await stack.enter_async_context(opening)
             except BusError as error:
@@ -98,18 +220,18 @@ async def connected(nodes: Sequence[Address], user: ClientId) -> AsyncIterator[B
     raise NoNodeError(failures)
 
 
-async def read_view(nodes: Sequence[Address], user: ClientId) -> ClusterView:
+async def read_view(who: Caller) -> ClusterView:
     """Return the cluster as the first node that answers completely shows it.
 
     Raises:
         NoNodeError: none of them does.
     """
     failures: list[str] = []
-    for node in nodes:
+    for node in who.nodes:
         try:
             async with (
                 asyncio.timeout(NODE_TIMEOUT_S + _SNAPSHOT_TIMEOUT_S),
-                connected([node], user) as bus,
+                connected(replace(who, nodes=(node,))) as bus,
             ):
                 view = ClusterView()
                 await fill(view, bus)

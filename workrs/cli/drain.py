@@ -10,7 +10,7 @@ from argparse import Namespace
 from typing import Final
 
 from workrs.cli import order
-from workrs.cli.connection import add_node_options, connected, fill, user_name
+from workrs.cli.connection import add_node_options, caller, connected, fill
 from workrs.cli.error import FAILED, OK, TIMED_OUT
 from workrs.cli.move_watch import End, MoveWatch
 from workrs.cli.options import Options
@@ -64,7 +64,7 @@ def run(asked: Namespace) -> int:
     if asked.within is not None and not asked.wait:
         raise ConfigError("--within goes with --wait")
     wish = Order(order=OrderKind.DRAIN, agent=agent)
-    reply = asyncio.run(order.send(wish, asked.node, user_name(asked), timeout_s=asked.timeout))
+    reply = asyncio.run(order.send(wish, caller(asked), timeout_s=asked.timeout))
     if not (asked.wait and reply.ok):
         return order.report(reply, asked)
     if not asked.json:
@@ -97,16 +97,16 @@ async def _wait(asked: Namespace, agent: ClientId, reply: OrderReply) -> int:
 
 async def _follow(asked: Namespace, watch: MoveWatch) -> End:
     """Tell what becomes of the jobs; return why there is nothing more to tell."""
-    nodes = asked.node
+    who = caller(asked)
     while True:
         try:
-            async with connected(nodes, user_name(asked)) as bus:
+            async with connected(who) as bus:
                 view = ClusterView()
                 await fill(view, bus)
                 return await _look(asked, watch, view, bus)
         except BusError:
             # The node was lost meanwhile: the others show the same.
-            nodes = [*nodes[1:], nodes[0]]
+            who = who.next_first()
 
 
 async def _look(asked: Namespace, watch: MoveWatch, view: ClusterView, bus: Bus) -> End:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from workrs.cli import order
-from workrs.cli.connection import add_node_options, user_name
+from workrs.cli.connection import add_node_options, caller
 from workrs.cli.error import FAILED, OK, NotFoundError
 from workrs.cli.function_text import as_toml
 from workrs.cli.function_view import FunctionView, read_functions
@@ -76,7 +76,7 @@ def run(asked: Namespace) -> int:
 
 def _send(asked: Namespace, kind: OrderKind, name: str, definition: Function | None) -> OrderReply:
     wish = Order(order=kind, function=name, definition=definition)
-    return asyncio.run(order.send(wish, asked.node, user_name(asked), timeout_s=asked.timeout))
+    return asyncio.run(order.send(wish, caller(asked), timeout_s=asked.timeout))
 
 
 def _add(asked: Namespace, definitions: Mapping[str, Function]) -> int:
@@ -140,7 +140,7 @@ def _text(content: object) -> object:
 
 
 def _list(asked: Namespace) -> int:
-    view = asyncio.run(read_functions(asked.node, user_name(asked)))
+    view = asyncio.run(read_functions(caller(asked)))
     names = [name for name in sorted(view.newest) if view.newest[name].definition]
     if asked.json:
         print_json([_as_json(view, name) for name in names])
@@ -166,7 +166,7 @@ def _as_json(view: FunctionView, name: str) -> dict[str, object]:
 
 
 def _show(asked: Namespace) -> int:
-    view = asyncio.run(read_functions(asked.node, user_name(asked)))
+    view = asyncio.run(read_functions(caller(asked)))
     record = view.newest.get(asked.name)
     if record is None:
         known = ", ".join(sorted(n for n, r in view.newest.items() if r.definition)) or "none"

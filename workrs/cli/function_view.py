@@ -1,14 +1,13 @@
 """Functions as one node's broker shows them: the records of all nodes, merged as nodes do."""
 
 import asyncio
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from workrs.cli.connection import NODE_TIMEOUT_S, connected
+from workrs.cli.connection import NODE_TIMEOUT_S, Caller, connected
 from workrs.domain.errors import WireError
 from workrs.domain.function import FunctionRecord, counts_more
 from workrs.domain.ids import ClientId
-from workrs.ports.bus import Address, Message, Subscription, read_retained
+from workrs.ports.bus import Message, Subscription, read_retained
 from workrs.wire import codec, topics
 from workrs.wire.message import NodeState
 
@@ -50,7 +49,7 @@ class FunctionView:
         )
 
 
-async def read_functions(nodes: Sequence[Address], user: ClientId) -> FunctionView:
+async def read_functions(who: Caller) -> FunctionView:
     """Return the functions as the first node that answers shows them.
 
     Raises:
@@ -60,8 +59,8 @@ async def read_functions(nodes: Sequence[Address], user: ClientId) -> FunctionVi
     view = FunctionView()
     wanted = [Subscription(pattern=topics.node("+", *k)) for k in (("function", "+"), ("state",))]
     async with (
-        asyncio.timeout(NODE_TIMEOUT_S * len(nodes) + _READ_S),
-        connected(nodes, user) as bus,
+        asyncio.timeout(NODE_TIMEOUT_S * len(who.nodes) + _READ_S),
+        connected(who) as bus,
     ):
         echo = f"{topics.ROOT}/echo/{bus.client_id}"
         for message in await read_retained(bus, *wanted, echo_topic=echo):

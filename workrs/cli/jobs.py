@@ -3,7 +3,7 @@
 import asyncio
 from argparse import Namespace
 
-from workrs.cli.connection import add_node_options, read_view, user_name
+from workrs.cli.connection import add_node_options, caller, read_view
 from workrs.cli.error import OK
 from workrs.cli.minority import warn_of_minorities
 from workrs.cli.options import Options
@@ -31,7 +31,7 @@ def options() -> Options:
 
 def run(asked: Namespace) -> int:
     """Read, choose, print."""
-    view = asyncio.run(read_view(asked.node, user_name(asked)))
+    view = asyncio.run(read_view(caller(asked)))
     warn_of_minorities(view)
     jobs = [
         job

@@ -18,7 +18,7 @@ from difflib import SequenceMatcher
 from typing import Final
 
 from workrs.cli import job_name
-from workrs.cli.connection import add_node_options, connected, fill, user_name
+from workrs.cli.connection import add_node_options, caller, connected, fill
 from workrs.cli.error import FAILED, OK, TimedOutError
 from workrs.cli.options import Options
 from workrs.domain.errors import BusError, WireError
@@ -64,18 +64,18 @@ def run(asked: Namespace) -> int:
 
 
 async def _show(asked: Namespace) -> int:
-    nodes, user = asked.node, user_name(asked)
+    who = caller(asked)
     limit_s = asked.timeout if asked.follow or asked.timeout is not None else _TIMEOUT_S
     screen = Screen()
     try:
         async with asyncio.timeout(limit_s):
             while True:
                 try:
-                    async with connected(nodes, user) as bus:
-                        return await _Reader(bus, user, screen).read(asked)
+                    async with connected(who) as bus:
+                        return await _Reader(bus, who.user, screen).read(asked)
                 except BusError:
                     # The node was lost meanwhile: the others show the same.
-                    nodes = [*nodes[1:], nodes[0]]
+                    who = who.next_first()
     except TimeoutError:
         what = "has not ended" if asked.follow else "was not shown"
         raise TimedOutError(f"the log of {asked.job} {what} within {limit_s:g} s") from None

@@ -23,6 +23,9 @@ COMMANDS: Final[Mapping[str, str]] = {
     "doctor": "what this machine can do, and what to type for the rest",
     "node": "run a node: broker, votes, blob store",
     "agent": "run an agent: claim jobs and run them",
+    "init": "make the certificates of a new cluster",
+    "enrol": "let a device, an agent or an operator into a cluster",
+    "revoke": "shut a member out of a cluster",
     "key": "make or change the keys that agents seal checkpoints with",
     "image": "make a job image from this machine's Python",
     "submit": "publish a job as a device",
@@ -64,7 +67,7 @@ def load(name: str) -> Subcommand:
     except ModuleNotFoundError as error:
         both = "agent,node"
         extra = {"node": "node", "agent": "agent", "key": "agent", "tui": "tui"}
-        extra |= {"up": both, "demo": both}
+        extra |= {"up": both, "demo": both, "init": both, "enrol": "node", "revoke": "node"}
         raise ConfigError(
             f"workrs {name} needs the package {error.name!r}, which is not installed: "
             f"pip install 'workrs[{extra.get(name, 'bus')}]', or ./run setup in a checkout"

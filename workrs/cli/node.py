@@ -8,15 +8,17 @@ from pathlib import Path
 from broker.config import NodeConfig
 from workrs.adapters import log
 from workrs.adapters.stores.address import shared_location
-from workrs.cli.connection import address
+from workrs.cli.connection import address, credential_of, member_name
 from workrs.cli.options import Options
 from workrs.domain.errors import ConfigError, IdError
 from workrs.domain.ids import client_id
 from workrs.domain.lease import LeaseTiming
 from workrs.ports.bus import Address
+from workrs.trust.kind import Kind
 
 _BLOBS_PORT_OFFSET = 10_000
 _DEFAULT = LeaseTiming()
+_LOCAL = Address(host="127.0.0.1", port=1883)
 
 
 def options() -> Options:
@@ -26,25 +28,37 @@ def options() -> Options:
         "run a node: broker, votes, blob store",
         examples=(
             "workrs node --name n1 --listen 127.0.0.1:1883 --init    # a cluster of one",
-            "workrs node --name n1 --listen 10.0.0.1:1883 --peer n2=10.0.0.2:1883 \\",
-            "    --peer n3=10.0.0.3:1883 --functions functions.toml",
-            "workrs node --name n2 --listen 10.0.0.2:1883 --peer n1=10.0.0.1:1883 \\",
-            "    --peer n3=10.0.0.3:1883 --rejoin    # its disk was lost; the others run",
+            "workrs node --credential /etc/workrs/n1 --functions functions.toml --init",
+            "workrs node --credential /etc/workrs/n2 --rejoin    # its disk was lost; others run",
+            "workrs node --name n1 --listen 127.0.0.1:1883 --peer n2=127.0.0.1:1884 \\",
+            "    --peer n3=127.0.0.1:1885    # one of three, to try things with",
         ),
     )
-    it.value("--name", convert=client_id, required=True, metavar="NAME", help="this node's name")
+    it.value(
+        "--name",
+        convert=client_id,
+        metavar="NAME",
+        help="this node's name; default the credential's",
+    )
+    it.value(
+        "--credential",
+        convert=Path,
+        metavar="DIR",
+        help="the folder that `workrs init` wrote for this node: its certificate, and all nodes",
+    )
+    it.flag("--insecure", help="without a credential let everybody in, from other machines, too")
     it.value(
         "--listen",
         convert=address,
-        default=Address(host="127.0.0.1", port=1883),
         metavar="HOST:PORT",
-        help="where its broker listens",
+        help="where its broker listens, with a credential the first of five ports; default what "
+        f"the credential says, or {_LOCAL}",
     )
     it.many(
         "--peer",
         convert=peer,
         metavar="NAME=HOST:PORT",
-        help="another node's broker; name all of them, on every node",
+        help="another node's broker; name all of them, on every node; default the credential's",
     )
     add_state_option(it)
     it.flag("--init", help="make its database if there is none: only for a new node")
@@ -66,6 +80,12 @@ def options() -> Options:
     add_stores_option(it)
     it.value("--blobs-url", metavar="URL", help="how others reach it; default http://BLOBS")
     it.flag("--given-broker", help="a Mosquitto already runs at --listen: start none")
+    _add_timing(it)
+    it.flag("--verbose", help="log details")
+    return it
+
+
+def _add_timing(it: Options) -> None:
     _add_seconds(it, "--lease-ttl", _DEFAULT.ttl_s, "life of a lease")
     _add_seconds(it, "--heartbeat-period", _DEFAULT.heartbeat_period_s, "of agents")
     _add_seconds(
@@ -77,8 +97,6 @@ def options() -> Options:
         _DEFAULT.reconnect_grace_s,
         "how long a broken connection may take to come back",
     )
-    it.flag("--verbose", help="log details")
-    return it
 
 
 def _add_seconds(options: Options, flag: str, default: float, text: str) -> None:
@@ -136,15 +154,22 @@ def config(asked: Namespace) -> NodeConfig:
         if name in peers:
             raise ConfigError(f"peer {name} is named twice")
         peers[name] = at
-    blobs = asked.blobs or Address(
-        host=asked.listen.host, port=(asked.listen.port + _BLOBS_PORT_OFFSET) % 65536
-    )
+    listen = asked.listen or _LOCAL
+    credential = credential_of(asked, Kind.NODE)
+    if credential is not None:
+        named = {at.node: Address(host=at.host, port=at.port) for at in credential.nodes}
+        listen = asked.listen or named.get(credential.name, _LOCAL)
+        peers = peers or {name: at for name, at in named.items() if name != credential.name}
+    name = member_name(asked, credential)
+    port = (listen.port + _BLOBS_PORT_OFFSET) % 65536
     return NodeConfig(
-        name=asked.name,
-        listen=asked.listen,
+        name=name,
+        listen=listen,
         peers=peers,
+        credential=asked.credential,
+        insecure=asked.insecure,
         state_dir=state_directory(asked),
-        blobs=blobs,
+        blobs=asked.blobs or Address(host=listen.host, port=port),
         blobs_url=asked.blobs_url or "",
         stores=tuple(asked.store),
         given_broker=asked.given_broker,

@@ -4,16 +4,15 @@ import asyncio
 import secrets
 import sys
 from argparse import Namespace
-from collections.abc import Sequence
 from typing import Final
 
-from workrs.cli.connection import connected
+from workrs.cli.connection import Caller, connected
 from workrs.cli.error import FAILED, OK, TimedOutError
 from workrs.cli.options import Options
 from workrs.cli.table import print_json
 from workrs.domain.errors import BusError, WireError
 from workrs.domain.ids import ClientId
-from workrs.ports.bus import Address, Bus, Message, Subscription
+from workrs.ports.bus import Bus, Message, Subscription
 from workrs.wire import codec, topics
 from workrs.wire.message import Order, OrderReply
 
@@ -33,9 +32,7 @@ def add_order_options(options: Options) -> None:
     options.flag("--json", help="print the answer as JSON")
 
 
-async def send(
-    order: Order, nodes: Sequence[Address], user: ClientId, *, timeout_s: float
-) -> OrderReply:
+async def send(order: Order, who: Caller, *, timeout_s: float) -> OrderReply:
     """Repeat *order* until a node answers it, going on to the next node when one is lost.
 
     Raises:
@@ -47,11 +44,11 @@ async def send(
         async with asyncio.timeout(timeout_s):
             while True:
                 try:
-                    async with connected(nodes, user) as bus:
-                        return await _ask(bus, order, user, name)
+                    async with connected(who) as bus:
+                        return await _ask(bus, order, who.user, name)
                 except BusError:
                     # Lost while waiting. The order is idempotent: say it again elsewhere.
-                    nodes = [*nodes[1:], nodes[0]]
+                    who = who.next_first()
     except TimeoutError:
         raise TimedOutError(
             f"the order was not answered within {timeout_s:g} s; it may still be carried out"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from device_client.blob import Access, get_result
 from workrs.cli import job_name
-from workrs.cli.connection import add_node_options, connected, fill, user_name
+from workrs.cli.connection import add_node_options, caller, connected, fill
 from workrs.cli.error import FAILED, OK, TimedOutError
 from workrs.cli.jobs import as_json
 from workrs.cli.options import Options
@@ -50,6 +50,7 @@ def options() -> Options:
 
 def run(asked: Namespace) -> int:
     """Read or wait, fetch, write. 1 when the job has no result."""
+    who = caller(asked)
     job, bases = asyncio.run(_look(asked))
     outcome = job.outcome
     if outcome is None or outcome.verdict is not Verdict.SUCCEEDED:
@@ -66,7 +67,7 @@ def run(asked: Namespace) -> int:
             job.job,
             bases,
             limit_bytes=_RESULT_MAX_BYTES,
-            access=Access(username=user_name(asked)),
+            access=Access(username=who.user, tls=who.tls),
             timeout_s=_BLOB_TIMEOUT_S,
         )
     _write(data or b"", asked)
@@ -92,16 +93,16 @@ def _write(data: bytes, asked: Namespace) -> None:
 
 async def _look(asked: Namespace) -> tuple[JobView, list[str]]:
     """Return the job, and where blobs can be got."""
-    nodes, user = asked.node, user_name(asked)
+    who = caller(asked)
     try:
         async with asyncio.timeout(asked.timeout if asked.wait else _LOOK_TIMEOUT_S):
             while True:
                 try:
-                    async with connected(nodes, user) as bus:
+                    async with connected(who) as bus:
                         return await _follow(bus, asked)
                 except BusError:
                     # The node was lost meanwhile: the others know the same.
-                    nodes = [*nodes[1:], nodes[0]]
+                    who = who.next_first()
     except TimeoutError:
         what = f"{asked.job} has no outcome" if asked.wait else "the nodes did not answer"
         raise TimedOutError(what + " in time") from None

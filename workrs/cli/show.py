@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from workrs.cli import job_name
-from workrs.cli.connection import add_node_options, read_view, user_name
+from workrs.cli.connection import add_node_options, caller, read_view
 from workrs.cli.error import OK
 from workrs.cli.jobs import as_json
 from workrs.cli.minority import warn_of_minorities
@@ -45,7 +45,7 @@ def options() -> Options:
 
 def run(asked: Namespace) -> int:
     """Read, find, print."""
-    view = asyncio.run(read_view(asked.node, user_name(asked)))
+    view = asyncio.run(read_view(caller(asked)))
     warn_of_minorities(view)
     job = job_name.find_job(view, asked.job)
     if asked.json:

@@ -7,7 +7,7 @@ from argparse import Namespace
 from typing import Final
 
 from device_client import AsyncDevice, JobError, Report, State, Timing
-from workrs.cli.connection import add_node_options, connected, user_name
+from workrs.cli.connection import Caller, add_node_options, caller, connected
 from workrs.cli.error import FAILED, OK, TimedOutError
 from workrs.cli.options import Options
 from workrs.cli.progress import shown_progress
@@ -15,6 +15,7 @@ from workrs.cli.spec import add_spec_options, read_spec
 from workrs.cli.table import print_json
 from workrs.domain.errors import ConfigError, IdError
 from workrs.domain.ids import ClientId, client_id
+from workrs.trust.kind import Kind
 
 _RESULT_MAX_BYTES: Final = 4 << 30
 _ACCEPT_TIMEOUT_S: Final = 30.0
@@ -52,28 +53,36 @@ def options() -> Options:
 
 def run(asked: Namespace) -> int:
     """Submit, and wait until the job is accepted, or ended."""
-    device = _device(asked)
-    return asyncio.run(_submit(asked, device, read_spec(asked)))
+    who = caller(asked, Kind.DEVICE, Kind.OPERATOR)
+    device = _device(asked, who)
+    return asyncio.run(_submit(asked, who, device, read_spec(asked)))
 
 
-def _device(asked: Namespace) -> ClientId:
+def _device(asked: Namespace, who: Caller) -> ClientId:
     if asked.device is None:
-        return user_name(asked)
+        return who.user
     try:
-        return client_id(asked.device)
+        device = client_id(asked.device)
     except IdError as error:
         raise ConfigError(str(error)) from error
+    if who.credential is not None and device != who.user:
+        raise ConfigError(
+            f"--device {device}: with a credential a job is submitted as its member, {who.user}"
+        )
+    return device
 
 
-async def _submit(asked: Namespace, device: ClientId, spec: dict[str, object]) -> int:
+async def _submit(asked: Namespace, who: Caller, device: ClientId, spec: dict[str, object]) -> int:
     # A device keeps trying for ever; a person wants to know at once that nobody is there.
-    async with connected(asked.node, device):
+    async with connected(who):
         pass
-    nodes = [str(node) for node in asked.node]
+    nodes = [str(node) for node in who.nodes]
     async with AsyncDevice(
         device,
         nodes,
         username=asked.user or device,
+        password=who.password,
+        tls=who.tls,
         result_max_bytes=_RESULT_MAX_BYTES,
         timing=_TIMING,
     ) as client:

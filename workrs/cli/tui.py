@@ -3,13 +3,13 @@
 import asyncio
 from argparse import Namespace
 from contextlib import AbstractAsyncContextManager
+from dataclasses import replace
 from functools import partial
 
-from workrs.cli.connection import add_node_options, connected, user_name
+from workrs.cli.connection import Caller, add_node_options, caller, connected
 from workrs.cli.error import OK
 from workrs.cli.options import Options
 from workrs.domain.errors import ConfigError
-from workrs.domain.ids import ClientId
 from workrs.ports.bus import Address, Bus
 
 
@@ -47,20 +47,19 @@ def _key(text: str) -> tuple[str, str]:
 
 def run(asked: Namespace) -> int:
     """Show it until it is left."""
-    user = user_name(asked)
-    asyncio.run(_show(asked, user))
+    asyncio.run(_show(asked, caller(asked)))
     return OK
 
 
-async def _show(asked: Namespace, user: ClientId) -> None:
+async def _show(asked: Namespace, who: Caller) -> None:
     from tui.app import Dashboard  # noqa: PLC0415 (a wrong option should not wait for it)
     from tui.feed import Feed  # noqa: PLC0415
     from tui.model.cluster import Model  # noqa: PLC0415
 
-    feed = Feed(Model(), nodes=asked.node, user=user, opener=partial(_open, user))
+    feed = Feed(Model(), nodes=who.nodes, user=who.user, opener=partial(_open, who))
     app = Dashboard(feed, theme=asked.theme, keys=dict(asked.key))
     await app.run_async()
 
 
-def _open(user: ClientId, address: Address) -> AbstractAsyncContextManager[Bus]:
-    return connected([address], user)
+def _open(who: Caller, address: Address) -> AbstractAsyncContextManager[Bus]:
+    return connected(replace(who, nodes=(address,)))

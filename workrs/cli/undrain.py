@@ -4,7 +4,7 @@ import asyncio
 from argparse import Namespace
 
 from workrs.cli import order
-from workrs.cli.connection import add_node_options, user_name
+from workrs.cli.connection import add_node_options, caller
 from workrs.cli.drain import agent_name
 from workrs.cli.options import Options
 from workrs.wire.message import Order, OrderKind
@@ -26,5 +26,5 @@ def options() -> Options:
 def run(asked: Namespace) -> int:
     """Order, report."""
     wish = Order(order=OrderKind.UNDRAIN, agent=agent_name(asked))
-    reply = asyncio.run(order.send(wish, asked.node, user_name(asked), timeout_s=asked.timeout))
+    reply = asyncio.run(order.send(wish, caller(asked), timeout_s=asked.timeout))
     return order.report(reply, asked)

@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import secrets
 from dataclasses import dataclass
+from ipaddress import ip_address
 from typing import TYPE_CHECKING, Final, Protocol
 
 from workrs.domain.errors import BusError
@@ -44,11 +45,25 @@ class Address:
     """Where a broker listens."""
 
     host: str
+    """Name or address; a path, beginning with ``/``, is that of a socket file."""
     port: int
 
     def __str__(self) -> str:
-        """Return ``host:port``."""
-        return f"{self.host}:{self.port}"
+        """Return ``host:port``, or the path."""
+        return self.host if self.is_file else f"{self.host}:{self.port}"
+
+    @property
+    def is_file(self) -> bool:
+        """Whether it is a socket file, which has no port."""
+        return self.host.startswith("/")
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether no other machine can be there. A name says nothing, but for ``localhost``."""
+        try:
+            return ip_address(self.host).is_loopback
+        except ValueError:
+            return self.host == "localhost" or self.is_file
 
 
 @dataclass(frozen=True, slots=True)

@@ -58,6 +58,8 @@ class NodeTrust:
     lists: Mapping[Kind, RevocationList]
     passwords: Mapping[str, str]
     """Hashes by name."""
+    files: Mapping[str, str]
+    """Contents of what the broker needs, by file name."""
 
     def client_context(self) -> ssl.SSLContext:
         """Return what proves this node to other nodes, for MQTT and HTTPS."""
@@ -161,7 +163,13 @@ def load_node(folder: Path) -> NodeTrust:
         credential=credential,
         lists=lists,
         passwords=_read_passwords(folder / PASSWORDS_FILE),
+        files={path.name: _text(path) for path in _of_broker(folder)},
     )
+
+
+def _of_broker(folder: Path) -> list[Path]:
+    found = [folder / NODE_FILE, folder / PASSWORDS_FILE]
+    return found + [of(folder, kind) for kind in Kind for of in (authority_file, revoked_file)]
 
 
 def check_newer(old: NodeTrust, new: NodeTrust) -> None:

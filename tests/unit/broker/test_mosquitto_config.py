@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from broker.mosquitto import Peer, render, write_private
+from broker.mosquitto import write_private
+from broker.mosquitto_config import Peer, render
 from workrs.domain.errors import ConfigError
 from workrs.ports.bus import Address
 

@@ -171,7 +171,16 @@ def test_a_node_is_configured_by_its_options() -> None:
     found = node.config(
         node_config(
             *("--name", "n1", "--listen", "10.0.0.1:1900", "--peer", "n2=10.0.0.2:1883"),
-            *("--peer", "n3=10.0.0.3", "--state", "/s", "--init", "--lease-ttl", "20"),
+            *(
+                "--peer",
+                "n3=10.0.0.3",
+                "--state",
+                "/s",
+                "--init",
+                "--lease-ttl",
+                "20",
+                "--insecure",
+            ),
         )
     )
     assert found.nodes == ("n1", "n2", "n3")
@@ -201,7 +210,7 @@ def test_an_agent_is_configured_by_its_options() -> None:
     found = agent_config(
         *("--name", "a1", "--node", "10.0.0.1:1900", "--node", "h", "--runtime", "process"),
         *("--state", "/s", "--slots", "3", "--label", "gpu", "--label", "lab-3"),
-        *("--checkpoint-key", "/k"),
+        *("--checkpoint-key", "/k", "--insecure"),
     )
     assert found.checkpoint_key == Path("/k")
     assert [str(at) for at in found.nodes] == ["10.0.0.1:1900", "h:1883"]

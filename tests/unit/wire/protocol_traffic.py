@@ -18,6 +18,7 @@ from edge_agent.event import LogRead, OrderReceived, ProgressMade
 from tests.unit.broker.cluster import Agent, Cluster
 from tests.unit.edge_agent.agent_talk import JOB, Talk, saved
 from workrs.cli import order as ordering
+from workrs.cli.connection import Caller
 from workrs.domain.function import Function
 from workrs.domain.ids import ClientId, Digest
 from workrs.domain.job import CheckpointPolicy
@@ -128,7 +129,11 @@ def operators(monkeypatch: pytest.MonkeyPatch) -> set[Sent]:
         async with broker.connect(address=HERE, client_id="node") as node:
             await node.subscribe(Subscription(pattern="#"))
             asked = asyncio.create_task(
-                ordering.send(Order(order=OrderKind.DRAIN), [HERE], ClientId("ann"), timeout_s=5.0)
+                ordering.send(
+                    Order(order=OrderKind.DRAIN),
+                    Caller(nodes=(HERE,), user=ClientId("ann")),
+                    timeout_s=5.0,
+                )
             )
             while not asked.done():
                 for message in await node.receive():

@@ -19,7 +19,7 @@ from broker import inbox, limits
 from broker.backlog import HELD_BACK_MAX, HELD_BACK_MAX_BYTES
 from broker.blob_directory import BlobLimits
 from broker.housekeeping import FORGET_AFTER_S
-from broker.mosquitto import MEMORY_MAX_BYTES
+from broker.mosquitto_config import MEMORY_MAX_BYTES
 from broker.node import PEER_BEAT_S, PEER_SILENT_S
 from broker.teller import WAITING_S
 from device_client.outbox import JOBS_MAX

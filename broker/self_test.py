@@ -1,0 +1,103 @@
+"""Before a secure node serves anybody, it tries what its broker must refuse.
+
+1. At every port: to connect without a certificate, and to publish wherever a member of that kind
+   must not (`workrs.trust.acl.forbidden`).
+2. One that is let through ends the node. A broker that ignores a line of its configuration,
+   because of another version or of an edited template, is so found before the first device.
+
+The members it connects as are the node's probes, which hold no other right than their kind's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import ssl
+from typing import TYPE_CHECKING, Final
+
+from workrs.adapters import log
+from workrs.adapters import mqtt as adapter
+from workrs.domain.errors import BusError, ConfigError
+from workrs.ports.bus import Address, BusDeniedError, Message
+from workrs.trust.acl import forbidden
+from workrs.trust.credential import load_credential
+from workrs.trust.kind import PASSWORD_PORT_OFFSET, PORT_OFFSETS, PROBE, Kind
+from workrs.trust.node_folder import probe_file
+
+if TYPE_CHECKING:
+    from workrs.ports.bus import Connect
+    from workrs.trust.node_folder import NodeTrust
+
+_TIMEOUT_S: Final = 5.0
+_LOG: Final = log.get("node")
+
+
+class OpenBrokerError(ConfigError):
+    """The broker lets through what it must refuse."""
+
+
+async def try_permissions(first: Address, trust: NodeTrust, connect: Connect) -> None:
+    """Return if the broker that has just started refuses all that it must.
+
+    Args:
+        first: the first of its ports.
+        trust: the node's folder.
+        connect: how to get a connection.
+
+    Raises:
+        OpenBrokerError: it does not; the text says what it let through.
+        ConfigError: a probe was not even let in.
+    """
+    logging.getLogger(adapter.__name__).addFilter(hide_refusals)
+    for offset in (PASSWORD_PORT_OFFSET, *PORT_OFFSETS.values()):
+        await _try_nameless(Address(host=first.host, port=first.port + offset), trust, connect)
+    refused = 0
+    for kind in Kind:
+        at = Address(host=first.host, port=first.port + PORT_OFFSETS[kind])
+        refused += await _try_kind(kind, at, trust, connect)
+    _LOG.event("permissions_tried", node=trust.credential.name, refused=refused)
+
+
+async def _try_nameless(at: Address, trust: NodeTrust, connect: Connect) -> None:
+    """Try to connect with neither certificate nor password, with and without TLS."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.load_verify_locations(cadata=trust.credential.authority)
+    # It is this node's own broker, whatever address it was told to listen at.
+    context.check_hostname = False
+    for tls in (context, None):
+        try:
+            async with connect(address=at, client_id=PROBE, tls=tls, timeout_s=_TIMEOUT_S):
+                pass
+        except BusError:
+            continue
+        raise OpenBrokerError(f"the broker at {at} lets in who shows no certificate")
+
+
+async def _try_kind(kind: Kind, at: Address, trust: NodeTrust, connect: Connect) -> int:
+    """Try all that a member of one kind must not publish; return how much that was."""
+    probe = load_credential(probe_file(trust.folder, kind))
+    context = probe.client_context()
+    context.check_hostname = False
+    topics = forbidden(kind, probe.name)
+    try:
+        async with (
+            asyncio.timeout(_TIMEOUT_S),
+            connect(address=at, client_id=probe.name, tls=context, timeout_s=_TIMEOUT_S) as bus,
+        ):
+            for topic in topics:
+                bus.publish(Message(topic, b""))
+                try:
+                    await bus.flush()
+                except BusDeniedError:
+                    continue
+                raise OpenBrokerError(f"the broker at {at} lets a {kind.value} publish to {topic}")
+    except TimeoutError:
+        raise ConfigError(f"the broker at {at} does not answer its self-test") from None
+    except BusError as error:
+        raise ConfigError(f"the self-test as a {kind.value} cannot be made: {error}") from error
+    return len(topics)
+
+
+def hide_refusals(record: logging.LogRecord) -> bool:
+    """Return whether a line of the log is to be kept: refusals of probes are as they should be."""
+    return f"bus_publish_refused client_id={PROBE}." not in record.getMessage()

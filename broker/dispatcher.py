@@ -3,7 +3,7 @@
 1. Only a job that a majority has on disk, that is undecided, not cancelled and not leased,
    is offered.
 2. The node that ranks first for a job offers it at once; the others only if it was still
-   free after their wait. Doubled offers do no harm, the votes decide.
+   free after their wait: see `turns`.
 3. With no free agent nothing is scanned: the queue waits for a slot.
 4. A job whose lease a majority shows, at an epoch this node did not grant, is not offered
    before a ttl without news of it: this node alone cannot know when that lease ends.
@@ -13,23 +13,18 @@
 
 from zlib import crc32
 
-from broker import hint, teller
+from broker import hint, teller, turns
 from broker.effect import Publish
 from broker.entry import JobEntry
 from broker.job_queue import Item
 from broker.limits import AVOIDED_MAX, QUEUE_SLACK
 from broker.node import Node
 from workrs.domain import quorum
-from workrs.domain.dispatch import OFFER_S, RESTORE_WAIT_S, choose, need_of, rank_nodes
+from workrs.domain.dispatch import OFFER_S, RESTORE_WAIT_S, choose, need_of
 from workrs.domain.ids import ClientId, Epoch, Instant
-from workrs.domain.record import NEVER, CheckpointRef
+from workrs.domain.record import CheckpointRef
 from workrs.wire import topics
 from workrs.wire.message import Offer
-
-CLAIM_TURN_S = 1.5
-"""How long a claim that a peer granted may take to be repeated here: agents do so every second."""
-TURN_S = 1.5 * OFFER_S
-"""How long each rank waits for the one before it."""
 
 
 def _is_ready(node: Node, entry: JobEntry, now: Instant) -> bool:
@@ -66,6 +61,7 @@ def consider(node: Node, entry: JobEntry, now: Instant) -> None:
         if entry.is_kept_back and entry.restore_by is not None:
             node.poke(entry.job, entry.restore_by)
     elif entry.is_open and now < entry.vote.lease_until:
+        turns.see_lease(node, entry, now)
         entry.restore_by = None
         entry.held_up = ""
         node.poke(entry.job, entry.vote.lease_until)
@@ -124,7 +120,7 @@ def _watch_offer(node: Node, entry: JobEntry, now: Instant) -> None:
         entry.restore_by = None
         entry.held_up = ""
         entry.avoid = ()
-        entry.turn_at = None
+        entry.turn_at = entry.waits_for = None
     else:
         entry.avoid = (*entry.avoid, entry.offered_to)[-AVOIDED_MAX:]
         if agent is not None:
@@ -167,7 +163,7 @@ def pump(node: Node, now: Instant) -> None:
         if entry is None or not entry.queued:
             continue  # ended, or queued anew under another need
         entry.queued = False
-        if not _is_ready(node, entry, now) or _must_wait(node, entry, now):
+        if not _is_ready(node, entry, now) or turns.must_wait(node, entry, now):
             continue
         assert entry.stored is not None
         newest = _to_restore(entry, now)
@@ -193,27 +189,6 @@ def pump(node: Node, now: Instant) -> None:
                 _hold_up(node, entry, newest, now)
         else:
             _offer(node, entry, agent, now)
-
-
-def _must_wait(node: Node, entry: JobEntry, now: Instant) -> bool:
-    """Return whether nodes before this one, or a claim under way, should have their chance first.
-
-    A turn that came while no agent was free has passed: with a long queue every node would
-    otherwise offer every slot.
-    """
-    claimed = max((r.epoch for r in entry.records.values() if r.holder), default=NEVER)
-    if claimed > max(entry.record.epoch, entry.yielded_to):
-        # A peer granted it, and this node may have refused it for somebody it let go since. With
-        # a third node away the two that are left would else help two agents to split for ever.
-        entry.yielded_to = claimed
-        entry.turn_at = Instant(now + CLAIM_TURN_S)
-    if entry.turn_at is None or now > entry.turn_at + TURN_S:
-        rank = rank_nodes(entry.job, node.voters(entry)).index(node.name)
-        entry.turn_at = Instant(now + rank * TURN_S)
-    if now >= entry.turn_at:
-        return False
-    node.poke(entry.job, entry.turn_at)
-    return True
 
 
 def _offer(node: Node, entry: JobEntry, client: ClientId, now: Instant) -> None:

@@ -6,6 +6,7 @@
 """
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from workrs.domain import quorum
 from workrs.domain.ids import ClientId, Digest, Epoch, Instant, JobId
@@ -16,6 +17,14 @@ from workrs.domain.voter import Vote
 from workrs.wire.message import JobState
 
 RIVALS_MAX = 4
+
+
+class Served(NamedTuple):
+    """The last job that a peer was seen to bring to an agent."""
+
+    at: Instant
+    place: tuple[int, int]
+    """Of that job in the own queue."""
 
 
 @dataclass(slots=True)
@@ -56,6 +65,9 @@ class JobEntry:
     """The last claim that only a peer granted and for which offers were held back."""
     turn_at: Instant | None = None
     """When this node may offer though others rank before it."""
+    waits_for: ClientId | None = None
+    """The node that ranks first, while this one waits for its turn."""
+    waits_until: Instant = Instant(0.0)  # noqa: RUF009
     propose_at: Instant | None = None
     """When this node may claim in order to cancel or expire the job."""
     turns: int = 1

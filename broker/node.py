@@ -14,7 +14,7 @@ from broker import admission
 from broker.admission import Admission
 from broker.agents import AgentTable
 from broker.effect import Effects, Fact, Publish
-from broker.entry import JobEntry
+from broker.entry import JobEntry, Served
 from broker.fault_count import FaultCount
 from broker.function_table import FunctionTable
 from broker.job_queue import JobQueue
@@ -103,6 +103,8 @@ class Node:
     queue: JobQueue = field(default_factory=JobQueue)
     """Jobs to offer."""
     pace: Pace = field(default_factory=Pace)
+    served: dict[ClientId, Served] = field(default_factory=dict)
+    """By node: the last job it brought to an agent while this one waited for its turn."""
     expected: dict[JobId, ClientId] = field(default_factory=dict)
     """Jobs that move, and the agent that was told to fetch the checkpoints of each: see `hint`."""
     arrivals: int = 0

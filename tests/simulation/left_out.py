@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 from unittest.mock import patch
 
-from broker import brain, dispatcher, intake, peers, proposer, retirement, settle
+from broker import brain, intake, peers, proposer, retirement, settle, turns
 from broker.effect import Publish
 from broker.node import Node
 from edge_agent import saving
@@ -113,7 +113,7 @@ def vote_without_majority_shown_again() -> LeftOut:
 
 def claim_may_be_repeated_before_the_next_offer() -> LeftOut:
     """Offer a job anew the moment that it is let go."""
-    return patch.object(dispatcher, "CLAIM_TURN_S", -100.0)
+    return patch.object(turns, "CLAIM_TURN_S", -100.0)
 
 
 def copies_of_peers_emptied_soon() -> LeftOut:

@@ -11,9 +11,10 @@ from typing import Any
 
 import pytest
 
-from broker.dispatcher import CLAIM_TURN_S, TURN_S
+from broker.entry import Served
 from broker.event import AgentHeard, BeatHeard, SubmitHeard, Ticked
 from broker.pace import OFFERS_FIRST, OFFERS_MAX, OFFERS_MIN, SOON_S, Pace
+from broker.turns import CLAIM_TURN_S, PATIENCE_S, TURN_S
 from tests.unit.broker.cluster import TIMING, Agent, Cluster
 from workrs.domain.dispatch import OFFER_S, AgentProfile, rank_nodes
 from workrs.domain.ids import ClientId, Instant, JobId, LocalJobId
@@ -33,6 +34,13 @@ def agent(cluster: Cluster, name: str = "edge-1", at: str = "n1", **profile: Any
     made.profile = replace(made.profile, **profile)
     made.beat()
     return made
+
+
+def place_of(cluster: Cluster, node: str, job: JobId) -> tuple[int, int]:
+    """Return a job's place in a node's queue."""
+    entry = cluster.nodes[node].entries[job]
+    assert entry.stored is not None
+    return -entry.stored.spec.priority, entry.arrived
 
 
 def keep_alive(cluster: Cluster, *agents: Agent, seconds: float) -> None:
@@ -91,6 +99,38 @@ def test_the_other_ranks_wait_their_turn_and_then_offer() -> None:
     one.beat()
     keep_alive(cluster, one, seconds=2 * TURN_S)
     assert third in [node for node, _, _ in cluster.offered()]
+
+
+@pytest.mark.parametrize(
+    ("place", "waits_s"),
+    [("before", PATIENCE_S), ("after", TURN_S)],
+    ids=["a node on its way is waited for", "one that has passed the job is not"],
+)
+def test_a_node_that_works_through_the_queue_is_waited_for(place: str, waits_s: float) -> None:
+    cluster = Cluster(3)
+    job = cluster.submit("n1")
+    first, second, _ = ranked(job, cluster)
+    cluster.stop(first)
+    one = agent(cluster, at=second)
+    began = cluster.now
+    priority, arrived = place_of(cluster, second, job)
+    while not cluster.offers():
+        other = (priority, arrived + (-1 if place == "before" else 1))
+        for node in cluster.nodes.values():
+            node.served[first] = Served(Instant(cluster.now), other)
+        keep_alive(cluster, one, seconds=0.5)
+    assert cluster.now - began == pytest.approx(waits_s, abs=0.51)
+
+
+def test_a_lease_shows_how_far_the_node_is_that_ranks_first() -> None:
+    cluster = Cluster(3)
+    job = cluster.submit("n1")
+    first, second, _ = ranked(job, cluster)
+    one = agent(cluster, at=first)
+    one.claim(job, 1)
+    places = {name: served.place for name, served in cluster.nodes[second].served.items()}
+    assert places == {first: place_of(cluster, second, job)}
+    assert first not in cluster.nodes[first].served
 
 
 def test_a_turn_that_passed_while_no_agent_was_free_does_not_count() -> None:

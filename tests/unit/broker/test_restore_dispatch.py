@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from broker.dispatcher import TURN_S
+from broker.turns import TURN_S
 from tests.unit.broker.cluster import Agent, Cluster
 from workrs.domain.dispatch import OFFER_S, RESTORE_WAIT_S, rank_nodes
 from workrs.domain.host import HostFacts

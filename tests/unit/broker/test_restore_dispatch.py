@@ -220,7 +220,7 @@ def test_several_jobs_that_move_are_expected_by_agents_with_room_for_them() -> N
     cluster = Cluster(1)
     jobs = [cluster.submit("n1", f"j{number}") for number in range(3)]
     former = leaving(cluster, *jobs)
-    one, two = (agent(cluster, name, HERE) for name in ("one", "two"))
+    _, two = (agent(cluster, name, HERE) for name in ("one", "two"))
     two.profile = replace(two.profile, slots=2)
     two.beat()
     for seq in (1, 2):

@@ -196,7 +196,12 @@ async def _with_broker(
         parts = {"supervisor": supervisor.run(), "mosquitto": process.keep()}
         if trust is not None:
             keeper = TrustKeeper(
-                trust, broker_folder=folder, own=own, connect=connect, reload=process.reload
+                trust,
+                broker_folder=folder,
+                own=own,
+                connect=connect,
+                reload=process.reload,
+                ids=process.connected.ids,
             )
             parts["trust"] = keeper.keep()
         for peer in peers:

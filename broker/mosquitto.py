@@ -20,6 +20,7 @@ import signal
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final
 
+from broker.connected import Connected
 from workrs.domain.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -77,6 +78,7 @@ class MosquittoProcess:
     def __init__(self, *, name: str, config: str, folder: Path, program: str | None) -> None:
         self.restarts = 0
         """How often it was started again."""
+        self.connected = Connected()
         self._name = name
         self._config = config
         self._folder = folder
@@ -115,6 +117,7 @@ class MosquittoProcess:
             start_new_session=True,
         )
         self._last_lines.clear()
+        self.connected.forget()
         try:
             async with asyncio.timeout(_START_TIMEOUT_S):
                 is_running = await self._read_log(until=" running")
@@ -182,6 +185,7 @@ class MosquittoProcess:
         async for raw in self._process.stderr:
             line = raw.decode(errors="replace").rstrip()
             self._last_lines = [*self._last_lines, line][-_LINES_KEPT:]
+            self.connected.read(line)
             is_trouble = line.startswith(("Error", "Warning"))
             is_expected = line.startswith(_EXPECTED_LINES)
             level = logging.WARNING if is_trouble and not is_expected else logging.DEBUG

@@ -98,6 +98,7 @@ def render(
     return _template("node").substitute(
         node=node,
         listeners=_listeners(listener, trust),
+        connection_messages="false" if trust is None else "true",
         user=user,
         memory_max_bytes=MEMORY_MAX_BYTES,
         payload_max_bytes=PAYLOAD_MAX_BYTES,

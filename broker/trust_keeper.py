@@ -45,6 +45,7 @@ class TrustKeeper:
         own: Address,
         connect: Connect,
         reload: Callable[[], None],
+        ids: Callable[[str], list[str]],
     ) -> None:
         """Begin with *trust*, which the broker has been given.
 
@@ -54,6 +55,7 @@ class TrustKeeper:
             own: the daemon's way to the broker.
             connect: how to get a connection.
             reload: has the broker read its files again.
+            ids: under which further client ids somebody is connected.
         """
         self.trust = trust
         self.changed: list[Callable[[NodeTrust], None]] = []
@@ -62,6 +64,7 @@ class TrustKeeper:
         self._own = own
         self._connect = connect
         self._reload = reload
+        self._ids = ids
         self._stamp = stamp(trust.folder)
         self._log = log.get(f"node[{trust.credential.name}]")
 
@@ -92,15 +95,16 @@ class TrustKeeper:
         for _ in range(_ROUNDS if names else 0):
             await asyncio.sleep(_RELOADED_S)
             for name in sorted(names):
-                await self._end(name)
+                for client in (name, *self._ids(name)):
+                    await self._end(client)
 
-    async def _end(self, name: str) -> None:
+    async def _end(self, client: str) -> None:
         """End the connection under a client id by taking it."""
         try:
-            async with self._connect(address=self._own, client_id=name):
+            async with self._connect(address=self._own, client_id=client):
                 pass
         except BusError as error:
-            self._log.warning("not_ended", client=name, why=str(error))
+            self._log.warning("not_ended", client=client, why=str(error))
 
 
 def stamp(folder: Path) -> Stamp:

@@ -259,22 +259,33 @@ def opened(path: Path) -> Iterator[ClusterDirectory]:
     """
     folder = path / AUTHORITY_FOLDER
     try:
-        with (folder / _REGISTER).with_suffix(".lock").open("a") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            register = decode((folder / _REGISTER).read_text())
-            authorities = {
-                kind: load_authority(
-                    kind,
-                    key=(folder / f"{kind.value}.key").read_text(),
-                    certificate=(folder / f"{kind.value}.pem").read_text(),
-                )
-                for kind in Kind
-            }
-            yield ClusterDirectory(path, register, authorities)
-    except FileNotFoundError as error:
+        lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as error:
         raise ConfigError(
-            f"{path} is no directory that `workrs init` made: there is no {error.filename}"
+            f"{path} is no directory that `workrs init` made: {folder}: {error.strerror}"
         ) from error
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield _read(path)
+    finally:
+        os.close(lock)
+
+
+def _read(path: Path) -> ClusterDirectory:
+    folder = path / AUTHORITY_FOLDER
+    try:
+        register = decode((folder / _REGISTER).read_text())
+        authorities = {
+            kind: load_authority(
+                kind,
+                key=(folder / f"{kind.value}.key").read_text(),
+                certificate=(folder / f"{kind.value}.pem").read_text(),
+            )
+            for kind in Kind
+        }
+    except OSError as error:
+        raise ConfigError(f"cannot read {error.filename}: {error.strerror}") from error
+    return ClusterDirectory(path, register, authorities)
 
 
 def write_new(path: Path, text: str) -> None:

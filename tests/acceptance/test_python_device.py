@@ -6,10 +6,12 @@ points of a submit, and jobs that count how often they were run.
 
 import os
 import re
+import socket
 import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -100,3 +102,49 @@ def test_kill_9_at_any_step_of_a_submit_loses_and_doubles_no_job(
             assert device.result(job, timeout=WAIT_S).exit_code == 0
         assert device.jobs() == []
     assert runs() == Counter(jobs)
+
+
+def free_ports(count: int) -> int:
+    """Return the first of so many ports in a row that nobody listens at now."""
+    for first in range(21_000 + os.getpid() % 5_000, 32_000, count):
+        with ExitStack() as taken:
+            try:
+                for port in range(first, first + count):
+                    taken.enter_context(socket.create_server(("127.0.0.1", port)))
+            except OSError:
+                continue
+        return first
+    pytest.fail("no ports are free")
+
+
+def test_an_enrolled_device_needs_its_credential_alone(tmp_path: Path) -> None:
+    """With a certificate and with a password; a large input goes to the node's store, too."""
+
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+
+    def workrs(*words: str) -> list[str]:
+        return [sys.executable, "-m", "workrs.cli.main", *words]
+
+    first = free_ports(5)
+    for words in (
+        ("init", "farm", f"n1=127.0.0.1:{first}"),
+        ("enrol", "device", "pump-7", "--cluster", "farm"),
+        ("enrol", "device", "meter-3", "--password", "--cluster", "farm"),
+    ):
+        subprocess.run(
+            workrs(*words), cwd=tmp_path, env=environment, check=True, capture_output=True
+        )
+    node = workrs("node", "--credential", "farm/nodes/n1", "--state", "state", "--init")
+    with (tmp_path / "log").open("wb") as log:
+        process = subprocess.Popen(node, cwd=tmp_path, env=environment, stdout=log, stderr=log)
+    try:
+        for name in ("pump-7", "meter-3"):
+            with Device(credential=tmp_path / "farm" / "members" / f"{name}.pem") as device:
+                small = device.submit(image="none", command=["true"])
+                large = device.submit(image="none", command=["true"], input=b"x" * 100_000)
+                assert device.drain(WAIT_S), (tmp_path / "log").read_text()
+                for job in (small, large):
+                    assert device.state(job).state in ("accepted", "queued")
+    finally:
+        process.terminate()
+        process.wait(WAIT_S)

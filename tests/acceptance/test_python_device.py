@@ -119,7 +119,6 @@ def free_ports(count: int) -> int:
 
 def test_an_enrolled_device_needs_its_credential_alone(tmp_path: Path) -> None:
     """With a certificate and with a password; a large input goes to the node's store, too."""
-
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
 
     def workrs(*words: str) -> list[str]:

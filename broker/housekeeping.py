@@ -7,7 +7,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Final, ParamSpec, TypeVar
 
@@ -79,7 +79,17 @@ class House:
                 next_round = clock() + PERIOD_S
             self._wanted.clear()
             while self._dropped:
-                await self._try(self._blobs.drop, self._dropped.popleft())
+                jobs = list(self._dropped)
+                self._dropped.clear()
+                # In one thread's turn: most jobs have no blobs, and a turn costs more than a look.
+                await asyncio.to_thread(self._drop_all, jobs)
+
+    def _drop_all(self, jobs: Iterable[JobId]) -> None:
+        for job in jobs:
+            try:
+                self._blobs.drop(job)
+            except (OSError, WorkrsError) as error:
+                LOG.warning("housekeeping_failed", why=str(error))
 
     async def _hourly(self) -> None:
         drop_inputs = partial(

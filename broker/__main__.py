@@ -42,6 +42,7 @@ from workrs.domain.ids import Instant, client_id
 from workrs.domain.record import Incarnation
 from workrs.ports.ledger import Rejoin
 from workrs.trust.node_folder import NodeTrust, load_node
+from workrs.trust.password import new_password
 from workrs.wire import codec
 from workrs.wire.function_file import load_functions
 
@@ -181,8 +182,9 @@ async def _with_broker(
         return
     peers = [Peer(name=name, address=at) for name, at in sorted(config.peers.items())]
     folder = config.broker_folder.absolute()
+    password = new_password()
     if trust is not None:
-        write_trust(folder, trust)
+        write_trust(folder, trust, probe_password=password)
     text = render(
         node=config.name,
         listener=config.listen,
@@ -192,7 +194,7 @@ async def _with_broker(
     own = config.own_broker
     async with mosquitto(name=config.name, config=text, folder=folder) as process:
         if trust is not None:
-            await try_permissions(config.listen, trust, connect)
+            await try_permissions(config.listen, trust, connect, password=password)
         parts = {"supervisor": supervisor.run(), "mosquitto": process.keep()}
         if trust is not None:
             keeper = TrustKeeper(

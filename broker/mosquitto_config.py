@@ -23,7 +23,9 @@ from workrs.adapters.mqtt_packet import PACKET_MAX_BYTES
 from workrs.domain.errors import ConfigError
 from workrs.ports.bus import PAYLOAD_MAX_BYTES, Address
 from workrs.trust.acl import acl
-from workrs.trust.kind import PASSWORD_PORT_OFFSET, PORT_OFFSETS, Kind
+from workrs.trust.kind import PASSWORD_PORT_OFFSET, PORT_OFFSETS, PROBE, Kind
+from workrs.trust.node_folder import PASSWORDS_FILE
+from workrs.trust.password import hash_password
 from workrs.wire.topics import ROOT
 
 if TYPE_CHECKING:
@@ -32,6 +34,8 @@ if TYPE_CHECKING:
 
     from workrs.trust.node_folder import NodeTrust
 
+PROBE_DEVICE: Final = f"{PROBE}.password"
+"""The device that the self-test is at the port for passwords."""
 MEMORY_MAX_BYTES: Final = 1024**3
 """Heap of the broker, at most."""
 SOCKET_PATH_MAX_BYTES: Final = 107
@@ -139,15 +143,19 @@ def _template(name: str) -> Template:
     return Template((files("mosquitto") / f"{name}.conf").read_text())
 
 
-def write_trust(folder: Path, trust: NodeTrust) -> None:
+def write_trust(folder: Path, trust: NodeTrust, *, probe_password: str = "") -> None:
     """Write what a secure configuration names; the broker reads it when it starts or reloads.
 
     Args:
         folder: of the broker; made if absent, and closed to others.
         trust: the node's folder, read and checked.
+        probe_password: of the self-test at the port for passwords, until this is called again.
     """
     for name, text in trust.files.items():
         write_private(folder, name, text)
+    if probe_password:
+        line = f"{PROBE_DEVICE}:{hash_password(probe_password)}\n"
+        write_private(folder, PASSWORDS_FILE, trust.files[PASSWORDS_FILE] + line)
     for kind in Kind:
         write_private(folder, f"acl-{kind.value}", acl(kind))
     folder.chmod(0o700)

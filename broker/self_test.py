@@ -13,8 +13,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import ssl
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
+from broker.mosquitto_config import PROBE_DEVICE
 from workrs.adapters import log
 from workrs.adapters import mqtt as adapter
 from workrs.domain.errors import BusError, ConfigError
@@ -25,7 +27,10 @@ from workrs.trust.kind import PASSWORD_PORT_OFFSET, PORT_OFFSETS, PROBE, Kind
 from workrs.trust.node_folder import probe_file
 
 if TYPE_CHECKING:
-    from workrs.ports.bus import Connect
+    from collections.abc import Callable
+    from contextlib import AbstractAsyncContextManager
+
+    from workrs.ports.bus import Bus, Connect
     from workrs.trust.node_folder import NodeTrust
 
 _TIMEOUT_S: Final = 5.0
@@ -36,35 +41,55 @@ class OpenBrokerError(ConfigError):
     """The broker lets through what it must refuse."""
 
 
-async def try_permissions(first: Address, trust: NodeTrust, connect: Connect) -> None:
+async def try_permissions(
+    first: Address, trust: NodeTrust, connect: Connect, *, password: str
+) -> None:
     """Return if the broker that has just started refuses all that it must.
 
     Args:
         first: the first of its ports.
         trust: the node's folder.
         connect: how to get a connection.
+        password: what `broker.mosquitto_config.write_trust` was given for the self-test.
 
     Raises:
         OpenBrokerError: it does not; the text says what it let through.
         ConfigError: a probe was not even let in.
     """
     logging.getLogger(adapter.__name__).addFilter(hide_refusals)
+    nameless = _unchecked(trust)
     for offset in (PASSWORD_PORT_OFFSET, *PORT_OFFSETS.values()):
-        await _try_nameless(Address(host=first.host, port=first.port + offset), trust, connect)
+        at = Address(host=first.host, port=first.port + offset)
+        await _try_nameless(at, nameless, connect)
     refused = 0
     for kind in Kind:
         at = Address(host=first.host, port=first.port + PORT_OFFSETS[kind])
-        refused += await _try_kind(kind, at, trust, connect)
+        probe = load_credential(probe_file(trust.folder, kind))
+        context = probe.client_context()
+        context.check_hostname = False
+        entry = partial(connect, address=at, client_id=probe.name, tls=context)
+        refused += await _try_kind(kind, probe.name, entry)
+    at = Address(host=first.host, port=first.port + PASSWORD_PORT_OFFSET)
+    entry = partial(connect, address=at, client_id=PROBE_DEVICE, tls=nameless)
+    entry = partial(entry, username=PROBE_DEVICE, password=password)
+    refused += await _try_kind(Kind.DEVICE, PROBE_DEVICE, entry)
     _LOG.event("permissions_tried", node=trust.credential.name, refused=refused)
 
 
-async def _try_nameless(at: Address, trust: NodeTrust, connect: Connect) -> None:
-    """Try to connect with neither certificate nor password, with and without TLS."""
+def _unchecked(trust: NodeTrust) -> ssl.SSLContext:
+    """Return TLS without a certificate of its own.
+
+    It is this node's own broker, whatever address that was told to listen at.
+    """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.load_verify_locations(cadata=trust.credential.authority)
-    # It is this node's own broker, whatever address it was told to listen at.
     context.check_hostname = False
-    for tls in (context, None):
+    return context
+
+
+async def _try_nameless(at: Address, nameless: ssl.SSLContext, connect: Connect) -> None:
+    """Try to connect with neither certificate nor password, with and without TLS."""
+    for tls in (nameless, None):
         try:
             async with connect(address=at, client_id=PROBE, tls=tls, timeout_s=_TIMEOUT_S):
                 pass
@@ -73,26 +98,22 @@ async def _try_nameless(at: Address, trust: NodeTrust, connect: Connect) -> None
         raise OpenBrokerError(f"the broker at {at} lets in who shows no certificate")
 
 
-async def _try_kind(kind: Kind, at: Address, trust: NodeTrust, connect: Connect) -> int:
+async def _try_kind(
+    kind: Kind, name: str, entry: Callable[[], AbstractAsyncContextManager[Bus]]
+) -> int:
     """Try all that a member of one kind must not publish; return how much that was."""
-    probe = load_credential(probe_file(trust.folder, kind))
-    context = probe.client_context()
-    context.check_hostname = False
-    topics = forbidden(kind, probe.name)
+    topics = forbidden(kind, name)
     try:
-        async with (
-            asyncio.timeout(_TIMEOUT_S),
-            connect(address=at, client_id=probe.name, tls=context, timeout_s=_TIMEOUT_S) as bus,
-        ):
+        async with asyncio.timeout(_TIMEOUT_S), entry() as bus:
             for topic in topics:
                 bus.publish(Message(topic, b""))
                 try:
                     await bus.flush()
                 except BusDeniedError:
                     continue
-                raise OpenBrokerError(f"the broker at {at} lets a {kind.value} publish to {topic}")
+                raise OpenBrokerError(f"the broker lets a {kind.value} publish to {topic}")
     except TimeoutError:
-        raise ConfigError(f"the broker at {at} does not answer its self-test") from None
+        raise ConfigError(f"the broker does not answer its self-test as a {kind.value}") from None
     except BusError as error:
         raise ConfigError(f"the self-test as a {kind.value} cannot be made: {error}") from error
     return len(topics)

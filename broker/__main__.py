@@ -22,6 +22,7 @@ from broker.blob_repairer import Repairer
 from broker.blob_server import BlobServer
 from broker.config import NodeConfig
 from broker.event import CopiedAgent
+from broker.gate import Gate
 from broker.housekeeping import House
 from broker.ledger import SqliteLedger, create_ledger, open_ledger
 from broker.mosquitto import mosquitto
@@ -106,7 +107,12 @@ def _restore(config: NodeConfig, ledger: SqliteLedger, now: Instant) -> Node:
         software=f"{__version__} on {socket.gethostname()}",
         incarnation=Incarnation(ledger.boot, secrets.token_hex(8)),
     )
-    node = Node(settings, ledger.retired, AgentTable(config.timing.ttl_s))
+    node = Node(
+        settings,
+        ledger.retired,
+        AgentTable(config.timing.ttl_s),
+        gate=Gate(quotas=config.quotas),
+    )
     wall_s = time.time()  # noqa: TID251 (only how long a result is kept hangs on it)
     brain.start(node, ledger, now, wall_s)
     functions.file(node, filed)

@@ -163,7 +163,14 @@ def _handle(node: Node, event: Event, now: Instant) -> None:  # noqa: C901, PLR0
         case LogHeard():
             orders.on_log(node, event)
         case Refused():
-            teller.reject(node, event.device, event.name, event.reason, plain=event.plain)
+            teller.reject(
+                node,
+                event.device,
+                event.name,
+                event.reason,
+                plain=event.plain,
+                retry_after_s=event.retry_after_s,
+            )
         case BrokerEmptied():
             _refill(node, now)
         case PeerEmptied():

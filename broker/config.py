@@ -8,6 +8,7 @@ from broker.mosquitto_config import own_socket
 from workrs.domain.errors import ConfigError
 from workrs.domain.ids import ClientId, client_id
 from workrs.domain.lease import LeaseTiming
+from workrs.domain.quota import Quotas
 from workrs.ports.bus import Address
 
 SIZES = (1, 3, 5)
@@ -46,6 +47,8 @@ class NodeConfig:
     rejoin: bool = False
     """Make one for a node that lost its disk, and have it re-admitted."""
     timing: LeaseTiming = field(default_factory=LeaseTiming)
+    quotas: Quotas = field(default_factory=Quotas)
+    """What devices and tenants may ask of this node."""
 
     def __post_init__(self) -> None:
         """Refuse names and cluster sizes that cannot work."""

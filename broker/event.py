@@ -122,12 +122,13 @@ class PeerStateSeen:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """A device's message was malformed before it had a job: tell it why."""
+    """A device's message was malformed, or too many before it had a job: tell it why."""
 
     device: ClientId
     name: str
     reason: str
     plain: bool
+    retry_after_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

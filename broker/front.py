@@ -6,6 +6,7 @@
 """
 
 import base64
+import math
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 
@@ -197,6 +198,9 @@ def plain_word(state: JobState) -> bytes:
             detail = state.result_url
             if detail is None and state.result is None and state.result_b64 is None:
                 detail = state.reason  # nothing is on the topic beside it any more
+        case State.REJECTED if state.retry_after_s is not None:
+            # Where a reader that knows no more than the word finds it harmless, too.
+            detail = f"retry_after_s={math.ceil(state.retry_after_s)} {state.reason or ''}"
         case State.REJECTED | State.FAILED | State.EXPIRED | State.CANCELLED:
             detail = state.reason
         case _:

@@ -13,11 +13,12 @@ from broker.effect import Publish
 from broker.entry import JobEntry
 from broker.event import CancelHeard, SubmitHeard
 from broker.limits import (
+    DEVICE_SHARE,
     DEVICES_MAX,
     OPEN_MAX,
     OPEN_MAX_BYTES,
     RETRY_AFTER_S,
-    SPREADING_MAX,
+    TENANT_SHARE,
     TURN_MAX,
 )
 from broker.node import Node
@@ -34,6 +35,7 @@ from workrs.domain.ids import (
     split_job_id,
 )
 from workrs.domain.job import StoredSpec, digest_of
+from workrs.domain.quota import share, tenant
 from workrs.ports.ledger import RetiredJob, SaveSpec
 from workrs.wire import codec, topics
 
@@ -46,7 +48,7 @@ def room(node: Node) -> int:
     """
     if not node.minority.quorum:
         return TURN_MAX
-    return max(0, min(TURN_MAX, SPREADING_MAX - len(node.unsure)))
+    return min(TURN_MAX, node.spread.room(len(node.unsure)))
 
 
 def on_submit(node: Node, event: SubmitHeard, now: Instant) -> None:
@@ -75,7 +77,8 @@ def on_submit(node: Node, event: SubmitHeard, now: Instant) -> None:
     except WireError as error:
         teller.reject(node, event.device, event.local, str(error), plain=plain)
         return
-    if known is None and (full := _is_full(node)):
+    if known is None and (full := _is_full(node) or _is_too_much(node, stored, len(event.payload))):
+        node.gate.note_refusal(event.device, now)
         teller.reject(
             node, event.device, event.local, full, plain=plain, retry_after_s=RETRY_AFTER_S
         )
@@ -99,6 +102,27 @@ def _is_full(node: Node) -> str:
         f"{node.name} has {jobs_open} open jobs with {node.open_bytes >> 20} MiB of specs, as "
         f"much as it keeps: submit again in {RETRY_AFTER_S:g} s"
     )
+
+
+def _is_too_much(node: Node, stored: StoredSpec, size_bytes: int) -> str:
+    """Return why the device, or its tenant, may have no further job open, or nothing."""
+    device, _ = split_job_id(stored.job)
+    own, whole = node.usage.of(device)
+    quotas = node.gate.quotas
+    jobs_open = len(node.entries) - node.jobs_decided
+    for name, use, quota, part in (
+        (device, own, quotas.device, DEVICE_SHARE),
+        (tenant(device), whole, quotas.tenant, TENANT_SHARE),
+    ):
+        jobs_max = min(quota.open_max, share(jobs_open, OPEN_MAX, part))
+        room_bytes = share(node.open_bytes, OPEN_MAX_BYTES, part) // node.size
+        bytes_max = min(quota.open_max_bytes, room_bytes)
+        if use.jobs and (use.jobs >= jobs_max or use.size_bytes + size_bytes > bytes_max):
+            return (
+                f"{name} has {use.jobs} open jobs with {use.size_bytes} bytes of specs, and may "
+                f"have {jobs_max} with {bytes_max} bytes now: submit again in {RETRY_AFTER_S:g} s"
+            )
+    return ""
 
 
 def _answer_retired(node: Node, event: SubmitHeard, request: Digest, kept: RetiredJob) -> None:

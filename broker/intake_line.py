@@ -2,27 +2,33 @@
 
 1. What comes here waits in a queue of its own, from which each batch of the node takes a few:
    heartbeats, claims and records, on the first connection, are never behind submits.
-2. While the queue is full the connection is not read, and what devices send waits in the broker.
+2. The gate refuses what is too much. The rest is read at once, so that the broker, which has one
+   queue for all devices, keeps none of it back; only a queue that is full of bytes is waited for.
 3. It is made again by itself. What devices send while it is away is lost, and they repeat it.
+4. A barred device is disconnected by a connection under its own name, which MQTT allows once
+   (session takeover). That name must be the device's, as brokers that prove names see to.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterable
 
 from broker import inbox, intake, reader
-from broker.event import Event
+from broker.event import Event, Refused
 from broker.intake_queue import IntakeQueue
-from broker.limits import STALLED_S, STALLED_TURN
+from broker.limits import REFUSALS_MAX, REFUSALS_PER_S, STALLED_S, STALLED_TURN, TURN_MAX
 from broker.node import Node
 from broker.retry import CONNECT_S, KEEPALIVE_S, SETTLED_S, pause_s
 from workrs.adapters import log
 from workrs.domain.errors import BusError
-from workrs.ports.bus import Address, Connect
+from workrs.domain.ids import ClientId, Instant
+from workrs.domain.quota import Bucket, spend
+from workrs.ports.bus import Address, Connect, Message
 
 
 def client_id(node: str) -> str:
-    """Return the name of this connection at the broker."""
-    return f"{node}.intake"
+    """Return the name of this connection at the broker. No member has an underscore in its name."""
+    return f"{node}_intake"
 
 
 class IntakeLine:
@@ -44,11 +50,20 @@ class IntakeLine:
         self._clock = clock
         self._arrived = arrived
         self._queue = IntakeQueue()
+        self._refusals: deque[Refused] = deque()
+        self._answers: Bucket | None = None
+        self._kicking = asyncio.Event()
         self._taken = asyncio.Event()
         self._taken_at = clock()
         self._log = log.get(f"node[{node.name}].intake")
 
     async def run(self) -> None:
+        """Read, and disconnect who is barred, for ever."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._keep_out(), name=f"{self._node.name}.gate")
+            await self._keep_reading()
+
+    async def _keep_reading(self) -> None:
         """Read for ever; a lost connection is made again."""
         refused = 0
         while True:
@@ -70,14 +85,70 @@ class IntakeLine:
             await bus.subscribe(*inbox.intake_subscriptions())
             while True:
                 batch = await bus.receive()
-                was_empty = not self._queue
-                for event in reader.read(self._node, bus, batch, self._log):
-                    self._queue.put(event)
-                if was_empty and self._queue:
+                was_empty = not (self._queue or self._refusals)
+                heard = self._without_barred(batch)
+                self._judge(reader.read(self._node, bus, heard, self._log))
+                if was_empty and (self._queue or self._refusals):
                     self._arrived()
                 while not self._queue.has_room:
                     self._taken.clear()
                     await self._taken.wait()
+
+    def _without_barred(self, batch: list[Message]) -> list[Message]:
+        """Leave out what barred devices say, before it costs anything; see that they go again."""
+        gate, now = self._node.gate, Instant(self._clock())
+        if not gate.has_barred(now):
+            return batch
+        # The fourth level of a device's topic is its name. One that is relayed passes.
+        return [m for m in batch if m.retain or not gate.is_barred(m.topic.split("/", 4)[3], now)]
+
+    def _judge(self, events: Iterable[Event]) -> None:
+        gate, now = self._node.gate, Instant(self._clock())
+        for event in events:
+            verdict = gate.judge(event, self._queue, now)
+            if isinstance(verdict, Refused):
+                self._refuse(verdict, now)
+            elif verdict:
+                self._queue.put(event)
+        for device in gate.take_barred():
+            self._log.warning("device_barred", device=device, seconds=gate.quotas.bar_s)
+        if gate.kicks:
+            self._kicking.set()
+
+    def _refuse(self, refusal: Refused, now: Instant) -> None:
+        """Have it said, unless too many were of late: to answer costs more than to read."""
+        self._answers, wait_s = spend(
+            self._answers, rate_per_s=REFUSALS_PER_S, burst=REFUSALS_MAX, now=now
+        )
+        if wait_s:
+            self._node.dropped += 1
+        else:
+            self._refusals.append(refusal)
+
+    async def _keep_out(self) -> None:
+        """Disconnect devices, one after the other."""
+        while True:
+            await self._kicking.wait()
+            self._kicking.clear()
+            for device in self._node.gate.take_kicks():
+                if self._is_ours(device):
+                    continue
+                try:
+                    async with self._connect(
+                        address=self._address, client_id=device, timeout_s=CONNECT_S
+                    ):
+                        pass
+                except BusError as error:
+                    self._log.debug("not_disconnected", device=device, why=str(error))
+                    await asyncio.sleep(pause_s(0))
+
+    def _is_ours(self, device: ClientId) -> bool:
+        """Return whether a node or an agent may be known to the broker by this name.
+
+        Where names are not proved (on loopback) anybody can speak under any.
+        """
+        known = self._node.agents.get(device)
+        return device in self._node.settings.nodes or known is not None
 
     @property
     def room(self) -> int:
@@ -90,14 +161,18 @@ class IntakeLine:
 
     def take(self) -> list[Event]:
         """Return the requests whose turn it is, as many as there is room for."""
+        said = min(TURN_MAX, len(self._refusals))
+        refused: list[Event] = [self._refusals.popleft() for _ in range(said)]
         taken = self._queue.take(self.room)
         if taken or not self._queue:
             self._taken_at = self._clock()
             self._taken.set()
-        return taken
+        return refused + taken
 
     def wake_at(self, at: float) -> float:
         """Return when to look here, at the latest at *at*."""
+        if self._refusals:
+            return self._clock()
         if not self._queue:
             return at
         return self._clock() if self.room else min(at, self._taken_at + STALLED_S)

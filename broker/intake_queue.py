@@ -2,23 +2,19 @@
 
 1. Requests of one device are taken in the order in which they came: a cancel never overtakes
    its submit.
-2. Between devices it goes round: each has a start tag for its next request, one higher than for
-   the one before, and the lowest is taken first (start-time fair queueing). Ten thousand requests
-   of one device hold up another one's by no more than that device's own backlog.
-3. A device that was silent for a while goes before those that were not, for up to CREDIT
-   requests.
-4. Bounded by number and bytes. Whoever fills it asks `has_room` first.
+2. The device that has the fewest waiting goes first. A device that sends now and then is not behind
+   those that send all they can, however many they are; they share what it leaves.
+3. Bounded by number and bytes. Whoever fills it asks `has_room` first.
+
+Not promised: that a device with many waiting gets on while devices with fewer take all there is.
 """
 
-import heapq
+from collections import deque
 from dataclasses import dataclass, field
 
 from broker.event import CancelHeard, Event, Refused, SubmitHeard
 from broker.limits import INTAKE_MAX, INTAKE_MAX_BYTES
 
-CREDIT = 16
-TAGS_SLACK = 1_000
-"""Tags of devices that have no say any more. Beyond, and as many as count, they are dropped."""
 EVENT_BYTES = 200
 """Counted for a request beside its payload."""
 
@@ -38,41 +34,55 @@ class IntakeQueue:
     """What waits on one node."""
 
     waiting_bytes: int = 0
-    _heap: list[tuple[int, int, Event]] = field(default_factory=list)
-    """Tag, order of arrival, request."""
-    _arrivals: int = 0
-    _tags: dict[str, int] = field(default_factory=dict)
-    """By device: of its next request. Without one: CREDIT below the present tag."""
-    _now: int = 0
-    """The tag of the request taken last."""
+    _count: int = 0
+    _lines: dict[str, deque[Event]] = field(default_factory=dict)
+    """By device, of those that have something waiting; the oldest first."""
+    _by_length: dict[int, dict[str, None]] = field(default_factory=dict)
+    """Devices by how many they have waiting. In a flood, lengths are few and devices many."""
 
     def __len__(self) -> int:
         """Return how many wait."""
-        return len(self._heap)
+        return self._count
 
     @property
     def has_room(self) -> bool:
         """Return whether more may be put in; one connection's batch more does no harm."""
-        return len(self._heap) < INTAKE_MAX and self.waiting_bytes < INTAKE_MAX_BYTES
+        return self._count < INTAKE_MAX and self.waiting_bytes < INTAKE_MAX_BYTES
+
+    def waiting(self, device: str) -> int:
+        """Return how many requests of a device wait."""
+        return len(self._lines.get(device, ()))
 
     def put(self, event: Event) -> None:
         """Add a request."""
         device = sender(event)
-        tag = max(self._tags.get(device, 0), self._now - CREDIT)
-        self._tags[device] = tag + 1
-        self._arrivals += 1
-        heapq.heappush(self._heap, (tag, self._arrivals, event))
+        line = self._lines.setdefault(device, deque())
+        line.append(event)
+        self._move(device, len(line) - 1, len(line))
+        self._count += 1
         self.waiting_bytes += size_bytes(event)
-        if len(self._tags) > 2 * len(self._heap) + TAGS_SLACK:
-            floor = self._now - CREDIT
-            self._tags = {name: tag for name, tag in self._tags.items() if tag > floor}
 
     def take(self, count: int) -> list[Event]:
         """Take up to *count* requests, whose turn it is."""
         taken = []
-        for _ in range(min(count, len(self._heap))):
-            tag, _, event = heapq.heappop(self._heap)
-            self._now = max(self._now, tag)
+        for _ in range(min(count, self._count)):
+            device = next(iter(self._by_length[min(self._by_length)]))
+            line = self._lines[device]
+            event = line.popleft()
+            self._move(device, len(line) + 1, len(line))
+            if not line:
+                del self._lines[device]
+            self._count -= 1
             self.waiting_bytes -= size_bytes(event)
             taken.append(event)
         return taken
+
+    def _move(self, device: str, before: int, after: int) -> None:
+        """Note that so many of a device wait now; it comes last among those with as many."""
+        if before:
+            former = self._by_length[before]
+            del former[device]
+            if not former:
+                del self._by_length[before]
+        if after:
+            self._by_length.setdefault(after, {})[device] = None

@@ -12,18 +12,27 @@ OPEN_MAX: Final = 100_000
 each node refuses by the same number, so all together pass it by what is on its way."""
 OPEN_MAX_BYTES: Final = 384 << 20
 """What the specs of open jobs take at a broker. Beyond: as above."""
+DEVICE_SHARE: Final = 0.25
+"""Of what is free of both, how much one device may have open, beside its quota: some is left for
+others, however many take all they may. Beyond: as above."""
+TENANT_SHARE: Final = 1.0
+"""The same for all devices of a tenant: two share evenly, and leave a third of it."""
 RETRY_AFTER_S: Final = 30.0
 """What a device is told to wait when a node has no room."""
-INTAKE_MAX: Final = 10_000
-"""Requests of devices that wait for their turn. Beyond, the second connection is not read, and
-they wait in the broker, up to its memory limit."""
+INTAKE_MAX: Final = 25_000
+"""Requests of devices that wait for their turn; one device may have as many as are free. Beyond,
+they are refused; what one batch of the connection brings too many waits with it, unread."""
 INTAKE_MAX_BYTES: Final = 64 << 20
 """What their payloads take. Beyond: as above."""
+REFUSALS_MAX: Final = 1_000
+"""Requests refused by the gate that are answered at once, TURN_MAX in one batch. Beyond, they go
+unanswered, and devices repeat them."""
+REFUSALS_PER_S: Final = 200
+"""How many are answered in the long run."""
+METERS_MAX: Final = 100_000
+"""Devices whose rate is remembered, and tenants. Beyond, the one silent longest begins anew."""
 TURN_MAX: Final = 100
 """Requests of devices handled in one batch, so that heartbeats and votes wait for no more."""
-SPREADING_MAX: Final = 100
-"""Open jobs that no majority is known to have. Beyond, no request is taken: peers that are behind
-are given no more."""
 STALLED_S: Final = 0.2
 """After so long without a request taken, though some wait, a few are: such jobs may stay."""
 STALLED_TURN: Final = 10

@@ -17,13 +17,16 @@ from broker.effect import Effects, Fact, Publish
 from broker.entry import JobEntry, Served
 from broker.fault_count import FaultCount
 from broker.function_table import FunctionTable
+from broker.gate import Gate
 from broker.job_queue import JobQueue
 from broker.limits import HISTORY_TEXT_MAX
 from broker.line_limit import LineLimit
 from broker.minority import Minority
 from broker.pace import Pace
+from broker.spread import Spread
 from broker.storm import StormGuard
 from broker.sweep import Sweep
+from broker.usage import Usage
 from workrs.domain.ids import ClientId, Instant, JobId
 from workrs.domain.lease import LeaseTiming
 from workrs.domain.record import Holder, Incarnation, Record, Version
@@ -88,6 +91,9 @@ class Node:
     """Reads a spec back from disk; without it specs of decided jobs stay in memory."""
     functions: FunctionTable = field(default_factory=FunctionTable)
     sweep: Sweep = field(default_factory=Sweep)
+    spread: Spread = field(default_factory=Spread)
+    gate: Gate = field(default_factory=Gate)
+    usage: Usage = field(default_factory=Usage)
     decided: dict[JobId, int] = field(default_factory=dict)
     """Decided jobs, oldest first, and what each takes at a broker, in bytes."""
     decided_bytes: int = 0
@@ -173,12 +179,16 @@ class Node:
     def note_spec(self, entry: JobEntry, payload: bytes) -> None:
         """Take the bytes of a job's spec."""
         if entry.is_open:
-            self.open_bytes += self.size * (len(payload) - len(entry.payload or b""))
+            more_bytes = len(payload) - len(entry.payload or b"")
+            self.open_bytes += self.size * more_bytes
+            self.usage.add(entry.job, entry.payload is None, more_bytes)
         entry.payload = payload
 
     def note_decided(self, entry: JobEntry, size_bytes: int) -> None:
         """Count a job as decided instead of open."""
-        self.open_bytes -= self.size * len(entry.payload or b"")
+        if entry.payload is not None:
+            self.open_bytes -= self.size * len(entry.payload)
+            self.usage.add(entry.job, -1, -len(entry.payload))
         self.decided[entry.job] = size_bytes
         self.decided_bytes += size_bytes
 

@@ -33,8 +33,10 @@ def settle(node: Node, entry: JobEntry, now: Instant) -> None:
         retirement.consider(node, entry, now)
     if _is_unsure(node, entry):
         node.unsure[entry.job] = None
-    else:
-        node.unsure.pop(entry.job, None)
+    elif entry.job in node.unsure:
+        del node.unsure[entry.job]
+        if entry.waiting_since is not None and entry.origin == node.name:
+            node.spread.arrived(entry.waiting_since, now)
 
 
 def _is_unsure(node: Node, entry: JobEntry) -> bool:

@@ -10,6 +10,7 @@ from workrs.adapters import log
 from workrs.adapters.stores.address import shared_location
 from workrs.cli.connection import address, credential_of, member_name
 from workrs.cli.options import Options
+from workrs.cli.quota_options import add_quota_options, quotas
 from workrs.domain.errors import ConfigError, IdError
 from workrs.domain.ids import client_id
 from workrs.domain.lease import LeaseTiming
@@ -81,6 +82,7 @@ def options() -> Options:
     it.value("--blobs-url", metavar="URL", help="how others reach it; default http://BLOBS")
     it.flag("--given-broker", help="a Mosquitto already runs at --listen: start none")
     _add_timing(it)
+    add_quota_options(it)
     it.flag("--verbose", help="log details")
     return it
 
@@ -183,6 +185,7 @@ def config(asked: Namespace) -> NodeConfig:
             margin_s=asked.lease_margin,
             reconnect_grace_s=asked.reconnect_grace,
         ),
+        quotas=quotas(asked),
     )
 
 

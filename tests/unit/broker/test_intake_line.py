@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from broker import intake, intake_line, intake_queue
 from broker.intake_line import client_id
-from broker.limits import SPREADING_MAX, STALLED_TURN, TURN_MAX
+from broker.limits import STALLED_TURN, TURN_MAX
 from tests.unit.broker.cluster import Cluster
 from tests.unit.broker.test_node_supervisor import ADDRESS, SPEC, World, run, until
 from workrs.domain.dispatch import AgentProfile
@@ -113,15 +113,25 @@ def test_the_second_connection_is_made_again_by_itself() -> None:
 def test_no_more_jobs_are_on_their_way_to_a_majority_than_peers_keep_up_with() -> None:
     cluster = Cluster()
     node = cluster.nodes["n1"]
-    assert intake.room(node) == min(TURN_MAX, SPREADING_MAX)
+    window = int(node.spread.window)
+    assert intake.room(node) == window
     cluster.cut = {frozenset({"n1", "n2"}), frozenset({"n1", "n3"})}
-    for number in range(SPREADING_MAX - 1):
+    for number in range(window - 1):
         cluster.submit("n1", f"j{number}")
     assert intake.room(node) == 1
     cluster.submit("n1", "last")
     assert intake.room(node) == 0
     node.minority.quorum = False
     assert intake.room(node) == TURN_MAX, "without a majority they only wait here"
+
+
+def test_jobs_that_a_majority_has_soon_make_room_for_more() -> None:
+    cluster = Cluster()
+    before = cluster.nodes["n1"].spread.window
+    for number in range(100):
+        cluster.submit("n1", f"j{number}")
+    assert cluster.nodes["n1"].spread.window > before
+    assert cluster.nodes["n2"].spread.window == before, "it took in none itself"
 
 
 def test_a_few_are_taken_though_jobs_without_a_majority_stay(

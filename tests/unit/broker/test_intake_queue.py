@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from broker import intake_queue
 from broker.event import CancelHeard, Refused, SubmitHeard
-from broker.intake_queue import CREDIT, TAGS_SLACK, IntakeQueue, sender
+from broker.intake_queue import IntakeQueue, sender
 from workrs.domain.ids import ClientId, LocalJobId
 
 
@@ -46,25 +46,29 @@ def test_a_backlog_holds_up_its_own_device_alone() -> None:
     for number in range(5_000):
         queue.put(submit("bulk", number))
     queue.take(1_000)
-    queue.put(submit("pump", 1))
-    assert sender(queue.take(1)[0]) == "pump"
-    for number in range(2 * CREDIT):
+    for number in range(3):
         queue.put(submit("pump", number))
-    taken = [sender(event) for event in queue.take(4 * CREDIT)]
-    assert taken.count("pump") == 2 * CREDIT, "it goes round between two"
+    assert [sender(event) for event in queue.take(4)] == ["pump", "pump", "pump", "bulk"]
 
 
-def test_a_device_back_from_silence_goes_before_a_crowd_for_as_long_as_its_credit_lasts() -> None:
+def test_a_device_that_sends_now_and_then_is_before_a_crowd_that_sends_all_it_can() -> None:
     queue = IntakeQueue()
-    for number in range(CREDIT + 1):
+    for turn in range(50):
         for device in range(100):
-            queue.put(submit(f"d{device}", number))
-    queue.take(100 * CREDIT)
-    for number in range(CREDIT + 1):
-        queue.put(submit("pump", number))
-    taken = [sender(event) for event in queue.take(CREDIT)]
-    assert taken == ["pump"] * CREDIT
-    assert sender(queue.take(1)[0]) != "pump"
+            for number in range(4):
+                queue.put(submit(f"d{device}", 4 * turn + number))
+        queue.put(submit("pump", turn))
+    assert [sender(event) for event in queue.take(50)] == ["pump"] * 50
+
+
+def test_who_has_nothing_waiting_is_forgotten() -> None:
+    queue = IntakeQueue()
+    for number in range(1_000):
+        queue.put(submit(f"d{number}", 1))
+        assert queue.waiting(f"d{number}") == 1
+        queue.take(1)
+    assert not queue._lines
+    assert queue.waiting("d0") == 0
 
 
 def test_it_is_full_by_number_and_by_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -79,12 +83,3 @@ def test_it_is_full_by_number_and_by_bytes(monkeypatch: pytest.MonkeyPatch) -> N
     assert queue.has_room
     queue.put(submit("a", 3, bytes(1_000)))
     assert not queue.has_room
-
-
-def test_devices_that_came_once_are_forgotten() -> None:
-    queue = IntakeQueue()
-    for number in range(10 * TAGS_SLACK):
-        queue.put(submit(f"d{number}", 1))
-        queue.put(submit("busy", number))
-        queue.take(2)
-    assert len(queue._tags) <= TAGS_SLACK + 1

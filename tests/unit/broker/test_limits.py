@@ -34,8 +34,8 @@ def test_a_submit_beyond_the_open_jobs_is_refused_with_how_long_to_wait(
     monkeypatch.setattr(intake, "OPEN_MAX", 2)
     cluster = Cluster(3)
     first = cluster.submit("n1", "j1")
-    cluster.submit("n2", "j2")
-    cluster.submit("n1", "j3")
+    cluster.submit("n2", "j2", device="pump-9")
+    cluster.submit("n1", "j3", device="pump-8")
     answer = cluster.heard[-1][1]
     assert isinstance(answer.body, JobState)
     assert (answer.body.state, answer.body.retry_after_s) == ("rejected", limits.RETRY_AFTER_S)
@@ -46,8 +46,8 @@ def test_a_submit_beyond_the_open_jobs_is_refused_with_how_long_to_wait(
     agent = Agent(cluster)
     agent.claim(first, 1)
     agent.outcome(first, 1)
-    cluster.submit("n1", "j3")
-    assert cluster.down_states("pump-7", "j3")[-1] == "queued", "there is room again"
+    cluster.submit("n1", "j3", device="pump-8")
+    assert cluster.down_states("pump-8", "j3")[-1] == "queued", "there is room again"
 
 
 def test_specs_of_open_jobs_count_by_their_bytes(monkeypatch: pytest.MonkeyPatch) -> None:

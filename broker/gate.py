@@ -1,0 +1,167 @@
+"""What of a device's requests is let in to wait, what is refused, and who is barred.
+
+1. Each device, and each tenant, has a bucket of requests (`workrs.domain.quota`); and a device
+   may have as many waiting as are free.
+2. What is refused is told with a time to wait. A device that goes on for longer than GRACE_S,
+   and IGNORED_MAX times more, does not listen: it is barred for `bar_s`, disconnected, and nothing
+   of it is heard or answered. If it comes back meanwhile it is disconnected again.
+3. At most METERS_MAX devices and tenants are remembered; the one silent longest is forgotten, and
+   a new bucket is a full one.
+"""
+
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from broker.event import CancelHeard, Event, Refused, SubmitHeard
+from broker.intake_queue import IntakeQueue
+from broker.limits import INTAKE_MAX, METERS_MAX
+from workrs.domain.ids import ClientId, Instant
+from workrs.domain.quota import Bucket, Quotas, share, spend, tenant
+
+_Name = TypeVar("_Name", bound=str)
+GRACE_S = 2.0
+"""What a device had sent before it could read that it was refused."""
+IGNORED_MAX = 100
+IGNORED_PER_S = 1.0
+WAIT_S = 10.0
+"""What a device is told to wait at least: its jobs come again all at once."""
+KICK_PAUSE_S = 1.0
+"""Between two times that one device is disconnected."""
+
+
+@dataclass(slots=True)
+class Meter:
+    """What is remembered of one device or tenant."""
+
+    bucket: Bucket | None = None
+    refused_at: float = float("-inf")
+    """When it was refused last."""
+    since: float = 0.0
+    """When that began: it was silent before, as it was told."""
+    ignored: Bucket | None = None
+    barred_until: float = float("-inf")
+    kicked_at: float = float("-inf")
+
+
+@dataclass(slots=True)
+class Gate:
+    """Of one node."""
+
+    quotas: Quotas = field(default_factory=Quotas)
+    kicks: dict[ClientId, None] = field(default_factory=dict)
+    """Devices to be disconnected."""
+    ignored: int = 0
+    """Requests of barred devices."""
+    barred: list[ClientId] = field(default_factory=list)
+    """Devices barred since `take_barred`."""
+    _barred_until: float = float("-inf")
+    """When the bar of the last of them ends."""
+    _devices: dict[ClientId, Meter] = field(default_factory=dict)
+    """By name, the one silent longest first."""
+    _tenants: dict[str, Meter] = field(default_factory=dict)
+
+    def judge(self, event: Event, queue: IntakeQueue, now: Instant) -> Refused | bool:
+        """Return True for a request that may wait, False for one to be forgotten, or a refusal."""
+        if not isinstance(event, SubmitHeard | CancelHeard | Refused) or (
+            isinstance(event, CancelHeard) and event.via
+        ):
+            return True  # what is relayed was judged at its own node
+        device = event.device
+        if self.is_barred(device, now):
+            return False
+        meter = _meter(self._devices, device)
+        why = self._too_fast(device, meter, now)
+        if not why and queue.waiting(device) >= share(len(queue), INTAKE_MAX, 1.0):
+            why = "this node is busy, and too many requests of this device wait already"
+        if not why:
+            return True
+        return self._refuse(event, f"{why}: send it again in {WAIT_S:g} s", now)
+
+    def has_barred(self, now: Instant) -> bool:
+        """Return whether there may be anybody who is barred."""
+        return now < self._barred_until
+
+    def is_barred(self, device: str, now: Instant) -> bool:
+        """Return whether a device is barred; one that speaks nevertheless goes again."""
+        meter = self._devices.get(ClientId(device))
+        if meter is None or now >= meter.barred_until:
+            return False
+        self.ignored += 1
+        self._kick(ClientId(device), meter, now)
+        return True
+
+    def note_refusal(self, device: ClientId, now: Instant) -> bool:
+        """Count a refusal; return whether the device is barred by it."""
+        meter = _meter(self._devices, device)
+        if now >= meter.refused_at + WAIT_S / 2:
+            meter.since = now
+        meter.refused_at = now
+        if now < meter.since + GRACE_S:
+            return False
+        meter.ignored, wait_s = spend(
+            meter.ignored, rate_per_s=IGNORED_PER_S, burst=IGNORED_MAX, now=now
+        )
+        if not wait_s:
+            return False
+        meter.barred_until = self._barred_until = now + self.quotas.bar_s
+        self.barred.append(device)
+        self._kick(device, meter, now)
+        return True
+
+    def take_kicks(self) -> list[ClientId]:
+        """Return the devices to be disconnected now."""
+        taken = list(self.kicks)
+        self.kicks.clear()
+        return taken
+
+    def take_barred(self) -> list[ClientId]:
+        """Return the devices that were barred since this was asked last."""
+        taken, self.barred = self.barred, []
+        return taken
+
+    def _too_fast(self, device: ClientId, meter: Meter, now: Instant) -> str:
+        quota = self.quotas.device
+        bucket, wait_s = spend(
+            meter.bucket, rate_per_s=quota.rate_per_s, burst=quota.burst, now=now
+        )
+        if wait_s:
+            return f"this device sends more than {quota.rate_per_s:g} requests a second"
+        if name := tenant(device):
+            quota = self.quotas.tenant
+            whole = _meter(self._tenants, name)
+            whole.bucket, wait_s = spend(
+                whole.bucket, rate_per_s=quota.rate_per_s, burst=quota.burst, now=now
+            )
+            if wait_s:
+                return f"devices of {name} send more than {quota.rate_per_s:g} requests a second"
+        meter.bucket = bucket
+        return ""
+
+    def _refuse(
+        self, event: SubmitHeard | CancelHeard | Refused, reason: str, now: Instant
+    ) -> Refused:
+        wait_s = WAIT_S
+        if self.note_refusal(event.device, now):
+            wait_s = self.quotas.bar_s
+            reason = f"{reason.partition(':')[0]}, and goes on: it is barred for {wait_s:g} s"
+        match event:
+            case SubmitHeard(device=device, local=local, function=function):
+                return Refused(device, local, reason, bool(function), wait_s)
+            case CancelHeard(device=device, local=local):
+                return Refused(device, local, reason, plain=False, retry_after_s=wait_s)
+            case Refused(device=device, name=name, plain=plain):
+                return Refused(device, name, reason, plain, wait_s)
+
+    def _kick(self, device: ClientId, meter: Meter, now: Instant) -> None:
+        if now >= meter.kicked_at + KICK_PAUSE_S:
+            meter.kicked_at = now
+            self.kicks[device] = None
+
+
+def _meter(meters: dict[_Name, Meter], name: _Name) -> Meter:
+    """Return the meter under a name, as the one used last."""
+    meter = meters.pop(name, None) or Meter()
+    meters[name] = meter
+    if len(meters) > METERS_MAX:
+        del meters[next(iter(meters))]
+    return meter

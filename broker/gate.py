@@ -15,8 +15,8 @@ from typing import TypeVar
 from broker.event import CancelHeard, Event, Refused, SubmitHeard
 from broker.intake_queue import IntakeQueue
 from broker.limits import INTAKE_MAX, METERS_MAX
-from workrs.domain.ids import ClientId, Instant
-from workrs.domain.quota import Bucket, Quotas, share, spend, tenant
+from workrs.domain.ids import ClientId, Instant, tenant_of
+from workrs.domain.quota import Bucket, Quotas, share, spend
 
 _Name = TypeVar("_Name", bound=str)
 GRACE_S = 2.0
@@ -126,14 +126,13 @@ class Gate:
         )
         if wait_s:
             return f"this device sends more than {quota.rate_per_s:g} requests a second"
-        if name := tenant(device):
-            quota = self.quotas.tenant
-            whole = _meter(self._tenants, name)
-            whole.bucket, wait_s = spend(
-                whole.bucket, rate_per_s=quota.rate_per_s, burst=quota.burst, now=now
-            )
-            if wait_s:
-                return f"devices of {name} send more than {quota.rate_per_s:g} requests a second"
+        name, quota = tenant_of(device), self.quotas.tenant
+        whole = _meter(self._tenants, name)
+        whole.bucket, wait_s = spend(
+            whole.bucket, rate_per_s=quota.rate_per_s, burst=quota.burst, now=now
+        )
+        if wait_s:
+            return f"devices of {name} send more than {quota.rate_per_s:g} requests a second"
         meter.bucket = bucket
         return ""
 

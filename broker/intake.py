@@ -33,9 +33,10 @@ from workrs.domain.ids import (
     job_id,
     local_job_id,
     split_job_id,
+    tenant_of,
 )
 from workrs.domain.job import StoredSpec, digest_of
-from workrs.domain.quota import share, tenant
+from workrs.domain.quota import share
 from workrs.ports.ledger import RetiredJob, SaveSpec
 from workrs.wire import codec, topics
 
@@ -112,7 +113,7 @@ def _is_too_much(node: Node, stored: StoredSpec, size_bytes: int) -> str:
     jobs_open = len(node.entries) - node.jobs_decided
     for name, use, quota, part in (
         (device, own, quotas.device, DEVICE_SHARE),
-        (tenant(device), whole, quotas.tenant, TENANT_SHARE),
+        (tenant_of(device), whole, quotas.tenant, TENANT_SHARE),
     ):
         jobs_max = min(quota.open_max, share(jobs_open, OPEN_MAX, part))
         room_bytes = share(node.open_bytes, OPEN_MAX_BYTES, part) // node.size

@@ -6,9 +6,8 @@ Who has none is not in the tables, so they are as long as there are open jobs at
 from dataclasses import dataclass, field
 from typing import NamedTuple, TypeVar
 
-from workrs.domain.ids import ClientId, JobId
+from workrs.domain.ids import ClientId, JobId, tenant_of
 from workrs.domain.job import owner
-from workrs.domain.quota import tenant
 
 _Name = TypeVar("_Name", bound=str)
 
@@ -34,12 +33,11 @@ class Usage:
         """Count so many jobs and bytes more, or fewer."""
         device = owner(job)
         _add(self.devices, device, jobs, size_bytes)
-        if name := tenant(device):
-            _add(self.tenants, name, jobs, size_bytes)
+        _add(self.tenants, tenant_of(device), jobs, size_bytes)
 
     def of(self, device: ClientId) -> tuple[Use, Use]:
         """Return what the device has, and what its tenant has."""
-        return self.devices.get(device, NONE), self.tenants.get(tenant(device), NONE)
+        return self.devices.get(device, NONE), self.tenants.get(tenant_of(device), NONE)
 
 
 def _add(table: dict[_Name, Use], name: _Name, jobs: int, size_bytes: int) -> None:

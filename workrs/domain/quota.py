@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from workrs.domain.errors import ConfigError
-from workrs.domain.ids import ClientId, Instant
+from workrs.domain.ids import Instant
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,9 +87,3 @@ def share(used: int, most: int, part: float) -> int:
     part / (1 + part) of the room, each of n gets part / (1 + n part), and some is always free.
     """
     return max(1, int((most - used) * part))
-
-
-def tenant(device: ClientId) -> str:
-    """Return the tenant of a device: its name up to the first dot, or nothing without one."""
-    name, dot, _ = device.partition(".")
-    return name if dot else ""

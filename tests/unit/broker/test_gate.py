@@ -8,6 +8,7 @@ import pytest
 from broker import gate as gates
 from broker import intake
 from broker.event import CancelHeard, Event, Refused, SubmitHeard
+from broker.front import plain_word, rejected
 from broker.gate import GRACE_S, IGNORED_MAX, KICK_PAUSE_S, WAIT_S, Gate
 from broker.intake_queue import IntakeQueue
 from tests.unit.broker.cluster import Agent, Cluster
@@ -80,7 +81,6 @@ def test_devices_of_a_tenant_share_its_rate() -> None:
     assert isinstance(refused, Refused)
     assert "devices of farm" in refused.reason
     assert judge(gate, 0.0, submit("mill.d9")) is True
-    assert all(judge(gate, 0.0, submit("alone")) is True for _ in range(9))
 
 
 def test_who_goes_on_is_barred_disconnected_and_not_heard_until_that_is_over(gate: Gate) -> None:
@@ -215,3 +215,17 @@ def test_use_is_counted_again_after_a_restart_and_nothing_of_it_stays() -> None:
     finish(cluster, job, "farm.pump_j2")
     assert not after.devices
     assert not after.tenants
+
+
+@pytest.mark.parametrize(
+    ("retry_after_s", "line"),
+    [
+        (None, b"rejected too much of it"),
+        (30.0, b"rejected retry_after_s=30 too much of it"),
+        (0.2, b"rejected retry_after_s=1 too much of it"),
+    ],
+)
+def test_the_plain_word_of_a_refusal_says_when_to_come_again(
+    retry_after_s: float | None, line: bytes
+) -> None:
+    assert plain_word(rejected("j1", "too much\n of it", retry_after_s)) == line

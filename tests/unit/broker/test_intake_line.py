@@ -6,7 +6,10 @@ Method: the shell around a real brain, over a broker in memory.
 from __future__ import annotations
 
 import asyncio
+import itertools
 from typing import TYPE_CHECKING
+
+import pytest
 
 from broker import intake, intake_line, intake_queue
 from broker.intake_line import client_id
@@ -15,17 +18,16 @@ from tests.unit.broker.cluster import Cluster
 from tests.unit.broker.test_node_supervisor import ADDRESS, SPEC, World, run, until
 from workrs.domain.dispatch import AgentProfile
 from workrs.domain.ids import ClientId, JobId
+from workrs.domain.quota import Quota, Quotas
 from workrs.domain.record import Incarnation
-from workrs.ports.bus import Bus, Message, Subscription
+from workrs.ports.bus import Bus, BusClosedError, Message, Subscription
 from workrs.wire import codec, topics
 from workrs.wire.message import Beat
 
 if TYPE_CHECKING:
-    import pytest
-
     from broker.node import Node
 
-FLOOD = 1_000
+FLOOD = 500
 
 
 def submit(bus: Bus, job: str) -> None:
@@ -158,5 +160,47 @@ def test_a_retained_request_is_refused_and_cleared() -> None:
         await until(lambda: topic not in world.broker.retained())
         assert not world.node.entries
         assert ClientId("pump-7") not in world.node.local_devices
+
+    run(scene)
+
+
+def test_who_does_not_listen_is_disconnected_and_another_device_does_not_notice() -> None:
+    async def scene(world: World, bus: Bus) -> None:
+        world.node.gate.quotas = Quotas(
+            device=Quota(rate_per_s=1, burst=1, open_max=99, open_max_bytes=1 << 20)
+        )
+
+        async def go_on() -> None:
+            for number in itertools.count():
+                submit(bus, f"j{number}")
+                await asyncio.sleep(0.002)
+
+        with pytest.raises(BusClosedError, match="taken over"):
+            await asyncio.wait_for(go_on(), 20)
+        entries = len(world.node.entries)
+        async with world.broker.connect(address=ADDRESS, client_id="pump-8") as other:
+            await other.subscribe(Subscription(pattern=topics.down("pump-8", "j1")))
+            other.publish(Message(topics.up("pump-8", "submit", "j1"), SPEC))
+            assert b"accepted" in (await other.receive())[0].payload
+        assert len(world.node.entries) == entries + 1
+
+    run(scene)
+
+
+def test_no_daemon_and_no_agent_is_disconnected_by_who_speaks_under_its_name() -> None:
+    async def scene(world: World, bus: Bus) -> None:
+        world.node.agents.know(ClientId("edge-1"), Incarnation(1, "a" * 16))
+        for name in ("n1", "n1.intake", "edge-1", "pump-9"):
+            world.node.gate.kicks[ClientId(name)] = None
+        async with (
+            world.broker.connect(address=ADDRESS, client_id="edge-1") as agent,
+            world.broker.connect(address=ADDRESS, client_id="pump-9") as device,
+        ):
+            submit(bus, "j1")
+            with pytest.raises(BusClosedError, match="taken over"):
+                await device.receive()
+            agent.publish(Message(topics.beat("edge-1"), b""))
+            await agent.flush()
+        await until(lambda: world.node.entries)
 
     run(scene)

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from workrs.domain.errors import ConfigError
-from workrs.domain.ids import ClientId, Instant
-from workrs.domain.quota import Bucket, Quota, Quotas, share, spend, tenant
+from workrs.domain.ids import Instant
+from workrs.domain.quota import Bucket, Quota, Quotas, share, spend
 
 
 @given(st.lists(st.floats(0, 3), max_size=200), st.floats(0.5, 20), st.integers(1, 20))
@@ -48,12 +48,6 @@ def test_however_many_take_all_they_may_some_room_is_free(greedy: int, part: flo
     assert free >= most / (1 + greedy * part) - greedy
     assert max(held) <= part / (1 + part) * most + 1
     assert share(most, most, part) == 1, "who has nothing always gets one"
-
-
-def test_a_tenant_is_what_stands_before_the_first_dot() -> None:
-    assert tenant(ClientId("farm.pump-7")) == "farm"
-    assert tenant(ClientId("farm.north.pump-7")) == "farm"
-    assert tenant(ClientId("pump-7")) == ""
 
 
 @pytest.mark.parametrize("name", ["rate_per_s", "burst", "open_max", "open_max_bytes"])

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from broker import inbox, limits
+from broker import gate, inbox, limits
 from broker.backlog import HELD_BACK_MAX, HELD_BACK_MAX_BYTES
 from broker.blob_directory import BlobLimits
 from broker.housekeeping import FORGET_AFTER_S
@@ -33,7 +33,7 @@ from edge_agent.runtimes.job_folder import JOB_DISK_BYTES
 from edge_agent.runtimes.job_mount import INODES_MAX
 from tests.unit.wire.protocol_page import PAGE, Page, names, parts
 from tests.unit.wire.protocol_traffic import Sent, traffic
-from workrs.domain import ids, job, retry, voter
+from workrs.domain import ids, job, quota, retry, voter
 from workrs.domain.dispatch import OFFER_S, AgentProfile
 from workrs.domain.fault_history import FaultHistory
 from workrs.domain.function import (
@@ -333,6 +333,24 @@ def limit_rows() -> dict[str, str]:
             f"{CALLERS_MAX}; {DESCRIPTION_MAX} characters"
         ),
         "open jobs of a node; their specs": f"{limits.OPEN_MAX:,}; {size(limits.OPEN_MAX_BYTES)}",
+        "requests of a device; of all devices of a tenant": (
+            f"{quota.DEVICE.rate_per_s:g} a second and {quota.DEVICE.burst:,} at once; "
+            f"{quota.TENANT.rate_per_s:,.0f} and {quota.TENANT.burst:,}"
+        ),
+        "requests of devices that wait for their turn at a node": (
+            f"{limits.INTAKE_MAX:,}; one device as many as are free"
+        ),
+        "open jobs of a device; of a tenant; their specs": (
+            f"{quota.DEVICE.open_max:,}; {quota.TENANT.open_max:,}; "
+            f"{size(quota.DEVICE.open_max_bytes)}; {size(quota.TENANT.open_max_bytes)}; "
+            "and a part of what is free"
+        ),
+        "requests sent although the device is refused": (
+            f"{gate.GRACE_S:g} s, and {gate.IGNORED_MAX} more"
+        ),
+        "refusals said by a node": (
+            f"{limits.REFUSALS_MAX:,} at once, {limits.REFUSALS_PER_S} a second"
+        ),
         "requests kept by a node that does not vote yet": (
             f"{HELD_BACK_MAX:,}; {size(HELD_BACK_MAX_BYTES)}"
         ),
@@ -352,6 +370,8 @@ def check_limits(page: Page) -> None:
     """Every limit of the table is a constant, and the other way round."""
     assert {what: limit for what, limit, _ in page.table("Limits", "what")} == limit_rows()
     assert f"sent again after {limits.RETRY_AFTER_S:g} s" in page.section("Limits")
+    assert f"sent again after {gate.WAIT_S:g} s" in page.section("Limits")
+    assert f"not heard for {quota.BAR_S:g} s" in page.section("Limits")
     assert ids.EPOCH_MAX == ids.NUMBER_MAX
 
 

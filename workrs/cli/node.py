@@ -35,12 +35,7 @@ def options() -> Options:
             "    --peer n3=127.0.0.1:1885    # one of three, to try things with",
         ),
     )
-    it.value(
-        "--name",
-        convert=client_id,
-        metavar="NAME",
-        help="this node's name; default the credential's",
-    )
+    it.value("--name", convert=client_id, metavar="NAME", help="its name; default the credential's")
     it.value(
         "--credential",
         convert=Path,

@@ -4,7 +4,7 @@ Not a simulator: no faults but those a test asks for. Messages go through the co
 field that does not survive JSON fails here. After every batch the promises are checked that
 hold whatever happens:
 
-1. No vote is published that is not on the disk by then (progress is no vote).
+1. No vote and no function is published that is not on the disk by then (progress is no vote).
 2. *accepted* is said only while a majority of disks has the spec.
 3. No two nodes ever decide a job differently.
 4. What wakes a brain next lies in the future: no busy loop.
@@ -28,7 +28,7 @@ from broker.event import (
 from broker.inbox import Dropped, parse
 from broker.node import Node, NodeSettings
 from workrs.domain.dispatch import AgentProfile
-from workrs.domain.function import Function
+from workrs.domain.function import Function, FunctionRecord
 from workrs.domain.ids import ClientId, Digest, Epoch, Instant, JobId
 from workrs.domain.job import Outcome, Verdict, digest_of
 from workrs.domain.lease import LeaseTiming
@@ -216,6 +216,8 @@ class Cluster:
             saved = self.disks[name].jobs.get(body.job)
             nothing = Record(job=body.job, generation=self.disks[name].standing.generation)
             assert _vote(body) == _vote(saved.record if saved else nothing)
+        if isinstance(body, FunctionRecord):
+            assert self.disks[name].functions[body.function].record == body
         if isinstance(body, JobState) and body.state is State.ACCEPTED:
             device = publish.topic.split("/")[3]
             job = JobId(f"{device}_{body.job}")

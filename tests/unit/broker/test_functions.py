@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 import pytest
 
 from broker import functions
+from broker.event import BrokerEmptied
 from broker.limits import ORDERS_WAITING_MAX
 from tests.unit.broker.cluster import Agent, Cluster
 from workrs.domain.function import Function, FunctionRecord, next_record
@@ -179,6 +180,19 @@ def test_an_order_to_a_node_that_does_not_vote_yet_is_kept() -> None:
     cluster.start("n2", "n3")
     cluster.tick(10.0)
     assert operator.reply(asked).ok
+
+
+def test_what_is_not_on_disk_is_not_shown_to_a_broker_that_comes_back_empty() -> None:
+    cluster = Cluster(3)
+    cluster.stop(*cluster.names)
+    cluster.start("n1")
+    functions.file(cluster.nodes["n1"], {"sum": SUM})
+    cluster.feed("n1", BrokerEmptied())
+    topic = topics.node("n1", "function", "sum")
+    assert topic not in cluster.retained["n1"]
+    cluster.start("n2", "n3")
+    cluster.tick(10.0)
+    assert topic in cluster.retained["n1"]
 
 
 def test_a_node_that_lost_its_disk_learns_them_before_it_votes() -> None:

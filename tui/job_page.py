@@ -54,8 +54,9 @@ def _state(job: Job, look: Look) -> list[Cell]:
     left_s = look.model.lease_left_s(job, look.now)
     lines: list[Cell] = [
         fact("state", *sign.state(job_state(job, look)), f"  for {job.since.text(look.now)}"),
-        [*fact("progress"), *progress(job, _BAR)],
     ]
+    if view.is_open:
+        lines.append([*fact("progress"), *progress(job, _BAR)])
     if view.is_open and view.agent is not None:
         agent = look.model.agents.get(view.agent)
         beat = f", heard {agent.beat.text(look.now)} ago" if agent else ""
@@ -67,7 +68,7 @@ def _state(job: Job, look: Look) -> list[Cell]:
         lines.append(fact("lease", bar, Piece(f" {left_s:.0f} s at least, epoch {view.epoch}")))
     tries = f"{view.attempt}" if view.attempt else ""
     if job.takeovers:
-        tries += f", {job.takeovers} takeovers seen"
+        tries += f", {job.takeovers} takeover{'s' if job.takeovers > 1 else ''} seen"
     lines += facts(
         [
             ("attempts", tries),

@@ -306,7 +306,7 @@ def test_every_theme_shows_the_same_words(theme: str) -> None:
 @pytest.mark.parametrize("size", [NARROW, WIDE], ids=["80x24", "160x50"])
 def test_the_pages_look_as_they_did(size: tuple[int, int]) -> None:
     async def go() -> None:
-        moved = Stage(Scene(agents=3, jobs=4, seed=3), quiet_s=20)
+        moved = Stage(Scene(agents=3, jobs=5, seed=3, speed=0.004), quiet_s=20)
         job = moved.scene.running()[0]
         holder = moved.model.jobs[job].view.agent
         assert holder is not None

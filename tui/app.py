@@ -27,6 +27,8 @@ from tui.widgets.lines import Lines
 from workrs.domain.ids import ClientId, Instant, JobId
 
 PERIOD_S: Final = 0.5
+MANY: Final = 1000
+"""Jobs beyond which it is drawn half as often: every line in view changes each time."""
 SETTLE_MAX: Final = 250
 """Jobs that are worked out between two looks for a key: some 10 ms."""
 
@@ -99,7 +101,8 @@ class Dashboard(Acting):
                 self.notify(f"{watched} was lost; watching {model.via} now", severity="warning")
             watched = model.via
             try:
-                async with asyncio.timeout(self.period_s):
+                many = len(model.jobs) > MANY
+                async with asyncio.timeout(self.period_s * (2 if many else 1)):
                     await self.feed.urgent.wait()
             except TimeoutError:
                 continue

@@ -32,7 +32,9 @@ def agent_state(agent: Agent, look: Look) -> str:
 
 
 def _job_rank(job: Job, look: Look) -> tuple[int, float, str]:
-    rank = _ORDER.get(job_state(job, look), 5)
+    rank = _ORDER.get(job.state, 5)
+    if rank == _ORDER[RUNNING]:
+        rank = _ORDER[job_state(job, look)]
     # Of those that ended the last comes first; the others stand still, by name.
     return (rank, -job.since.at if rank == 5 else 0.0, job.name)
 

@@ -110,7 +110,7 @@ def _waits(last: CheckpointRef | None, look: Look) -> list[Cell]:
     if last is None:
         return [fact("waits", "for an offer, or for an agent that meets its constraints")]
     refusals = [
-        (agent.name, ladder.refusal(last.rung, last.host, agent.profile.rung, agent.profile.host))
+        (agent.name, ladder.refusal(ladder.saved_as(last), agent.profile.able))
         for agent in free
         if agent.profile is not None
     ]

@@ -107,17 +107,17 @@ class Scene:
     def step(self) -> Iterator[Said]:
         """Return what is said in the next second."""
         self._second += 1
-        changed: dict[JobId, None] = {}
+        changed: dict[JobId, bool] = {}
         for agent in self._agents.values():
             if not agent.gone:
                 self._work(agent, changed)
-        changed.update(dict.fromkeys(self._dispatch()))
+        changed |= dict.fromkeys(self._dispatch(), True)
         for place, agent in enumerate(self._agents.values()):
             if place % 2 == self._second % 2 and not agent.gone:
                 agent.counter += 1
                 yield from self._views(agent)
-        for job in changed:
-            yield from self._shown(job)
+        for job, is_vote in changed.items():
+            yield from self._shown(job, is_vote=is_vote)
         yield from map(self._state, self.heard)
 
     def kill(self, *agents: str) -> Iterator[Said]:
@@ -171,21 +171,22 @@ class Scene:
     def _change(self, job: JobId, **fields: object) -> None:
         self._records[job] = replace(self._records[job], **fields)  # type: ignore[arg-type]
 
-    def _work(self, agent: _Agent, changed: dict[JobId, None]) -> None:
+    def _work(self, agent: _Agent, changed: dict[JobId, bool]) -> None:
         for job in list(agent.jobs):
             record = self._records[job]
             done = (record.progress or 0.0) + self.speed * self._rng.uniform(0.6, 1.4)
             if done >= 1.0:
                 result = outcome_with_result(Verdict.SUCCEEDED, b"42\n", exit_code=0)
                 self._end(job, result)
+                changed[job] = True
                 if self.refill:
-                    changed[self._submit()] = None
-            else:
-                note = _NOTES[len(job) % len(_NOTES)]
-                self._change(job, progress=round(done, 3), note=note)
-                if self._rng.random() < 0.1:
-                    self._save(job)
-            changed[job] = None
+                    changed[self._submit()] = True
+                continue
+            note = _NOTES[len(job) % len(_NOTES)]
+            self._change(job, progress=round(done, 3), note=note)
+            changed[job] = self._rng.random() < 0.1
+            if changed[job]:
+                self._save(job)
 
     def _save(self, job: JobId) -> None:
         record = self._records[job]
@@ -250,13 +251,13 @@ class Scene:
         if job in self._orphans:
             self._orphans.remove(job)
 
-    def _shown(self, job: JobId) -> Iterator[Said]:
+    def _shown(self, job: JobId, *, is_vote: bool = True) -> Iterator[Said]:
+        """Show a record: what is voted on by all nodes, progress by the agent's own alone."""
         self._steps += 1
         whole = self._records[job]
-        for place, name in enumerate(self.heard):
+        for place, name in enumerate(self.heard if is_vote else self.heard[:1]):
             self._sent[name] = self._sent.get(name, 0) + 1
             version = Version(3, self._steps)
-            # Progress is shown by the agent's own node alone.
             shown = whole if place == 0 else replace(whole, progress=None, note="")
             shown = replace(shown, version=version, serial=self._steps)
             yield Said(topics.record(name, job), codec.encode(shown))

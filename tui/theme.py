@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from textual.theme import Theme
+from textual.theme import BUILTIN_THEMES, Theme
 
 NIGHT: Final = Theme(
     name="workrs-night",
@@ -59,3 +59,8 @@ PLAIN: Final = Theme(
     dark=True,
 )
 THEMES: Final = (NIGHT, DAY, PLAIN)
+
+
+def known_themes() -> list[str]:
+    """Return the names of all themes, ours first."""
+    return [*(theme.name for theme in THEMES), *BUILTIN_THEMES]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,6 +16,8 @@ from tests.tui.stage import NARROW, WIDE, Stage, check_snapshot, shown
 from tui.scene import Scene
 from workrs.domain.ids import Instant
 from workrs.domain.job import Verdict
+
+IMAGES = Path(__file__).parents[2] / "docs" / "img"
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -66,11 +69,14 @@ def lost() -> Stage:
     return stage
 
 
-SCENES: list[Callable[[], Stage]] = [idle, three, crowd, partition, minority, storm, lost]
+SMALL = [three, partition, minority, storm, lost]
+LARGE = [idle, three, crowd, partition, storm]
+SHOWN = [*((scene, NARROW) for scene in SMALL), *((scene, WIDE) for scene in LARGE)]
 
 
-@pytest.mark.parametrize("scene", SCENES, ids=lambda scene: scene.__name__)
-@pytest.mark.parametrize("size", [NARROW, WIDE], ids=["80x24", "160x50"])
+@pytest.mark.parametrize(
+    ("scene", "size"), SHOWN, ids=[f"{scene.__name__}-{size[0]}" for scene, size in SHOWN]
+)
 def test_the_overview_looks_as_it_did(scene: Callable[[], Stage], size: tuple[int, int]) -> None:
     async def look() -> None:
         async with shown(scene(), size) as (app, _):
@@ -85,5 +91,22 @@ def test_each_view_looks_as_it_did(key: str, size: tuple[int, int]) -> None:
     async def look() -> None:
         async with shown(storm(), size, key) as (app, _):
             check_snapshot(app, f"view-{key}-{size[0]}x{size[1]}")
+
+    asyncio.run(look())
+
+
+def test_the_picture_of_the_readme_is_what_is_seen() -> None:
+    """`WORKRS_SNAPSHOTS=renew` makes it anew."""
+    stage = Stage(Scene(agents=6, jobs=26, slots=3, seed=11, speed=0.012), quiet_s=75)
+    stage.hear(stage.scene.kill("edge-2"))
+    stage.pass_s(3)
+    stage.hear(stage.scene.drain("edge-5"))
+    ended = next(job for job in stage.scene.running() if job.startswith("cam-2"))
+    stage.hear(stage.scene.end(ended, Verdict.FAILED, "exit code 1: no frames in the input"))
+    stage.pass_s(2)
+
+    async def look() -> None:
+        async with shown(stage, (132, 40)) as (app, _):
+            check_snapshot(app, "tui", IMAGES)
 
     asyncio.run(look())

@@ -54,6 +54,8 @@ class Model:
     """Jobs by who holds them."""
     opened: Opened | None = None
     """The job that is looked at closely."""
+    timing: LeaseTiming = field(default_factory=LeaseTiming)
+    """As the node says that was heard last."""
     via: str = ""
     """Address of the node that is watched."""
     trouble: str = ""
@@ -147,6 +149,7 @@ class Model:
             return
         for each in (name, *map(ClientId, state.nodes)):
             self.nodes.setdefault(each, Node(each))
+        self.timing = state.timing
         nodes_rule.hear(self.nodes[name], state, now, retained=not self.is_complete)
         self.version += 1
 
@@ -251,12 +254,6 @@ class Model:
             return False
         waiting = self.counts[QUEUED] + self.counts[ARRIVING]
         return self.history.sample(now, running=self.counts[RUNNING], queued=waiting)
-
-    @property
-    def timing(self) -> LeaseTiming:
-        """Return the cluster's timing, as the first node says that says it."""
-        states = (node.state for node in self.nodes.values())
-        return next((state.timing for state in states if state is not None), LeaseTiming())
 
     def lease_left_s(self, job: Job, now: Instant) -> float | None:
         """Return how long the lease lasts at least without another heartbeat; None: no lease."""

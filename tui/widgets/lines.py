@@ -2,6 +2,8 @@
 
 1. The cursor stays on its row, not on its place, when the order changes.
 2. A line is drawn again only if something in it changed.
+3. What is long is sorted anew less often, so that it stands still and costs little; a new order or
+   filter takes effect at once.
 """
 
 from collections.abc import Callable, Sequence
@@ -18,9 +20,12 @@ from textual.strip import Strip
 from tui.cell import GAP, Cell, Column, Look, Piece, fit, padded
 from tui.listing import Fields, Order, arrange
 from tui.widgets.tone import CLASSES, Toned
+from workrs.domain.ids import Instant
 
 R = TypeVar("R")
 MARK = "\N{LEFT HALF BLOCK}"
+_CALM_S = 2e-4
+"""Between two arrangements, for each row: 10,000 are sorted every 2 s, 100 every time."""
 _EDGE = 1
 """Cells left of the columns, where the cursor's mark is."""
 
@@ -70,10 +75,18 @@ class Lines(ScrollView, Toned, Generic[R], can_focus=True):
         self._drawn: dict[int, list[Piece]] = {}
         self._look: Look | None = None
         self._place = 0
+        self._arranged: tuple[Order, int] | None = None
+        self._arranged_at = Instant(0)
 
     def show(self, rows: Sequence[R], look: Look) -> None:
         """Arrange *rows* and draw what is new."""
         self._look = look
+        wait_s = len(rows) * _CALM_S
+        arrangement = (self.order, len(rows))
+        if self._arranged == arrangement and look.now < self._arranged_at + wait_s:
+            self.redraw()
+            return
+        self._arranged, self._arranged_at = arrangement, look.now
         self.rows = arrange(rows, self.columns, self.order, self._fields, look)
         if self.cursor is not None:
             places = {self._key(row): place for place, row in enumerate(self.rows)}

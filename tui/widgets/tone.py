@@ -19,8 +19,23 @@ CLASSES: Final = frozenset(f"tone--{tone}" for tone in TONES)
 class Toned(Widget):
     """A widget whose pieces have tones; app.tcss says what each looks like."""
 
+    _tones: dict[str, Style] | None = None
+    """Worked out already: thousands of pieces a second ask."""
+
+    def notify_style_update(self) -> None:
+        """Forget the styles: the theme is another one (called by Textual)."""
+        self._tones = None
+        super().notify_style_update()
+
     def tone(self, name: str) -> Style:
         """Return the style of a tone, without a background."""
+        if self._tones is None:
+            self._tones = {}
+        if name not in self._tones:
+            self._tones[name] = self._style(name)
+        return self._tones[name]
+
+    def _style(self, name: str) -> Style:
         if name not in TONES:
             return Style.null()
         styles = self.get_component_styles(f"tone--{name}")

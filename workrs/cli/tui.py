@@ -1,16 +1,28 @@
-"""`workrs tui`: the cluster in a terminal, live."""
+"""`workrs tui`: the cluster in a terminal, live; or in a browser of this machine."""
 
 import asyncio
 from argparse import Namespace
+from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from functools import partial
+from typing import TYPE_CHECKING, Final
 
+from device_client.blob import Access, get_result
+from workrs.cli.cluster import require_free
 from workrs.cli.connection import Caller, add_node_options, caller, connected
 from workrs.cli.error import OK
 from workrs.cli.options import Options
 from workrs.domain.errors import ConfigError
+from workrs.domain.ids import JobId
 from workrs.ports.bus import Address, Bus
+
+if TYPE_CHECKING:
+    from tui.app import Dashboard
+
+_RESULT_MAX_BYTES: Final = 256 << 20
+"""Of a result that is opened; `workrs result` writes larger ones."""
+_FETCH_TIMEOUT_S: Final = 30.0
 
 
 def options() -> Options:
@@ -21,6 +33,7 @@ def options() -> Options:
         examples=(
             "workrs tui",
             "workrs tui --node 10.0.0.1:1883 --node 10.0.0.2:1883",
+            "workrs tui --web",
             "workrs tui --theme workrs-day --key job.cancel=x --key app.quit=q,ctrl+c",
         ),
     )
@@ -34,6 +47,8 @@ def options() -> Options:
         metavar="ACTION=KEYS",
         help="another key for an action, several with commas; the help screen names the actions",
     )
+    it.flag("--web", help="serve it to a browser of this machine, at an address that it prints")
+    it.value("--port", convert=int, default=8484, help="with --web: where to listen, on 127.0.0.1")
     add_node_options(it)
     return it
 
@@ -47,19 +62,72 @@ def _key(text: str) -> tuple[str, str]:
 
 def run(asked: Namespace) -> int:
     """Show it until it is left."""
-    asyncio.run(_show(asked, caller(asked)))
+    who = caller(asked)
+    if asked.web:
+        _serve(asked, who)
+    else:
+        app = dashboard(who, theme=asked.theme, keys=asked.key)
+        asyncio.run(app.run_async())
     return OK
 
 
-async def _show(asked: Namespace, who: Caller) -> None:
-    from tui.app import Dashboard  # noqa: PLC0415 (a wrong option should not wait for it)
-    from tui.feed import Feed  # noqa: PLC0415
-    from tui.model.cluster import Model  # noqa: PLC0415
+def dashboard(
+    who: Caller, *, theme: str | None = None, keys: Sequence[tuple[str, str]] = ()
+) -> "Dashboard":
+    """Return the dashboard of the caller's nodes.
 
+    Raises:
+        ConfigError: there is no such theme, or what it needs is not installed.
+    """
+    try:
+        from tui.app import Dashboard  # noqa: PLC0415 (a wrong option should not wait for it)
+        from tui.feed import Feed  # noqa: PLC0415
+        from tui.model.cluster import Model  # noqa: PLC0415
+        from tui.theme import NIGHT, known_themes  # noqa: PLC0415
+    except ModuleNotFoundError as error:
+        raise _missing(error, "tui") from error
+    theme = theme or NIGHT.name
+    if theme not in known_themes():
+        raise ConfigError(f"there is no theme {theme!r}: {', '.join(known_themes())}")
     feed = Feed(Model(), nodes=who.nodes, user=who.user, opener=partial(_open, who))
-    app = Dashboard(feed, theme=asked.theme, keys=dict(asked.key))
-    await app.run_async()
+    return Dashboard(feed, fetch=partial(_fetch, who), theme=theme, keys=dict(keys))
+
+
+def _missing(error: ModuleNotFoundError, extra: str) -> ConfigError:
+    return ConfigError(
+        f"the dashboard needs the package {error.name!r}, which is not installed: "
+        f"pip install 'workrs[{extra}]', or ./run setup in a checkout"
+    )
 
 
 def _open(who: Caller, address: Address) -> AbstractAsyncContextManager[Bus]:
     return connected(replace(who, nodes=(address,)))
+
+
+async def _fetch(who: Caller, url: str, job: JobId, bases: Sequence[str]) -> bytes:
+    return await asyncio.to_thread(
+        get_result,
+        url,
+        job,
+        list(bases),
+        limit_bytes=_RESULT_MAX_BYTES,
+        access=Access(username=who.user, tls=who.tls),
+        timeout_s=_FETCH_TIMEOUT_S,
+    )
+
+
+def _serve(asked: Namespace, who: Caller) -> None:
+    try:
+        from tui.web import WebServer  # noqa: PLC0415 (only here, and it may be missing)
+    except ModuleNotFoundError as error:
+        raise _missing(error, "web") from error
+    if not 0 < asked.port < 65536:
+        raise ConfigError(f"--port is {asked.port}: write 1 to 65535")
+    require_free([asked.port])
+    words = ["--user", who.user, "--theme", asked.theme]
+    words += [word for node in who.nodes for word in ("--node", str(node))]
+    words += [word for action, keys in asked.key for word in ("--key", f"{action}={keys}")]
+    words += ["--insecure"] if asked.insecure else []
+    if who.credential is not None:
+        words += ["--credential", str(who.credential.path)]
+    WebServer(words, port=asked.port).serve()

@@ -5,21 +5,20 @@
 2. A job's state is what a majority of the nodes shows; one node alone decides nothing,
    except that a decision is final wherever it is seen.
 3. Junk changes nothing and is counted.
-4. A reader that follows 10,000 jobs keeps it `slim`: no specs, no results, each name once.
+4. A reader that follows 10,000 jobs keeps it `slim`: no specs and no results.
 
 Not promised: that the view is of one instant. Nodes speak one after the other.
 """
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from sys import intern
 from types import MappingProxyType
 from typing import TypeVar
 
 from workrs.domain import quorum
 from workrs.domain.dispatch import AgentProfile
 from workrs.domain.errors import WireError
-from workrs.domain.ids import ClientId, Digest, Epoch, JobId, LocalJobId, split_job_id
+from workrs.domain.ids import ClientId, Epoch, JobId, LocalJobId, split_job_id
 from workrs.domain.job import Outcome, StoredSpec
 from workrs.domain.record import CheckpointRef, Record
 from workrs.wire import codec, topics
@@ -271,12 +270,12 @@ def _put(table: dict[K, dict[ClientId, V]], key: K, node: ClientId, value: V | N
 
 
 def _slimmed(record: Record) -> Record:
-    """Return *record* without results, its strings shared with those of the other nodes."""
+    """Return *record* without results."""
     accepted, decided = record.accepted, record.decided
+    if accepted is None and decided is None:
+        return record
     return replace(
         record,
-        job=JobId(intern(record.job)),
-        digest=None if record.digest is None else Digest(intern(record.digest)),
         accepted=accepted and replace(accepted, outcome=_without_result(accepted.outcome)),
         decided=decided and _without_result(decided),
     )

@@ -15,7 +15,7 @@ import secrets
 import shlex
 import shutil
 import sys
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -23,6 +23,7 @@ from typing import Final
 import aiohttp_jinja2
 import jinja2
 from aiohttp import web
+from aiohttp.typedefs import Handler, Middleware
 from textual_serve.app_service import AppService
 from textual_serve.server import Server, to_int
 
@@ -32,9 +33,9 @@ END_S: Final = 2.0
 _TEMPLATES: Final = Path(__file__).parent
 _POLICY: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; "
-    "img-src 'self' data:; font-src 'self'; connect-src 'self' ws://{at}; frame-ancestors 'none'; base-uri 'none'"
+    "img-src 'self' data:; font-src 'self'; connect-src 'self' ws://{at}; "
+    "frame-ancestors 'none'; base-uri 'none'"
 )
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class Session(AppService):
@@ -86,11 +87,10 @@ class WebServer(Server):
                 web.static(f"{base}/static", self.statics_path, name="static"),
             ]
         )
-        app.on_startup.append(self.on_startup)
         return app
 
     @property
-    def _guard(self) -> Callable[[web.Request, Handler], Awaitable[web.StreamResponse]]:
+    def _guard(self) -> Middleware:
         own = {f"{HOST}:{self.port}", f"localhost:{self.port}"}
         policy = _POLICY.format(at=f"{HOST}:{self.port}")
 
@@ -155,10 +155,13 @@ class WebServer(Server):
             await asyncio.shield(session.end())
         return websocket
 
-    async def on_startup(self, app: web.Application) -> None:
-        """Say where it is."""
-        del app
-        print(f"Open {self.address} in a browser of this machine; Ctrl-C ends it.", flush=True)  # noqa: T201
-
-    def initialize_logging(self) -> None:
-        """Leave logging as it is: only what goes wrong is said."""
+    def serve(self, debug: bool = False) -> None:  # noqa: FBT001, FBT002 (textual-serve's form)
+        """Serve until SIGINT or SIGTERM; say where, once somebody listens there."""
+        del debug
+        said = f"Open {self.address} in a browser of this machine; Ctrl-C ends it."
+        web.run_app(
+            self._make_app(),
+            host=HOST,
+            port=self.port,
+            print=lambda *_: print(said, flush=True),  # noqa: T201
+        )

@@ -1,0 +1,133 @@
+"""Goal: nothing that another machine can reach is open by mistake, and the refusal says so.
+
+Method: configurations as the command line builds them.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from workrs.cli import agent, jobs, node, submit
+from workrs.cli.connection import caller, credential_of
+from workrs.cli.init import endpoint
+from workrs.domain.errors import ConfigError
+from workrs.ports.bus import Address
+from workrs.trust.cluster_directory import ClusterDirectory, create
+from workrs.trust.credential import Endpoint
+from workrs.trust.kind import Kind
+from workrs.trust.register import Register
+
+if TYPE_CHECKING:
+    from argparse import Namespace
+
+    from broker.config import NodeConfig
+    from workrs.cli.options import Options
+
+NOW = datetime(2026, 11, 22, tzinfo=UTC)
+NODES = tuple(Endpoint(f"n{i}", f"10.0.0.{i}", 8883) for i in (1, 2, 3))
+
+
+@pytest.fixture(scope="module")
+def farm(tmp_path_factory: pytest.TempPathFactory) -> ClusterDirectory:
+    path = tmp_path_factory.mktemp("t") / "farm"
+    directory = create(path, Register(cluster="farm", nodes=NODES), now=NOW)
+    for kind in (Kind.AGENT, Kind.DEVICE, Kind.OPERATOR):
+        directory.enrol(kind, f"one-{kind.value}", now=NOW)
+    return directory
+
+
+def parsed(options: Options, *words: str) -> Namespace:
+    return options.parse(words, environ={}, home=Path("/nonexistent"))
+
+
+def node_config(*words: str) -> NodeConfig:
+    return node.config(parsed(node.options(), *words))
+
+
+@pytest.mark.parametrize("host", ["10.0.0.1", "0.0.0.0", "::", "node.example", "192.168.1.7"])
+def test_a_node_without_a_credential_listens_on_this_machine_alone(host: str) -> None:
+    name = f"[{host}]" if ":" in host else host
+    words = ("--name", "n1", "--listen", f"{name}:1883")
+    with pytest.raises(ConfigError, match="workrs init") as refused:
+        node_config(*words)
+    assert "--insecure" in str(refused.value)
+    assert node_config(*words, "--insecure").insecure
+    with pytest.raises(ConfigError, match="blob store of n1 would be open"):
+        node_config("--name", "n1", "--blobs", f"{name}:1900")
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.3.2.1", "localhost", "[::1]"])
+def test_on_this_machine_it_needs_none(host: str) -> None:
+    assert node_config("--name", "n1", "--listen", f"{host}:1883").credential is None
+
+
+def test_nobody_talks_to_another_machine_without_a_credential() -> None:
+    far = ("--node", "10.0.0.1:1883")
+    with pytest.raises(ConfigError, match=r"10\.0\.0\.1:1883 is on another"):
+        caller(parsed(jobs.options(), *far))
+    with pytest.raises(ConfigError, match="is on another machine"):
+        agent.config(parsed(agent.options(), "--name", "a1", *far))
+    found = caller(parsed(jobs.options(), *far, "--insecure"))
+    assert found.nodes == (Address(host="10.0.0.1", port=1883),)
+    assert caller(parsed(jobs.options())).nodes == (Address(host="127.0.0.1", port=1883),)
+
+
+def test_a_node_is_configured_by_its_folder_alone(farm: ClusterDirectory) -> None:
+    folder = str(farm.node_folder("n2"))
+    found = node_config("--credential", folder)
+    assert (found.name, str(found.listen)) == ("n2", "10.0.0.2:8883")
+    assert {name: str(at) for name, at in found.peers.items()} == {
+        "n1": "10.0.0.1:8883",
+        "n3": "10.0.0.3:8883",
+    }
+    assert found.own_broker.is_file
+    assert node_config("--credential", folder, "--listen", "0.0.0.0:8883").listen.host == "0.0.0.0"
+    with pytest.raises(ConfigError, match="the credential is n2's"):
+        node_config("--credential", folder, "--name", "n1")
+    with pytest.raises(ConfigError, match="too long for a socket"):
+        _ = node_config("--credential", folder, "--state", "/" + "x" * 100).own_broker
+
+
+def test_a_caller_is_who_its_credential_says(farm: ClusterDirectory) -> None:
+    file = str(farm.member_file("one-operator"))
+    found = caller(parsed(jobs.options(), "--credential", file))
+    assert found.user == "one-operator"
+    assert found.nodes[0] == Address(host="10.0.0.1", port=8886)
+    assert found.next_first().nodes[-1] == found.nodes[0]
+    with pytest.raises(ConfigError, match="the credential is one-operator's"):
+        caller(parsed(jobs.options(), "--credential", file, "--user", "ann"))
+
+
+def test_a_credential_of_another_kind_is_refused_with_what_to_type(farm: ClusterDirectory) -> None:
+    device = str(farm.member_file("one-device"))
+    with pytest.raises(ConfigError, match="workrs enrol operator NAME"):
+        caller(parsed(jobs.options(), "--credential", device))
+    asked = parsed(submit.options(), "--credential", device)
+    assert credential_of(asked, Kind.DEVICE, Kind.OPERATOR) is not None
+    with pytest.raises(ConfigError, match="credential of device one-device"):
+        agent.config(parsed(agent.options(), "--credential", device))
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("n1=10.0.0.1", Endpoint("n1", "10.0.0.1", 8883)),
+        ("n1=node.example:9000", Endpoint("n1", "node.example", 9000)),
+        ("n1=fd00::1", Endpoint("n1", "fd00::1", 8883)),
+        ("n1=[fd00::1]:9000", Endpoint("n1", "fd00::1", 9000)),
+    ],
+)
+def test_a_node_of_init_is_read(text: str, found: Endpoint) -> None:
+    assert endpoint(text) == found
+
+
+@pytest.mark.parametrize(
+    "text", ["n1", "n1=", "=h", "n1=h:", "n1=h:x", "n1=h:0", "n1=h:65535", "N=h"]
+)
+def test_a_node_of_init_that_cannot_be_is_refused(text: str) -> None:
+    with pytest.raises((ConfigError, ValueError)):
+        endpoint(text)

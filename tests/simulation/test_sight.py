@@ -11,23 +11,26 @@ from unittest.mock import patch
 
 import pytest
 
-from broker import dispatcher, front
+from broker import dispatcher, front, wish
+from broker.agents import AgentEntry
 from broker.effect import Publish
+from broker.event import OrderHeard
 from broker.node import Node
 from edge_agent.agent import Agent
 from edge_agent.effect import PrepareStart
 from edge_agent.uplink import Line, Uplink
 from workrs.domain import voter
-from workrs.domain.ids import Epoch
+from workrs.domain.ids import Epoch, Instant
 from workrs.domain.record import Holder
 from workrs.domain.voter import Vote
 from workrs.testing.simulator import Schedule, plan, run_schedule
 from workrs.testing.simulator.blob import BlobStore
 from workrs.testing.simulator.hands import Hands
-from workrs.wire.message import JobState, State
+from workrs.wire.message import JobState, OrderReply, State
 
 pytestmark = pytest.mark.timeout(300)
 SCHEDULES_MAX = 20
+number_order = wish.on_order
 
 
 def find_violation(
@@ -146,6 +149,18 @@ def test_agents_that_are_slow_to_come_back_are_seen() -> None:
     )
     assert found.startswith("L1: ")
     assert "is not connected for" in found
+
+
+def test_an_order_that_is_answered_before_its_agent_knows_it_is_seen() -> None:
+    def on_order(node: Node, agent: AgentEntry, event: OrderHeard, now: Instant) -> OrderReply:
+        number_order(node, agent, event, now)
+        return OrderReply(ok=True, text="it was told")
+
+    found = find_violation(
+        (plan(seed, nodes=3, only=("agent drained", "slow network")) for seed in range(60)),
+        lambda: patch.object(wish, "on_order", on_order),
+    )
+    assert found.startswith("L1: undrained, and take no jobs")
 
 
 def test_blobs_of_retired_jobs_are_seen() -> None:

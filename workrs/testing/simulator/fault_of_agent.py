@@ -4,20 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from workrs.ports.bus import Message
 from workrs.testing.simulator.fault_of_node import length_s, pause
-from workrs.testing.simulator.parcel import Parcel
-from workrs.wire import codec, topics
-from workrs.wire.message import Order, OrderKind
+from workrs.testing.simulator.operator import Operator
 
 if TYPE_CHECKING:
     from random import Random
 
     from workrs.testing.simulator.agent import AgentProcess
     from workrs.testing.simulator.world import World
-
-LOOKS = 12
-"""Seconds for which an agent has to take jobs until an operator believes it."""
 
 
 def any_agent(world: World) -> bool:
@@ -86,25 +80,11 @@ def agent_asked_to_stop(world: World, rng: Random) -> str:
 
 def agent_drained(world: World, rng: Random) -> str:
     """Let an operator have an agent take nothing new for a while, jobs in hand or not."""
-    agent, node = _pick(world, rng), world.nodes[rng.choice(world.names)]
-
-    def order(kind: OrderKind) -> None:
-        if node.broker.runs:
-            world.counts["orders"] += 1
-            topic = topics.up("operator", "order", f"o{world.counts['orders']}")
-            body = Order(order=kind, agent=agent.name)
-            node.broker.publish(Parcel(Message(topic, codec.encode(body)), body), None)
-
-    def undrain(left: int = LOOKS) -> None:
-        """Say it until it holds: the first order may arrive late, as any other message."""
-        if left:
-            order(OrderKind.UNDRAIN)
-            is_open = agent.alive and agent.brain.roster.open
-            world.timeline.after(1.0, lambda: undrain(left - 1 if is_open else LOOKS))
-
-    order(OrderKind.DRAIN)
-    world.undo_after(length_s(world, rng), undrain)
-    return f"{agent.name} through {node.name}"
+    agent, home = _pick(world, rng), rng.randrange(len(world.names))
+    operator = Operator(world, agent, home)
+    operator.drain()
+    world.undo_after(length_s(world, rng), operator.undrain)
+    return f"{agent.name} through {world.names[home]}"
 
 
 def device_killed(world: World, rng: Random) -> str:

@@ -94,8 +94,10 @@ def find_unrest(world: World) -> tuple[str, str] | None:
 
 
 def _find_missing(world: World) -> tuple[str, str] | None:
-    absent = find_absent(world)
-    return ("L1", f"not connected: {absent}") if absent else None
+    if absent := find_absent(world):
+        return "L1", f"not connected: {absent}"
+    closed = [agent.name for agent in world.agents.values() if not agent.brain.roster.open]
+    return ("L1", f"undrained, and take no jobs: {closed}") if closed else None
 
 
 def _find_stray(world: World) -> tuple[str, str] | None:

@@ -43,9 +43,12 @@ Fetch = Callable[[str, JobId, Sequence[str]], Awaitable[bytes]]
 """Gets a large result: its URL, its job, and the nodes' blob stores."""
 
 
-def _short(error: WorkrsError) -> str:
-    """Return the error's reason without the address, which is shown beside it."""
-    return str(getattr(error, "reason", error))
+def _why(address: Address, error: WorkrsError, *, was_watched: bool) -> str:
+    """Return in one line what became of a node."""
+    failures = getattr(error, "failures", None)
+    text = str(getattr(error, "reason", failures[0] if failures else error))
+    reason = text.removeprefix(f"no broker at {address}: ")
+    return f"{address} {'was lost' if was_watched else 'does not answer'}: {reason}"
 
 
 class Feed:
@@ -75,8 +78,8 @@ class Feed:
                         await self._watch(bus, address)
                 except WorkrsError as error:
                     failures += 1
-                    self.model.via = self.model.via or str(address)
-                    self.model.lose(_short(error), Instant(clock()))
+                    why = _why(address, error, was_watched=self._bus is not None)
+                    self.model.lose(why, Instant(clock()))
                     self.urgent.set()
                 finally:
                     self._bus = None

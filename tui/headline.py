@@ -19,7 +19,7 @@ def tabs(current: str, look: Look, width: int) -> Cell:
         found.append(Piece(f"[{name}]" if shown else f" {name} ", "title" if shown else ""))
     via = f"▸ {look.model.via} " if look.model.via else ""
     if look.model.trouble:
-        via = f"✗ {look.model.via} lost "
+        via = "✗ no node "
     used = sum(len(piece.text) for piece in found)
     if used + len(via) <= width:
         found += [
@@ -79,7 +79,8 @@ def banner(look: Look) -> Cell:
     """Say what is wrong with what is shown; nothing when all is well."""
     model, now = look
     if model.trouble:
-        text = f" ✗ lost {model.via}: {model.trouble}. Trying the next node; what is shown is old "
+        old = "; what is shown is old" if model.via else ""
+        text = f" ✗ {model.trouble}. Trying the next node{old} "
         return [Piece(text, "bad")]
     minority = model.minority(now)
     if minority:

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.tui.stage import Stage
-from tui import columns, graph, headline, sign
+from tui import columns, graph, headline, node_columns, sign
 from tui.cell import Column, Look, Piece, fit, narrow, padded
 from tui.listing import Order, arrange, job_fields
 from tui.model.event import Kind
 from tui.model.query import parse
 from tui.scene import Scene
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 LINE = {"job": "pump-7/sum-1", "state": "running", "agent": "a1", "note": "Row 12"}
 
@@ -46,9 +51,11 @@ def test_every_text_is_a_filter(text: str) -> None:
 
 
 @pytest.mark.parametrize("width", [1, 20, 79, 159, 300])
-@pytest.mark.parametrize("which", ["JOBS", "AGENTS", "NODES", "EVENTS"])
-def test_columns_fit_whatever_the_width(width: int, which: str) -> None:
-    table: list[Column[object]] = list(getattr(columns, which))
+@pytest.mark.parametrize(
+    "columns_of", [columns.JOBS, columns.AGENTS, columns.EVENTS, node_columns.NODES]
+)
+def test_columns_fit_whatever_the_width(width: int, columns_of: Sequence[Any]) -> None:
+    table: list[Column[object]] = list(columns_of)
     found = fit(table, width)
     used = sum(each for _, each in found) + len(found) - 1
     assert used <= max(width, found[0][1])

@@ -280,9 +280,9 @@ def test_another_key_does_what_it_was_given_for() -> None:
 def test_a_lost_node_and_a_minority_are_said_in_words() -> None:
     async def go() -> None:
         lost = stage()
-        lost.model.lose("end of stream", lost.now)
-        async with shown(lost) as (app, _):
-            assert "lost 127.0.0.1:1883: end of stream" in plain(app)
+        lost.model.lose("127.0.0.1:1883 was lost: end of stream", lost.now)
+        async with shown(lost, WIDE) as (app, _):
+            assert "✗ 127.0.0.1:1883 was lost: end of stream. Trying the next" in plain(app)
         alone = stage()
         alone.scene.cut = frozenset({"n1", "n2"})
         alone.pass_s(6)

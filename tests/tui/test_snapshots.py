@@ -64,7 +64,7 @@ def storm() -> Stage:
 
 def lost() -> Stage:
     stage = three()
-    stage.model.lose("the bus connection is gone: end of stream", stage.now)
+    stage.model.lose("127.0.0.1:1883 was lost: end of stream", stage.now)
     stage.now = Instant(stage.now + 1)
     return stage
 

@@ -10,7 +10,7 @@ from textual.containers import Container, Vertical
 from textual.screen import Screen
 from textual.widgets import ContentSwitcher, Footer, Input
 
-from tui import columns, graph, headline, listing
+from tui import columns, graph, headline, listing, node_columns
 from tui.cell import Look
 from tui.listing import Order
 from tui.model.agent import Agent
@@ -63,7 +63,7 @@ def events_list(name: str) -> Lines[Event]:
 def nodes_list(name: str) -> Lines[Node]:
     """Return the list of nodes."""
     return Lines(
-        columns.NODES,
+        node_columns.NODES,
         key=lambda node: node.name,
         fields=lambda node: {"node": node.name},
         order=Order(),

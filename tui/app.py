@@ -1,7 +1,7 @@
 """The dashboard: keeps the model fed; draws it twice a second, and at once when a node is lost."""
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import ClassVar, Final, Protocol, runtime_checkable
@@ -13,7 +13,7 @@ from textual.screen import Screen
 
 from tui import agent_page, guide, headline, job_page
 from tui.acting import AGENT_ACTIONS, JOB_ACTIONS, Acting
-from tui.cell import Look
+from tui.cell import Look, Piece, narrow
 from tui.feed import Feed, Fetch
 from tui.finder import Finder
 from tui.model.agent import Agent
@@ -24,6 +24,7 @@ from tui.screens.main import MainScreen
 from tui.screens.page import AgentScreen, JobScreen
 from tui.theme import NIGHT, THEMES
 from tui.widgets.lines import Lines
+from tui.widgets.sheet import Sheet
 from workrs.domain.ids import ClientId, Instant, JobId
 
 PERIOD_S: Final = 0.5
@@ -68,6 +69,8 @@ class Dashboard(Acting):
         self.feed = feed
         self.fetch = fetch
         self.keys = dict(keys or {})
+        self.caption: Callable[[], str] = str
+        """What to say in a line of its own below everything; nothing: no line."""
         for each in THEMES:
             self.register_theme(each)
         self.theme = theme
@@ -111,6 +114,10 @@ class Dashboard(Acting):
         """Have the screen on top show the model."""
         if isinstance(self.screen, Shows):
             self.screen.show(self.look())
+            for sheet in self.screen.query("#caption").results(Sheet):
+                text = self.caption()
+                sheet.set_class(bool(text), "-shown")
+                sheet.show([[Piece(f" {narrow(text)} ", "title")]])
 
     @property
     def _chosen(self) -> object:

@@ -4,6 +4,7 @@ Tones are names (`good`, `bad`, `dim`, …) that the screen gives colours by its
 tone says, a word or a sign says too.
 """
 
+import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Generic, NamedTuple, TypeVar
@@ -93,4 +94,9 @@ def narrow(text: str) -> str:
     """Return *text* of unknown origin with only characters that take one cell."""
     if text.isascii() and text.isprintable():
         return text
-    return "".join(c if c.isprintable() and ord(c) < 0x1100 else "\N{MIDDLE DOT}" for c in text)
+    return "".join(c if _takes_one_cell(c) else "\N{MIDDLE DOT}" for c in text)
+
+
+def _takes_one_cell(c: str) -> bool:
+    is_wide = unicodedata.east_asian_width(c) in ("W", "F")
+    return c.isprintable() and not is_wide and unicodedata.category(c) not in ("Mn", "Me")

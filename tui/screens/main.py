@@ -121,6 +121,7 @@ class MainScreen(Screen[None]):
             with Vertical(id="graphs"):
                 yield Sheet(id="curves")
         yield Input(id="filter", placeholder="words, state:running, agent:a1, -word", compact=True)
+        yield Sheet(id="caption")
         yield Footer(show_command_palette=True, compact=True)
 
     def on_mount(self) -> None:

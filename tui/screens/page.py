@@ -39,6 +39,7 @@ class PageScreen(Screen[None]):
         with VerticalScroll(id="page"), Container(id="page-columns"):
             yield Sheet(id="page-first", classes="column")
             yield Sheet(id="page-second", classes="column")
+        yield Sheet(id="caption")
         yield Footer(show_command_palette=True, compact=True)
 
     def on_mount(self) -> None:

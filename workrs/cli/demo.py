@@ -7,17 +7,22 @@ faults are staged.
 import json
 import shutil
 import signal
+import sys
 import tempfile
 from argparse import Namespace
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
+from device_client import Result
 from workrs.cli.cluster import AgentPlan, ClusterPlan, local_cluster
 from workrs.cli.demo_audit import Audit, audit
-from workrs.cli.demo_jobs import FIELD, SPARE, demo_jobs
+from workrs.cli.demo_jobs import FIELD, SPARE, DemoJob, demo_jobs
 from workrs.cli.demo_play import DEVICE, Play, Summary
 from workrs.cli.demo_screen import DemoScreen
+from workrs.cli.demo_tui import under_dashboard
 from workrs.cli.leftover import unmount_below, wait_clean
 from workrs.cli.options import Options
 from workrs.cli.stage import Stage, stage
@@ -32,6 +37,7 @@ def options() -> Options:
         examples=(
             "workrs demo",
             "workrs demo --json summary.json   # the summary for machines",
+            "workrs demo --tui                 # under the dashboard",
             "workrs demo --runtime process     # without a container engine",
         ),
     )
@@ -43,6 +49,7 @@ def options() -> Options:
         help="where jobs run; auto: containers if an engine of ours can run here",
     )
     found.value("--long", convert=float, default=12.0, help="seconds of work of the long job")
+    found.flag("--tui", help="show the dashboard while it is played; q leaves it")
     found.flag("--keep", help="keep the cluster's disks and logs afterwards, and say where")
     return found
 
@@ -56,7 +63,9 @@ def run(asked: Namespace) -> int:
     # A terminal that is closed must not leave engines and brokers behind.
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupt)
-    screen = DemoScreen()
+    if asked.tui and not sys.stdout.isatty():
+        raise ConfigError("--tui needs a terminal")
+    screen = DemoScreen(bars=not asked.tui)
     with ExitStack() as stack:
         root = Path(tempfile.mkdtemp(prefix="workrs-demo-"))
         if not asked.keep:
@@ -90,16 +99,22 @@ def _play(screen: DemoScreen, root: Path, asked: Namespace) -> tuple[Summary, tu
             ready_s = screen.elapsed_s
             screen.good(f"three brokers with their nodes, three agents: ready in {ready_s:.1f} s")
             with screen, Play(screen, cluster, found, root / "device.outbox") as play:
-                play.send(jobs)
-                play.kill_agent()
-                play.kill_broker()
-                results = play.collect(jobs)
-                play.revive_agent()
+                acts = partial(_acts, play, jobs)
+                results = under_dashboard(screen, cluster, acts) if asked.tui else acts()
         screen.act("6  The books")
         names = [f"{DEVICE}_{job.name}" for job in jobs]
         books = audit([root / name / "ledger.db" for name in cluster.node_names], names)
         _tell_audit(screen, books, len(names))
     return play.summary(results, books, setup_s=ready_s), found.folders
+
+
+def _acts(play: Play, jobs: Sequence[DemoJob]) -> dict[str, Result]:
+    play.send(jobs)
+    play.kill_agent()
+    play.kill_broker()
+    results = play.collect(jobs)
+    play.revive_agent()
+    return results
 
 
 def _plan(root: Path, found: Stage) -> ClusterPlan:

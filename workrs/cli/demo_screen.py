@@ -1,6 +1,8 @@
 """How the demo looks: lines with times that scroll, and bars below them while jobs run."""
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Self
 
@@ -9,11 +11,41 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.text import Text
 
 
+class Kept:
+    """Lines that are told later, because somebody else has the terminal now."""
+
+    def __init__(self) -> None:
+        self.lines: list[Text] = []
+        self.last = ""
+        """The newest, as plain text."""
+        self._is_stopped = False
+
+    def add(self, line: Text, plain: str) -> None:
+        """Keep a line.
+
+        Raises:
+            KeyboardInterrupt: whoever listened has left.
+        """
+        self.check()
+        self.lines.append(line)
+        self.last = plain
+
+    def check(self) -> None:
+        """Raise KeyboardInterrupt if whoever listened has left."""
+        if self._is_stopped:
+            raise KeyboardInterrupt
+
+    def stop(self) -> None:
+        """Have the teller end at the next thing it says."""
+        self._is_stopped = True
+
+
 class DemoScreen:
     """Tells a story on a terminal, or as plain lines where there is none."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, bars: bool = True) -> None:
         self.console = Console(highlight=False)
+        self._kept: Kept | None = None
         self._begun = time.monotonic()
         self._bars = Progress(
             TextColumn("          {task.description:<18}"),
@@ -21,7 +53,7 @@ class DemoScreen:
             TextColumn("{task.percentage:>3.0f} %  {task.fields[note]}"),
             console=self.console,
             transient=True,
-            disable=not self.console.is_terminal,
+            disable=not (bars and self.console.is_terminal),
         )
         self._tasks: dict[str, TaskID] = {}
 
@@ -44,8 +76,22 @@ class DemoScreen:
         """Return the seconds since the demo began."""
         return time.monotonic() - self._begun
 
+    @contextmanager
+    def kept(self) -> Iterator[Kept]:
+        """Keep what is told while the context lasts, then tell all of it."""
+        kept = self._kept = Kept()
+        try:
+            yield kept
+        finally:
+            self._kept = None
+            for line in kept.lines:
+                self._print(line)
+
     def act(self, title: str) -> None:
         """Begin a new part of the story."""
+        if self._kept is not None:
+            self._kept.add(Text("\n").append(title, style="bold"), title)
+            return
         self.console.print()
         self.console.print(Text(title, style="bold"))
 
@@ -54,6 +100,12 @@ class DemoScreen:
         line = Text(f"{self.elapsed_s:6.1f} s  ", style="dim")
         line.append(f"{mark} ", style=style or "dim")
         line.append(text, style=style)
+        if self._kept is not None:
+            self._kept.add(line, f"{mark} {text}")
+            return
+        self._print(line)
+
+    def _print(self, line: Text) -> None:
         # A line is a line: what a narrow terminal cannot show of it is cut, not wrapped.
         terminal = self.console.is_terminal
         self.console.print(
@@ -70,6 +122,9 @@ class DemoScreen:
 
     def progress(self, job: str, done: float, note: str = "") -> None:
         """Show how far a job is, 0 to 1."""
+        if self._kept is not None:
+            self._kept.check()
+            return
         if job not in self._tasks:
             self._tasks[job] = self._bars.add_task(job, total=1.0, note=note)
         self._bars.update(self._tasks[job], completed=done, note=note)

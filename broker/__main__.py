@@ -10,6 +10,7 @@ import signal
 import socket
 import time
 from collections.abc import Coroutine, Iterator, Mapping
+from functools import partial
 from typing import Any
 
 import uvloop
@@ -18,6 +19,7 @@ from broker import brain, front, functions, ledger_copy
 from broker.agents import AgentTable
 from broker.blob_access import Access
 from broker.blob_guard import Guard
+from broker.blob_identity import Identity
 from broker.blob_repairer import Repairer
 from broker.blob_server import BlobServer
 from broker.config import NodeConfig
@@ -130,10 +132,19 @@ async def _serve(config: NodeConfig, ledger: SqliteLedger) -> None:
         return ledger_copy.lines(ledger, agents, generation)
 
     folder = config.state_dir / "blobs"
-    guard = Guard(access=Access(records=node.records, nodes=node.size), lines=node.lines)
-    blobs = BlobServer(
-        folder, config.blobs.host, config.blobs.port, ledger=read_ledger, guard=guard
+    identity = None if trust is None else Identity(trust)
+    guard = Guard(
+        access=Access(records=node.records, nodes=node.size), identify=identity, lines=node.lines
     )
+    blobs = BlobServer(
+        folder,
+        config.blobs.host,
+        config.blobs.port,
+        ledger=read_ledger,
+        guard=guard,
+        tls=None if trust is None else trust.server_context(),
+    )
+    tls = None if trust is None else trust.client_context()
     shared = Stores(config.stores).open_configured()
     await blobs.start()
     try:
@@ -146,18 +157,20 @@ async def _serve(config: NodeConfig, ledger: SqliteLedger) -> None:
             connect=secured(trust.credential if trust and config.given_broker else None),
             address=config.own_broker,
             clock=loop.time,
+            read_peer_ledger=partial(ledger_copy.read_peer_ledger, tls=tls),
         )
+        repairer = Repairer(node, blobs.directory, tls=tls)
         async with asyncio.TaskGroup() as tasks:
             name = f"node[{config.name}]"
             keeping = [
                 tasks.create_task(house.keep(), name=f"{name}.house"),
-                tasks.create_task(Repairer(node, blobs.directory).keep(), name=f"{name}.repair"),
+                tasks.create_task(repairer.keep(), name=f"{name}.repair"),
                 tasks.create_task(keep_clear(node, shared), name=f"{name}.stores"),
             ]
             # What devices send between the broker's start and the first subscription is lost, and
             # repeated 3 s later: the codec of the first words, 0.02 s, is made before.
             codec.encode(node.state())
-            await _with_broker(config, supervisor, trust)
+            await _with_broker(config, supervisor, trust, identity)
             for task in keeping:
                 task.cancel()
     finally:
@@ -181,7 +194,10 @@ def _trust(config: NodeConfig) -> NodeTrust | None:
 
 
 async def _with_broker(
-    config: NodeConfig, supervisor: NodeSupervisor, trust: NodeTrust | None
+    config: NodeConfig,
+    supervisor: NodeSupervisor,
+    trust: NodeTrust | None,
+    identity: Identity | None,
 ) -> None:
     if config.given_broker:
         await _until_told(config, {"supervisor": supervisor.run()})
@@ -211,6 +227,8 @@ async def _with_broker(
                 reload=process.reload,
                 ids=process.connected.ids,
             )
+            if identity is not None:
+                keeper.changed.append(identity.take)
             parts["trust"] = keeper.keep()
         for peer in peers:
             stand_in = StandIn(node=config.name, own=own, peer=peer, connect=connect, trust=trust)

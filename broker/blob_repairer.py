@@ -13,6 +13,7 @@ A blob that was deleted while it was being fetched may stay. It goes with its jo
 """
 
 import asyncio
+import ssl
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 
@@ -58,8 +59,17 @@ class BlobGoneError(StoreError):
 class Repairer:
     """Keeps the copies of one node's blob store complete."""
 
-    def __init__(self, node: Node, directory: BlobDirectory) -> None:
-        """Hold what the ledger's jobs have here as doubtful until it was compared once."""
+    def __init__(
+        self, node: Node, directory: BlobDirectory, *, tls: ssl.SSLContext | None = None
+    ) -> None:
+        """Hold what the ledger's jobs have here as doubtful until it was compared once.
+
+        Args:
+            node: whose store it is.
+            directory: the store.
+            tls: proves this node to the others, and they to it; None: they ask nobody.
+        """
+        self._tls = tls
         self._node = node
         self._directory = directory
         self._doubtful: set[Copy] = {
@@ -76,7 +86,11 @@ class Repairer:
         """Look for what is missing, and fetch it, until cancelled."""
         clock = asyncio.get_running_loop().time
         patience = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_S, sock_read=_SILENT_S)
-        async with aiohttp.ClientSession(timeout=patience, auto_decompress=False) as session:
+        async with aiohttp.ClientSession(
+            timeout=patience,
+            auto_decompress=False,
+            connector=aiohttp.TCPConnector(ssl=self._tls or True),
+        ) as session:
             while True:
                 for wanted in await self._look():
                     failed, not_before = self._failed.get(wanted.job, (None, 0.0))

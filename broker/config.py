@@ -29,7 +29,7 @@ class NodeConfig:
     blobs: Address
     """Where its blob store listens."""
     blobs_url: str = ""
-    """How others reach the blob store; empty: http://{blobs}."""
+    """How others reach the blob store; empty: http://{blobs}, or https with a credential."""
     stores: tuple[str, ...] = ()
     """Locations of the stores in which agents keep checkpoints, if not on nodes' disks."""
     given_broker: bool = False
@@ -108,4 +108,5 @@ class NodeConfig:
     @property
     def public_blobs_url(self) -> str:
         """Return the URL under which others fetch this node's blobs."""
-        return self.blobs_url or f"http://{self.blobs}"
+        scheme = "http" if self.credential is None else "https"
+        return self.blobs_url or f"{scheme}://{self.blobs}"

@@ -14,6 +14,7 @@ votes that it gave after its answer would count together with forgotten ones.
 """
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -108,11 +109,16 @@ async def pieces(found: Iterator[bytes]) -> AsyncIterator[bytes]:
 
 
 async def read_peer_ledger(
-    wanted: ReadPeerLedger,
+    wanted: ReadPeerLedger, tls: ssl.SSLContext | None = None
 ) -> AsyncIterator[PeerLedgerPart | PeerLedgerRead | PeerLedgerFailed]:
-    """Read another node's ledger over HTTP; never raises."""
+    """Read another node's ledger over HTTP; never raises.
+
+    Args:
+        wanted: whose, and as of which generation.
+        tls: proves this node to the other, and the other to it.
+    """
     try:
-        async for part in _read(wanted):
+        async for part in _read(wanted, tls):
             yield part
     except _FAILURES as error:
         why = f"{type(error).__name__}: {error}"[:300]
@@ -121,13 +127,17 @@ async def read_peer_ledger(
         yield PeerLedgerRead(wanted.node, wanted.generation)
 
 
-async def _read(wanted: ReadPeerLedger) -> AsyncIterator[PeerLedgerPart]:
+async def _read(
+    wanted: ReadPeerLedger, tls: ssl.SSLContext | None
+) -> AsyncIterator[PeerLedgerPart]:
     patience = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S, sock_read=SILENT_S)
     url = f"{wanted.url}/ledger"
+    if tls is not None and not url.startswith("https://"):
+        raise WireError(f"{wanted.node} names {wanted.url}, where nobody proves who he is")
     asked = {"generation": str(wanted.generation)}
     async with (
         aiohttp.ClientSession(timeout=patience, read_bufsize=LINE_MAX_BYTES) as session,
-        session.get(url, params=asked) as answer,
+        session.get(url, params=asked, ssl=tls or True, allow_redirects=False) as answer,
     ):
         if answer.status != 200:
             raise WireError(f"{answer.status} {(await answer.text())[:200]}")

@@ -162,6 +162,7 @@ async def _body(config: AgentConfig) -> AsyncIterator[_Body | None]:
         yield None
         return
     keys = _keys(config)
+    tls = None if config.credential is None else config.credential.client_context()
     warden = await Warden.start(config.state_dir)
     try:
         runtime = await _runtime(config, warden)
@@ -173,7 +174,7 @@ async def _body(config: AgentConfig) -> AsyncIterator[_Body | None]:
             # that this one will use again.
             await asyncio.to_thread(shutil.rmtree, _transfer(config), ignore_errors=True)
             async with (
-                Stores(_locations(config)) as stores,
+                Stores(_locations(config), tls=tls) as stores,
                 checkpoint.Share(jobs=config.slots) as share,
             ):
                 stores.open_configured()  # what cannot work ends the agent before it joins

@@ -5,21 +5,29 @@ A test module imports the fixture by name.
 
 from __future__ import annotations
 
+import os
 import shutil
+import socket
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from workrs.trust.cluster_directory import ClusterDirectory, create
 from workrs.trust.credential import Credential, Endpoint, load_credential
-from workrs.trust.kind import Kind
+from workrs.trust.kind import PORTS, Kind
 from workrs.trust.node_folder import NodeTrust, load_node
 from workrs.trust.register import Register
 
 NODES = ("n1", "n2", "n3")
 NOW = datetime.now(tz=UTC)  # noqa: TID251 (certificates are good for a time of the real clock)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_BLOCKS_FROM, _BLOCKS_SPAN = 12_000, 10_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +47,7 @@ class Cluster:
         self.directory.revoke(name, now=NOW)
 
 
-def make_cluster(path: Path, *, ports: tuple[int, ...] = (18_883, 18_893, 18_903)) -> Cluster:
+def make_cluster(path: Path, *, ports: Sequence[int] = (18_883, 18_893, 18_903)) -> Cluster:
     """Make a cluster in *path*.
 
     Besides the honest: `old`, an agent whose certificate has ended; `foreign`, one of another
@@ -63,6 +71,23 @@ def make_cluster(path: Path, *, ports: tuple[int, ...] = (18_883, 18_893, 18_903
     kept.mkdir(mode=0o700)
     members = {name: load_credential(_copy(file, kept / name)) for name, file in files.items()}
     return Cluster(directory=directory, members=members)
+
+
+def free_blocks(count: int) -> list[int]:
+    """Return where blocks of ports begin that nobody listens on, below those of connections."""
+    found: list[int] = []
+    begin = _BLOCKS_FROM + os.getpid() * 7 * PORTS % _BLOCKS_SPAN
+    for port in range(begin, begin + _BLOCKS_SPAN, PORTS):
+        if all(_is_free(port + offset) for offset in range(PORTS)):
+            found.append(port)
+        if len(found) == count:
+            return found
+    pytest.fail("no free ports")
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) != 0
 
 
 def _copy(file: Path, copy: Path) -> Path:

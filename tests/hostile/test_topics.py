@@ -17,9 +17,8 @@ import pytest
 
 from broker.mosquitto import mosquitto
 from broker.mosquitto_config import own_socket, render, write_trust
-from tests.hostile.members import Cluster, make_cluster
+from tests.hostile.members import NODES, Cluster, free_blocks, make_cluster
 from workrs.adapters.mqtt import connect
-from workrs.cli.cluster import free_ports
 from workrs.domain.errors import BusError
 from workrs.ports.bus import (
     PAYLOAD_MAX_BYTES,
@@ -29,7 +28,7 @@ from workrs.ports.bus import (
     Message,
     Subscription,
 )
-from workrs.trust.kind import PASSWORD_PORT_OFFSET, PORT_OFFSETS, PORTS, Kind
+from workrs.trust.kind import PASSWORD_PORT_OFFSET, PORT_OFFSETS, Kind
 from workrs.wire.topics import ROOT
 
 if TYPE_CHECKING:
@@ -151,20 +150,10 @@ class Plant:
 @pytest.fixture(scope="module")
 def plant(tmp_path_factory: pytest.TempPathFactory) -> Plant:
     """Make the certificates once: a broker for each test is enough work."""
-    ports = free_blocks()
-    folder = tmp_path_factory.mktemp("plant")
-    cluster = make_cluster(folder, ports=(ports[0], ports[1], ports[2]))
+    ports = free_blocks(len(NODES))
+    cluster = make_cluster(tmp_path_factory.mktemp("plant"), ports=ports)
     cluster.revoke("fan")
     return Plant(cluster, Address(host="127.0.0.1", port=ports[0]))
-
-
-def free_blocks() -> list[int]:
-    """Return where blocks of ports begin that nobody listens on at the moment."""
-    found: list[int] = []
-    for port in sorted(free_ports(30)):
-        if not found or port >= found[-1] + PORTS:
-            found.append(port)
-    return found
 
 
 async def heard_until(bus: Bus, mark: str) -> set[str]:

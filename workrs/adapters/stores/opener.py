@@ -10,6 +10,8 @@ from workrs.domain.errors import ConfigError, StoreError
 from workrs.ports.store import BlobStore, SharedStore
 
 if TYPE_CHECKING:
+    import ssl
+
     import aiohttp
 
 _CONNECT_S = 2.0
@@ -26,14 +28,18 @@ class Stores:
     An async context manager: leaving it closes all connections.
     """
 
-    def __init__(self, shared: Collection[str] | None = None) -> None:
+    def __init__(
+        self, shared: Collection[str] | None = None, *, tls: "ssl.SSLContext | None" = None
+    ) -> None:
         """Open nothing yet.
 
         Args:
             shared: locations of the stores of no node that may be opened; None: any. A record
                 can name any bucket, and this process's credentials may be good for others.
+            tls: proves who this is to nodes, and they to it; None: they ask nobody.
         """
         self._is_entered = False
+        self._tls = tls
         self._session: aiohttp.ClientSession | None = None
         self._allowed = shared
         self._shared: dict[str, SharedStore] = {}
@@ -64,6 +70,8 @@ class Stores:
         return self._open_http(url)
 
     def _open_http(self, url: str) -> BlobStore:
+        if self._tls is not None and not url.startswith("https://"):
+            raise StoreError(f"{url[:200]!r} has no TLS, and this cluster has certificates")
         # A third of what an agent loads, and none of it is needed at its start.
         import aiohttp  # noqa: PLC0415
 
@@ -74,7 +82,7 @@ class Stores:
                 timeout=aiohttp.ClientTimeout(
                     total=None, sock_connect=_CONNECT_S, sock_read=_SILENT_S
                 ),
-                connector=aiohttp.TCPConnector(limit=_CONNECTIONS_MAX),
+                connector=aiohttp.TCPConnector(limit=_CONNECTIONS_MAX, ssl=self._tls or True),
                 # What is stored is compressed, and a store that says otherwise is not believed.
                 auto_decompress=False,
             )

@@ -7,10 +7,12 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from workrs.cli.calendar import wall_clock
 from workrs.cli.error import FAILED, OK
 from workrs.cli.options import Options
 from workrs.cli.table import print_json, print_table
 from workrs.domain.errors import WorkrsError
+from workrs.trust.credential import load_credential
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -43,6 +45,12 @@ def options() -> Options:
         metavar="FILE",
         help="what agents here are to seal checkpoints with",
     )
+    it.value(
+        "--credential",
+        convert=Path,
+        metavar="FILE",
+        help="what a node (its folder), an agent or a person here is to connect with",
+    )
     it.flag("--rehearse", help="save and restore a container on that engine, too (1 s)")
     it.flag("--skip-own", help="do not start an engine of our own and rehearse on it (2 s)")
     it.flag("--json", help="print JSON")
@@ -54,7 +62,11 @@ def run(asked: Namespace) -> int:
     from workrs.engine import probe  # noqa: PLC0415 (the help needs none of it)
 
     machine = probe.probe_machine()
-    found = (*probe.findings(machine), _judge_key(asked.checkpoint_key))
+    found = (
+        *probe.findings(machine),
+        _judge_key(asked.checkpoint_key),
+        _judge_credential(asked.credential),
+    )
     ladders = {"no engine: plain processes": probe.rungs(machine, None)}
     for url in asked.engine or _usual_engines():
         ladders[f"engine {url}"] = _judge(machine, url, rehearsed=asked.rehearse)
@@ -96,6 +108,33 @@ def _judge_key(path: Path | None) -> "Finding":
         return Finding(name="checkpoint key", ok=False, why=str(error), fix=fix)
     why = f"{len(keys.keys)} of cluster {keys.cluster}, sealing with {keys.keys[0].id.hex()}"
     return Finding(name="checkpoint key", ok=True, why=why)
+
+
+def _judge_credential(path: Path | None) -> "Finding":
+    """Say who it is of, and until when it lasts."""
+    from workrs.engine.probe import Finding  # noqa: PLC0415
+
+    if path is None:
+        return Finding(
+            name="credential",
+            ok=False,
+            why="none given: nodes, agents and commands keep to this machine",
+            fix="workrs init DIR NAME=HOST …, workrs enrol agent NAME --cluster DIR",
+        )
+    try:
+        credential = load_credential(path)
+        credential.client_context()
+    except WorkrsError as error:
+        return Finding(name="credential", ok=False, why=str(error), fix="")
+    who = f"{credential.kind.value} {credential.name} of {credential.cluster}"
+    until = credential.valid_until_wall
+    if not until:
+        return Finding(name="credential", ok=True, why=f"{who}, by a password that does not end")
+    today = f"{wall_clock():%Y-%m-%d}"
+    fix = f"workrs enrol {credential.kind.value} {credential.name} --cluster DIR --renew"
+    if until < today:
+        return Finding(name="credential", ok=False, why=f"{who}, which ended {until}", fix=fix)
+    return Finding(name="credential", ok=True, why=f"{who}, until {until}")
 
 
 def _usual_engines() -> list[str]:

@@ -3,8 +3,8 @@
 from argparse import Namespace
 from pathlib import Path
 
+from workrs.cli.calendar import wall_clock
 from workrs.cli.error import OK
-from workrs.cli.init import wall_clock
 from workrs.cli.options import Options
 from workrs.domain.errors import ConfigError
 from workrs.trust.authority import DAYS

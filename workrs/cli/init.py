@@ -1,12 +1,11 @@
 """`workrs init DIRECTORY`: the certificates of a new cluster, and what each node needs of them."""
 
 import ipaddress
-import time
 from argparse import Namespace
-from datetime import UTC, datetime
 from pathlib import Path
 
 from broker.config import SIZES
+from workrs.cli.calendar import wall_clock
 from workrs.cli.connection import user_name
 from workrs.cli.error import OK
 from workrs.cli.options import Options
@@ -78,11 +77,6 @@ def run(asked: Namespace) -> int:
     _make_checkpoint_key(path)
     print(report(directory, mine))
     return OK
-
-
-def wall_clock() -> datetime:
-    """Return the present time: certificates begin and end by the calendar."""
-    return datetime.fromtimestamp(time.time(), UTC)  # noqa: TID251 (as said)
 
 
 def _make_checkpoint_key(path: Path) -> None:

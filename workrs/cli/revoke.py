@@ -2,9 +2,9 @@
 
 from argparse import Namespace
 
+from workrs.cli.calendar import wall_clock
 from workrs.cli.enrol import add_directory_option, copies
 from workrs.cli.error import OK
-from workrs.cli.init import wall_clock
 from workrs.cli.options import Options
 from workrs.trust.cluster_directory import opened
 

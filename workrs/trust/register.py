@@ -61,8 +61,8 @@ class Register:
             raise ConfigError(f"there is no {kind.value} {name} to renew")
         if same and not renew:
             raise ConfigError(
-                f"{name} is taken, as {same[0].kind.value}: choose another name, renew it with --renew, "
-                "or revoke it first"
+                f"{name} is taken, as {same[0].kind.value}: choose another name, renew it with "
+                "--renew, or revoke it first"
             )
 
     def add(self, entry: Enrolled, *, renew: bool = False) -> "Register":

@@ -1,0 +1,68 @@
+"""Goal: mosquitto's programs get their work done in a cluster with certificates and passwords.
+
+Method: a cluster of one node made by `workrs init`, a device of each kind enrolled, and the
+page's blocks.
+"""
+
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from tests.acceptance.agreement import until
+from tests.recipes.recipe_page import Kitchen
+from workrs.cli.cluster import HOST, free_ports
+from workrs.examples.functions import functions_toml
+from workrs.ports.bus import Address
+
+WORKRS = [sys.executable, "-m", "workrs.cli.main"]
+
+
+@pytest.fixture
+def farm(tmp_path: Path) -> Iterator[Path]:
+    """Yield the directory of a cluster that runs: one node, one agent, two devices."""
+    farm = tmp_path / "farm"
+    (tmp_path / "functions.toml").write_text(functions_toml("none"))
+    port = min(free_ports(1)[0], 60000)
+    for words in (
+        ["init", str(farm), f"n1={HOST}:{port}", "--user", "ann"],
+        ["enrol", "agent", "a1", "--cluster", str(farm)],
+        ["enrol", "device", "pump-7", "--cluster", str(farm)],
+        ["enrol", "device", "meter-3", "--cluster", str(farm), "--password"],
+    ):
+        subprocess.run([*WORKRS, *words], check=True, capture_output=True, timeout=60)
+    node = ["node", "--credential", str(farm / "nodes/n1"), "--init"]
+    node += ["--functions", str(tmp_path / "functions.toml")]
+    agent = ["agent", "--credential", str(farm / "members/a1.pem"), "--runtime", "process"]
+    agent += ["--checkpoint-key", str(farm / "checkpoint.key")]
+    with ExitStack() as stack:
+        for name, words in (("n1", node), ("a1", agent)):
+            log = stack.enter_context((tmp_path / f"{name}.log").open("wb"))
+            state = ["--state", str(tmp_path / name)]
+            process = stack.enter_context(
+                subprocess.Popen([*WORKRS, *words, *state], stdout=log, stderr=log)
+            )
+            stack.callback(process.terminate)
+        yield farm
+
+
+@pytest.mark.parametrize(("device", "kind"), [("pump-7", "certificate"), ("meter-3", "password")])
+def test_a_device_that_proves_who_it_is(farm: Path, tmp_path: Path, device: str, kind: str) -> None:
+    credential = farm / f"members/{device}.pem"
+    nodes = re.search(r"^nodes: n1=(\S+):(\d+)$", credential.read_text(), re.MULTILINE)
+    assert nodes is not None
+    kitchen = Kitchen(tmp_path / "kitchen", Address(host=nodes[1], port=int(nodes[2])), device)
+    kitchen.env = {"CREDENTIAL": str(credential), "XDG_CONFIG_HOME": str(tmp_path / "config")}
+    block = kitchen.block("certificate") if kind == "certificate" else kitchen.block("password")
+    block.result()
+    asking = kitchen.start(["sh", "ask.sh", "echo", "j1"], "hello")
+    assert asking.result() == "hello"
+    stranger = Kitchen(tmp_path / "stranger", kitchen.at, device)
+    stranger.env = {"XDG_CONFIG_HOME": str(tmp_path / "nothing")}
+    with stranger.start(["sh", "ask.sh", "echo", "j2"], "hello") as refused:
+        until("a refusal", lambda: refused.told.count("trying again") == 2)
+        assert "accepted" not in refused.told

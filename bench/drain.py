@@ -7,16 +7,19 @@ half of it compressible, changes `--dirty-mib` of it every 50 ms, and each time 
 clock into a list in its memory. `workrs drain AGENT --wait` moves it; then the agent is undrained
 and the job moved back. In the end the program prints its list: the longest gap within a move is
 how long it stood still from the last step at the old agent to the first at the new one, whatever
-anybody's log says; and every step stands in it once. Clocks are those of one machine.
+anybody's log says; and every step stands in it once. It ends some seconds after its last move,
+however long the moves take. Clocks are those of one machine.
 """
 
 import argparse
+import contextlib
 import itertools
 import json
 import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,21 +28,26 @@ from workrs.cli.cluster import LocalCluster
 
 DEVICE = "bench-drain"
 STEP_S = 0.05
+DRAIN_S = 120
+END_S = 60 + DRAIN_S
 PROGRAM = """
 import json, os, sys, time
-mib, dirty, stop = int(sys.argv[1]), int(sys.argv[2]), "/job/stop"
+mib, dirty, rounds, after_s = (float(word) for word in sys.argv[1:])
+mib, dirty, last = int(mib), int(dirty), None
 half = mib << 19
 noise, text = bytearray(os.urandom(1 << 20)) * (half >> 20), bytearray(range(256)) * (half >> 8)
 for n in range(0, half, 4096):
     noise[n : n + 8] = n.to_bytes(8, "big")
-steps, at, begin = [], 0, time.time()
-while time.time() - begin < float(sys.argv[3]):
+steps, at = [], 0
+while last is None or time.time() < last + after_s:
     for n in range(0, dirty << 20, 4096):
         noise[at : at + 8] = len(steps).to_bytes(8, "big")
         at = (at + 4096) % max(4096, half)
     steps.append(time.time())
     with open("/job/progress", "a") as progress:
         progress.write(f"0.5 step {len(steps)}\\n")
+    if last is None and json.load(open("/job/attempt"))["attempt"] > rounds:
+        last = time.time()
     time.sleep(0.05)
 json.dump(steps, sys.stdout)
 """
@@ -66,11 +74,12 @@ def one_job(
 ) -> dict[str, Any]:
     """Move one job *rounds* times; return what its program and the commands say."""
     cluster, device = bench.cluster, bench.device
-    seconds = 40.0 + rounds * (20.0 + mib / 40)
+    after_s = 3.0 + mib / 200
+    words = [str(word) for word in (mib, dirty, rounds, after_s + 2.0)]
     device.submit(
         {
             "image": bench.stage.image,
-            "command": ["python3", "-c", PROGRAM, str(mib), str(dirty), str(seconds)],
+            "command": ["python3", "-c", PROGRAM, *words],
             "memory_mb": 2 * mib + 64,
             "attempts_max": 1,
         },
@@ -83,14 +92,17 @@ def one_job(
         until(lambda: "step" in (device.state(job).note or ""), f"{job} to work")
         time.sleep(6.0 if number == 0 else 2.0)  # noqa: TID251
         begin = time.time()  # noqa: TID251
-        workrs(cluster, "drain", report.agent, "--wait", "--within", "120")
+        drained = workrs(cluster, "drain", report.agent, "--wait", "--within", str(DRAIN_S))
         drained_s.append(time.time() - begin)  # noqa: TID251
         former = report.agent
-        until(lambda f=former: device.state(job).agent not in (None, f), f"{job} elsewhere")
-        time.sleep(3.0 + mib / 200)  # noqa: TID251
+        until(
+            lambda f=former: device.state(job).agent not in (None, f),
+            f"{job} elsewhere, of which the drain said {drained['jobs']}",
+        )
+        time.sleep(after_s)  # noqa: TID251
         moves.append((begin, time.time()))  # noqa: TID251
         workrs(cluster, "undrain", report.agent)
-    result = device.result(job, timeout=seconds + 60)
+    result = device.result(job, timeout=END_S)
     steps: list[float] = json.loads(result.value)
     gaps = [(b - a, a) for a, b in itertools.pairwise(steps)]
     stood = [max(gap for gap, at in gaps if begin - 1 < at < end) for begin, end in moves]
@@ -107,6 +119,18 @@ def one_job(
     }
 
 
+@contextlib.contextmanager
+def kept_logs(root: Path, folder: Path | None) -> Iterator[None]:
+    """Leave the logs below *root* in *folder*, above all of a bench that failed."""
+    try:
+        yield
+    finally:
+        if folder is not None:
+            folder.mkdir(parents=True, exist_ok=True)
+            for log in root.rglob("*.log"):
+                (folder / log.name).write_bytes(log.read_bytes())
+
+
 def main() -> int:
     """Move jobs of each size and print how long they stood still."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
@@ -116,7 +140,7 @@ def main() -> int:
     parser.add_argument("--keep", type=Path, help="leave the agents' logs in this folder")
     parser.add_argument("--json", type=Path)
     asked = parser.parse_args()
-    with two_engines(device=DEVICE, agents=2) as bench:
+    with two_engines(device=DEVICE, agents=2) as bench, kept_logs(bench.root, asked.keep):
         rows = []
         for mib in asked.mib:
             row = one_job(
@@ -128,10 +152,6 @@ def main() -> int:
             )
             print(json.dumps(row), file=sys.stderr, flush=True)
             rows.append(row)
-        if asked.keep:
-            asked.keep.mkdir(parents=True, exist_ok=True)
-            for log in bench.root.rglob("*.log"):
-                (asked.keep / log.name).write_bytes(log.read_bytes())
     summary = {"rung": bench.stage.rung.value, "moves": rows}
     print(json.dumps(summary, indent=2))
     if asked.json:

@@ -3,8 +3,9 @@
 Method: two programs' memory, half of it noise, is written to disk as CRIU would leave it. A
 process that has loaded what an agent loads saves both into two nodes' stores (in another process,
 over HTTP, sealed), changes pages one by one, saves again, and fetches: one at a time, then two at
-once, and a save beside a fetch. Each step prints the most that the process had in memory since it
-began. With --apart each checkpoint has a share of its own, as if there were no bound.
+once, and saves beside fetches: one of each, then more than an agent does at once. Each step
+prints the most that the process had in memory since it began. With --apart each
+checkpoint has a share of its own, as if there were no bound.
 
 Run: python -m bench.two_at_once [--mib 1024] [--apart]
 """
@@ -51,6 +52,7 @@ class Program:
         self._bench = bench
         self._image = write_memory(self.root, bench.pages)
         self._seq = itertools.count(1)
+        self._fetches = itertools.count(1)
 
     def change(self) -> None:
         rng = random.Random(1)
@@ -72,7 +74,7 @@ class Program:
 
     async def fetch(self) -> None:
         assert self.saved is not None
-        bench, path = self._bench, self.root.with_suffix(".fetched")
+        bench, path = self._bench, self.root.with_suffix(f".{next(self._fetches)}")
         await load(
             self.saved.ref,
             job=self.job,
@@ -123,6 +125,10 @@ async def measure(root: Path, urls: list[str], mib: int, *, apart: bool) -> floa
         peaks.append(await step("save two, 5 % one by one", one.save(), two.save()))
         peaks.append(await step("fetch two", one.fetch(), two.fetch()))
         peaks.append(await step("save one, fetch the other", one.save(), two.fetch()))
+        for program in (one, two):
+            await asyncio.to_thread(program.change)
+        fetches = (one.fetch(), two.fetch(), one.fetch())
+        peaks.append(await step("save two, fetch three", one.save(), two.save(), *fetches))
         return max(peaks)
 
 

@@ -140,19 +140,20 @@ class _Expected:
         begin = clock()
         base, self._base = self._base, None
         try:
-            self._base = await checkpoint.load_ahead(
-                hint.checkpoint,
-                job=hint.job,
-                open_store=source.open_store,
-                path=source.folder / f"ahead-{next(self._count)}",
-                limit_bytes=checkpoint.size_limit(
-                    memory_mb=hint.memory_mb, disk_bytes=source.disk_bytes
-                ),
-                keys=source.keys,
-                host=source.host,
-                base=base,
-                share=source.share,
-            )
+            async with source.share.aheads:
+                self._base = await checkpoint.load_ahead(
+                    hint.checkpoint,
+                    job=hint.job,
+                    open_store=source.open_store,
+                    path=source.folder / f"ahead-{next(self._count)}",
+                    limit_bytes=checkpoint.size_limit(
+                        memory_mb=hint.memory_mb, disk_bytes=source.disk_bytes
+                    ),
+                    keys=source.keys,
+                    host=source.host,
+                    base=base,
+                    share=source.share,
+                )
         except (StoreError, CheckpointError, ContainerError, OSError) as error:
             self._log.debug("ahead_failed", job=hint.job, why=str(error))
         else:

@@ -86,8 +86,7 @@ async def load(
     share = share or Share()
     source = _Source(ref, job, open_store)
     async with share.loads, Worker(threads=_UNPACK_THREADS) as worker:
-        async with share.manifests:
-            manifest, opener = await source.manifest(worker, keys)
+        manifest, opener = await source.manifest(worker, keys, share)
         if manifest.bytes > limit_bytes:
             raise CheckpointError(f"{job}: the checkpoint has {manifest.bytes} bytes: too many")
         _refuse_foreign(manifest, host)
@@ -181,8 +180,9 @@ async def load_manifest(
     share: Share | None = None,
 ) -> Manifest:
     """Return a checkpoint's manifest, verified. Raises as `load`."""
-    async with (share or Share()).manifests, Worker() as worker:
-        manifest, _ = await _Source(ref, job, open_store).manifest(worker, keys)
+    share = share or Share()
+    async with share.lookups, Worker() as worker:
+        manifest, _ = await _Source(ref, job, open_store).manifest(worker, keys, share)
     return manifest
 
 
@@ -197,11 +197,15 @@ class _Source:
         self._silent: set[int] = set()
         """Places of stores that did not answer once: asked last, each question may take 8 s."""
 
-    async def manifest(self, worker: Worker, keys: KeyRing | None) -> tuple[Manifest, Opener]:
+    async def manifest(
+        self, worker: Worker, keys: KeyRing | None, share: Share
+    ) -> tuple[Manifest, Opener]:
         """Return the manifest and what opens its blobs. Raises as `load`."""
         data = await self.get(self._ref.manifest, limit_bytes=MANIFEST_BYTES_MAX)
         space = JobSpace(job=self._job, epoch=self._ref.epoch)
-        return await worker.run(_open_manifest, data, keys, space, self._ref)
+        # Not while a store is asked: a silent one must not keep others from theirs.
+        async with share.manifests:
+            return await worker.run(_open_manifest, data, keys, space, self._ref)
 
     async def get(self, name: Digest, *, limit_bytes: int) -> bytes:
         """Return a blob from the first store that has it; the stores take turns."""

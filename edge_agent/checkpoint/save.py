@@ -183,7 +183,9 @@ class _Upload:
         async with self._share.manifests:
             space = self._sealer.space
             manifest = await self._worker.run(_manifest, snapshot, space, seq, packed)
-            name = await self._manifest(manifest)
+            data = await self._worker.run(_seal, manifest, self._sealer)
+        # Not while it is sent: a silent store must not keep others from theirs.
+        name = await self._put_manifest(data)
         return Saved(
             ref=_ref(manifest, name, self._stores, self._sealer),
             manifest=manifest,
@@ -214,8 +216,7 @@ class _Upload:
         await all_or_first(carry() for _ in range(PACKS_MAX))
         return await self._worker.run(packer.packed)
 
-    async def _manifest(self, manifest: Manifest) -> Digest:
-        data = await self._worker.run(_seal, manifest, self._sealer)
+    async def _put_manifest(self, data: bytes) -> Digest:
         if len(data) > MANIFEST_BYTES_MAX:
             raise CheckpointError(f"the manifest would have {len(data)} bytes: too many files")
         name = digest(data)

@@ -153,6 +153,11 @@ class DockerAttempt:
         files = asyncio.ensure_future(asyncio.to_thread(self._copy_files, path))
         try:
             await dump(self.container_id, runc_root=self._runc_root, folder=path)
+        except ContainerError as error:
+            if not self._cgroup.pids():
+                # What runc says then sounds like a fault: "container does not exist".
+                raise ContainerError(f"{self.job}: no snapshot: its program has ended") from error
+            raise
         finally:
             await asyncio.wait([files])
         dumped = clock()

@@ -7,16 +7,23 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from edge_agent import ahead
 from edge_agent.ahead import Ahead, Source
-from edge_agent.checkpoint import Share
+from edge_agent.checkpoint import Share, load, save
 from edge_agent.effect import FetchAhead
-from tests.unit.edge_agent.test_checkpoint import JOB, RING, make_snapshot, noise, store
-from workrs.domain.ids import ClientId, Epoch, JobId
+from tests.unit.edge_agent.test_checkpoint import (
+    JOB,
+    RING,
+    URLS,
+    make_snapshot,
+    noise,
+    store,
+)
+from workrs.domain.ids import ClientId, Digest, Epoch, JobId
 from workrs.testing.runtime import HOST
 from workrs.testing.store import MemoryStore, MemoryStores
 
@@ -28,7 +35,9 @@ if TYPE_CHECKING:
 
 
 @asynccontextmanager
-async def expecting(stores: MemoryStores, folder: Path) -> AsyncIterator[Ahead]:
+async def expecting(
+    stores: MemoryStores, folder: Path, share: Share | None = None
+) -> AsyncIterator[Ahead]:
     async with asyncio.timeout(20), asyncio.TaskGroup() as tasks:
         source = Source(
             agent=ClientId("a1"),
@@ -37,7 +46,7 @@ async def expecting(stores: MemoryStores, folder: Path) -> AsyncIterator[Ahead]:
             disk_bytes=1 << 30,
             keys=RING,
             host=HOST,
-            share=Share(),
+            share=share or Share(),
         )
         made = Ahead(source, tasks)
         yield made
@@ -134,6 +143,55 @@ def test_the_hints_of_several_jobs_do_not_displace_each_other(tmp_path: Path) ->
             assert base is not None
             assert await one.take(other, Epoch(2)) is None, "its bytes are none of that job"
             assert base.path.is_dir()
+
+    asyncio.run(story())
+
+
+def test_two_that_are_expected_leave_room_for_one_that_is_here(tmp_path: Path) -> None:
+    """Fetching ahead is a favour: a job that stands still meanwhile comes first."""
+
+    async def story() -> None:
+        stores = MemoryStores()
+        share = Share()
+        jobs = [JobId(f"pump_{number}") for number in range(ahead.JOBS_MAX)]
+        saved = [
+            await save(
+                make_snapshot(tmp_path / job, pages=noise(9000)),
+                job=job,
+                epoch=Epoch(2),
+                seq=1,
+                stores=[stores.open(url) for url in URLS],
+                keys=RING,
+            )
+            for job in jobs
+        ]
+        asked = asyncio.Event()
+
+        class Hung(MemoryStore):
+            """Has the manifests and nothing else."""
+
+            async def get(self, digest: Digest, *words: Any, **named: Any) -> bytes:
+                if digest in {one.ref.manifest for one in saved}:
+                    return await stores.open(self.location).get(digest, *words, **named)
+                asked.set()
+                return await asyncio.Future()
+
+        hung = MemoryStores()
+        hung.stores = {url: Hung(url) for url in URLS}
+        async with expecting(hung, tmp_path / "transfer", share) as one:
+            for job, found in zip(jobs, saved, strict=True):
+                one.follow(hint(found, job))
+            await asked.wait()
+            async with asyncio.timeout(5):
+                await load(
+                    saved[0].ref,
+                    job=jobs[0],
+                    open_store=stores.open,
+                    path=tmp_path / "here",
+                    limit_bytes=1 << 30,
+                    keys=RING,
+                    share=share,
+                )
 
     asyncio.run(story())
 

@@ -20,6 +20,7 @@ from edge_agent.checkpoint.manifest import PACK_BYTES
 from tests.unit.edge_agent.test_checkpoint import BIG, JOB, RING, make_snapshot, noise, restore
 from workrs.domain.errors import CheckpointError
 from workrs.domain.ids import Digest, Epoch, JobId
+from workrs.ports.store import JobSpace
 from workrs.testing.store import MemoryStore, MemoryStores
 
 if TYPE_CHECKING:
@@ -190,7 +191,7 @@ def test_no_turn_is_lost_to_what_failed_or_was_cut_short(tmp_path: Path) -> None
             )
             left = {
                 name: getattr(made.share, name)._value
-                for name in ("saves", "loads", "packs", "blobs", "manifests")
+                for name in ("saves", "loads", "packs", "blobs", "manifests", "lookups", "aheads")
             }
         assert left == {
             "saves": share.SAVES_MAX,
@@ -198,7 +199,53 @@ def test_no_turn_is_lost_to_what_failed_or_was_cut_short(tmp_path: Path) -> None
             "packs": share.PACKS_MAX,
             "blobs": share.BLOBS_MAX,
             "manifests": 1,
+            "lookups": 1,
+            "aheads": 1,
         }
+
+    asyncio.run(story())
+
+
+def test_a_job_whose_manifest_a_store_keeps_back_does_not_hold_up_the_others(
+    tmp_path: Path,
+) -> None:
+    """A node that hangs answers nobody for 8 s, and its agent had many jobs."""
+
+    async def story() -> None:
+        made = World(tmp_path)
+        hung: set[Digest] = set()
+
+        class Hung(SlowStore):
+            async def get(self, digest: Digest, *words: Any, **named: Any) -> bytes:
+                if digest in hung:
+                    await asyncio.Future()
+                return await super().get(digest, *words, **named)
+
+            async def put(self, digest: Digest, data: bytes | Path, space: Space) -> None:
+                await super().put(digest, data, space)
+                assert isinstance(data, bytes)
+                # Manifests carry the id of the cluster's key, blobs do not.
+                if data[4:12] == RING.keys[0].id and space == JobSpace(job=three, epoch=Epoch(1)):
+                    manifest_came.set()
+                    await asyncio.Future()
+
+        three = JobId("pump_2")
+        manifest_came = asyncio.Event()
+        made._stores = {url: Hung(url, made.puts, made.gets) for url in URLS}
+        async with made.share, asyncio.timeout(30):
+            one, other = await asyncio.gather(*(made.save(n, made.share) for n in (0, 1)))
+            hung.add(one.ref.manifest)
+            stuck = [
+                asyncio.create_task(made.load(0, one, made.share)),
+                asyncio.create_task(made.save(2, made.share)),
+            ]
+            await manifest_came.wait()
+            await made.load(1, other, made.share)
+            await made.save(3, made.share)
+            for task in stuck:
+                assert not task.done()
+                task.cancel()
+            await asyncio.wait(stuck)
 
     asyncio.run(story())
 

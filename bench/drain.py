@@ -137,10 +137,16 @@ def main() -> int:
     parser.add_argument("--mib", type=int, nargs="+", default=[64, 1024])
     parser.add_argument("--dirty-mib", type=int, default=1, help="changed every 50 ms")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--keep", type=Path, help="leave the agents' logs in this folder")
+    parser.add_argument(
+        "--keep", type=Path, help="leave the logs in this folder, the agents' with all details"
+    )
     parser.add_argument("--json", type=Path)
     asked = parser.parse_args()
-    with two_engines(device=DEVICE, agents=2) as bench, kept_logs(bench.root, asked.keep):
+    options = ("--verbose",) if asked.keep else ()
+    with (
+        two_engines(device=DEVICE, agents=2, options=options) as bench,
+        kept_logs(bench.root, asked.keep),
+    ):
         rows = []
         for mib in asked.mib:
             row = one_job(

@@ -30,14 +30,20 @@ class Bench:
 
 
 @contextmanager
-def two_engines(*, device: str, agents: int) -> Iterator[Bench]:
-    """Run the cluster, its agents spread over both engines, and one device."""
+def two_engines(*, device: str, agents: int, options: tuple[str, ...] = ()) -> Iterator[Bench]:
+    """Run the cluster, its agents with *options* spread over both engines, and one device."""
     with ExitStack() as stack:
         root = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="workrs-bench-")))
         stack.callback(unmount_below, root)
         found = stack.enter_context(stage(root, purpose="bench", runtime="docker", engines=2))
         plans = tuple(
-            AgentPlan(name=f"edge-{i}", runtime=found.runtime, engine=found.engine(i), slots=4)
+            AgentPlan(
+                name=f"edge-{i}",
+                runtime=found.runtime,
+                engine=found.engine(i),
+                slots=4,
+                options=options,
+            )
             for i in range(agents)
         )
         plan = ClusterPlan(root=root, nodes=3, agents=plans, functions=found.functions)

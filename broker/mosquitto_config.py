@@ -38,6 +38,8 @@ PROBE_DEVICE: Final = f"{PROBE}.password"
 """The device that the self-test is at the port for passwords."""
 MEMORY_MAX_BYTES: Final = 1024**3
 """Heap of the broker, at most."""
+CONNECTIONS_MAX: Final = 10_000
+"""Of clients at one port. A flood of them leaves those that stand, and other kinds' ports."""
 SOCKET_PATH_MAX_BYTES: Final = 107
 """What the kernel takes for a socket's path."""
 
@@ -124,7 +126,9 @@ def render(
 
 def _listeners(first: Address, trust: Path | None) -> str:
     if trust is None:
-        return _template("open").substitute(host=first.host, port=first.port)
+        return _template("open").substitute(
+            host=first.host, port=first.port, connections_max=CONNECTIONS_MAX
+        )
     text = _template("own").substitute(socket=own_socket(trust).host)
     for kind, offset in PORT_OFFSETS.items():
         text += _template("listener").substitute(
@@ -132,11 +136,14 @@ def _listeners(first: Address, trust: Path | None) -> str:
             host=first.host,
             port=first.port + offset,
             folder=trust,
+            connections_max=CONNECTIONS_MAX,
             # Two terminals of one operator are two clients; any other member is one.
             one_client="false" if kind is Kind.OPERATOR else "true",
         )
     port = first.port + PASSWORD_PORT_OFFSET
-    return text + _template("password").substitute(host=first.host, port=port, folder=trust)
+    return text + _template("password").substitute(
+        host=first.host, port=port, folder=trust, connections_max=CONNECTIONS_MAX
+    )
 
 
 def _template(name: str) -> Template:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from broker import mosquitto_config
 from broker.mosquitto import MosquittoProcess, mosquitto
 from broker.mosquitto_config import Peer, render
 from tests.mosquitto_fixture import HOST, free_port
@@ -310,3 +311,19 @@ def alone() -> tuple[str, Address]:
     """Return the configuration and the address of a cluster of one."""
     address = Address(host=HOST, port=free_port())
     return render(node="n1", listener=address), address
+
+
+@within_60_s
+async def test_a_port_takes_so_many_connections_and_refuses_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mosquitto_config, "CONNECTIONS_MAX", 2)
+    config, address = alone()
+    async with (
+        mosquitto(name="n1", config=config, folder=tmp_path),
+        connect(address=address, client_id="a"),
+        connect(address=address, client_id="b"),
+    ):
+        with pytest.raises(BusError):
+            async with connect(address=address, client_id="c"):
+                pass

@@ -19,7 +19,7 @@ from broker import gate, inbox, limits
 from broker.backlog import HELD_BACK_MAX, HELD_BACK_MAX_BYTES
 from broker.blob_directory import BlobLimits
 from broker.housekeeping import FORGET_AFTER_S
-from broker.mosquitto_config import MEMORY_MAX_BYTES
+from broker.mosquitto_config import CONNECTIONS_MAX, MEMORY_MAX_BYTES
 from broker.node import PEER_BEAT_S, PEER_SILENT_S
 from broker.teller import WAITING_S
 from device_client.outbox import JOBS_MAX
@@ -324,6 +324,7 @@ def limit_rows() -> dict[str, str]:
         "blobs of one job; of one tenant, at a node": "; ".join(
             map(size, (blobs.job_max_bytes, blobs.tenant_max_bytes))
         ),
+        "connections of clients at one port of a node": f"{CONNECTIONS_MAX:,}",
         "what waits in the broker": size(MEMORY_MAX_BYTES),
         "what waits for a slow reader on the bus": size(LAGGING_MAX_BYTES),
         "functions, removed ones too; their definitions": (

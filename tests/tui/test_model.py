@@ -11,6 +11,7 @@ import pytest
 
 from tests.tui.stage import BEGUN, Stage
 from tui.model import cluster
+from tui.model import job as jobs_rule
 from tui.model.age import Since, duration
 from tui.model.cluster import Model
 from tui.model.event import Kind
@@ -89,6 +90,27 @@ def test_a_claim_after_a_release_is_no_takeover() -> None:
 
 def test_a_claim_by_another_without_a_release_is_a_takeover() -> None:
     assert Kind.TAKEN_OVER in released_then_claimed(released=False)
+
+
+def test_progress_alone_is_taken_in_and_none_of_an_older_epoch() -> None:
+    stage = Stage(Scene(agents=1, jobs=1, slots=1, speed=0.0), quiet_s=1)
+    ((job, known),) = stage.model.jobs.items()
+    record = stage.model.view.records(job)[ClientId("n1")]
+    at = known.view.progress
+    assert at is not None
+    for number, (progress, note) in enumerate([(at + 0.05, "a"), (at + 0.02, "b")], start=1):
+        version = record.version._replace(step=10_000 + number)
+        shown = replace(record, progress=progress, note=note, version=version)
+        stage.hear([Said(topics.record("n1", job), codec.encode(shown))])
+    jobs_rule.progress(known, replace(record, epoch=Epoch(0), progress=0.99))
+    assert known.view.progress == pytest.approx(at + 0.05)
+    assert known.view.note == "a"
+
+
+def test_what_is_told_bit_by_bit_is_what_all_of_it_says() -> None:
+    stage = Stage(Scene(agents=4, jobs=12, speed=0.1, seed=5), quiet_s=25)
+    for job, known in stage.model.jobs.items():
+        assert known.view == stage.model.view.job(job)
 
 
 def test_a_lease_runs_down_without_heartbeats_and_a_heartbeat_renews_it() -> None:

@@ -25,6 +25,7 @@ from tui.model.opened import Opened
 from workrs.domain.ids import ClientId, Epoch, Instant, JobId
 from workrs.domain.lease import LeaseTiming
 from workrs.domain.quorum import majority
+from workrs.domain.record import Record
 from workrs.wire.view import ARRIVING, QUEUED, RUNNING, ClusterView
 
 JOBS_MAX: Final = 20_000
@@ -69,6 +70,8 @@ class Model:
     version: int = 0
     """Rises with every change of what is shown, but for ages."""
     _dirty: dict[JobId, None] = field(default_factory=dict)
+    _progressed: dict[JobId, Record] = field(default_factory=dict)
+    """Jobs of which nothing but progress is new: most of what is said, and the cheapest."""
     _dirty_agents: dict[ClientId, None] = field(default_factory=dict)
     _old: set[JobId] = field(default_factory=set)
     """Jobs of the snapshot that have no row yet: what happened to them is not news."""
@@ -82,6 +85,7 @@ class Model:
         self.view = ClusterView(slim=True)
         self.is_complete = False
         self._dirty.clear()
+        self._progressed.clear()
         self._dirty_agents.clear()
         self._released.clear()
         self.say(Kind.WATCHING, via, "", now)
@@ -119,18 +123,22 @@ class Model:
             return
         match changed.kind:
             case "job":
-                job = JobId(changed.name)
-                self._dirty[job] = None
-                record = self.view.records(job).get(changed.node)
-                if record is not None and record.holder is None and record.epoch:
-                    known = self._released.get(job, _NEVER)
-                    self._released[job] = max(known, record.epoch)
+                self._hear_record(changed.node, JobId(changed.name))
             case "agent":
                 self._hear_agent(changed.node, ClientId(changed.name), now)
             case "state":
                 self._hear_node(changed.node, now)
             case _:
                 pass
+
+    def _hear_record(self, node: ClientId, job: JobId) -> None:
+        record, before = self.view.records(job).get(node), self.view.replaced
+        if record and before and jobs_rule.is_progress(before, record):
+            self._progressed[job] = record
+            return
+        self._dirty[job] = None
+        if record is not None and record.holder is None and record.epoch:
+            self._released[job] = max(self._released.get(job, _NEVER), record.epoch)
 
     def _hear_agent(self, node: ClientId, name: ClientId, now: Instant) -> None:
         self._dirty_agents[name] = None
@@ -160,6 +168,11 @@ class Model:
         for name in self._dirty_agents:
             self._settle_agent(name, now)
         self._dirty_agents.clear()
+        for job, record in self._progressed.items():
+            if (known := self.jobs.get(job)) is not None:
+                jobs_rule.progress(known, record)
+        self.version += bool(self._progressed)
+        self._progressed.clear()
         some = list(islice(self._dirty, limit))
         for job in some:
             del self._dirty[job]

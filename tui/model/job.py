@@ -7,12 +7,13 @@
 
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from tui.model.age import Since
 from tui.model.event import Event, Kind
 from workrs.domain.ids import Epoch, Instant
+from workrs.domain.record import Record
 from workrs.wire.view import ARRIVING, CANCELLING, QUEUED, RUNNING, JobView
 
 TIMELINE_MAX: Final = 40
@@ -84,6 +85,29 @@ def advance(job: Job, view: JobView, released: Epoch, now: Instant) -> list[Even
     job.takeovers += sum(event.kind is Kind.TAKEN_OVER for event in events)
     job.timeline.extend(events)
     return events
+
+
+def is_progress(before: Record, after: Record) -> bool:
+    """Return whether nothing of a node's record is new but how far the program is."""
+    return (
+        before.holder == after.holder
+        and before.epoch == after.epoch
+        and before.attempt == after.attempt
+        and before.checkpoints == after.checkpoints
+        and before.decided == after.decided
+        and before.accepted == after.accepted
+        and before.cancel == after.cancel
+        and before.digest == after.digest
+        and before.reason == after.reason
+    )
+
+
+def progress(job: Job, record: Record) -> None:
+    """Take in how far the program is by *record*, unless that is of an older epoch, or behind."""
+    view = job.view
+    is_newer = view.progress is None or (record.progress or 0.0) >= view.progress
+    if view.is_open and record.epoch == view.epoch and record.progress is not None and is_newer:
+        job.view = replace(view, progress=record.progress, note=record.note)
 
 
 def first_events(job: Job, now: Instant) -> list[Event]:

@@ -44,8 +44,19 @@ class Toned(Widget):
         return Style(color=color.rich_color) + styles.text_style
 
     def segments(self, cell: Cell, base: Style) -> list[Segment]:
-        """Return pieces as Textual draws them, over *base*."""
-        return [Segment(text, base + self.tone(tone) if tone else base) for text, tone in cell]
+        """Return pieces as Textual draws them, over *base*.
+
+        Neighbours of one tone become one segment: each costs ten times what its text does.
+        """
+        found: list[Segment] = []
+        tone, texts = "", [""]
+        for piece in cell:
+            if piece.tone != tone:
+                found.append(Segment("".join(texts), base + self.tone(tone)))
+                tone, texts = piece.tone, []
+            texts.append(piece.text)
+        found.append(Segment("".join(texts), base + self.tone(tone)))
+        return [segment for segment in found if segment.text]
 
     def text(self, lines: list[Cell]) -> Text:
         """Return lines of pieces as one text, which is never wrapped."""

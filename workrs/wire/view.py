@@ -100,6 +100,8 @@ class ClusterView:
 
     slim: bool = False
     """Whether to leave out what is large: specs, and results, whose sizes stay."""
+    replaced: Record | None = None
+    """What the record that was applied last took the place of; None if it was the first."""
     junk: int = 0
     """Messages that could not be understood."""
     _records: dict[JobId, dict[ClientId, Record]] = field(default_factory=dict)
@@ -139,6 +141,7 @@ class ClusterView:
         return parsed
 
     def _apply_record(self, node: ClientId, job: JobId, payload: bytes) -> None:
+        self.replaced = None
         if not payload:
             _put(self._records, job, node, None)
             return
@@ -149,7 +152,7 @@ class ClusterView:
             # An answer to whoever did not know: the job has left the bus there.
             _put(self._records, job, node, None)
             return
-        known = self._records.get(job, {}).get(node)
+        known = self.replaced = self._records.get(job, {}).get(node)
         if known is None or record.version >= known.version:
             _put(self._records, job, node, _slimmed(record) if self.slim else record)
 

@@ -38,6 +38,7 @@ class Device:
         username: str | None = None,
         password: str | None = None,
         tls: ssl.SSLContext | None = None,
+        insecure: bool = False,
         blob_urls: Sequence[str] = (),
         result_max_bytes: int = RESULT_MAX_BYTES,
         timing: Timing | None = None,
@@ -53,7 +54,9 @@ class Device:
             username: What to log in with, if it is not the name.
             password: With it. None: the broker asks for none, or for a certificate.
             tls: Context with the cluster's authority and, if wanted, the device's
-                certificate. None: plain TCP.
+                certificate. None: plain TCP, to nodes of this machine alone.
+            insecure: Plain TCP to nodes on other machines, too: everybody on the way can read
+                and change what is said.
             blob_urls: Base URLs of the nodes' blob stores. Empty: the nodes are asked.
             result_max_bytes: Larger results are refused, not fetched.
             timing: How long to wait for what. None: the defaults.
@@ -70,6 +73,7 @@ class Device:
             username=username,
             password=password,
             tls=tls,
+            insecure=insecure,
             blob_urls=blob_urls,
             result_max_bytes=result_max_bytes,
             timing=timing,

@@ -65,6 +65,19 @@ def identify(
     return Identity(shown.name, addresses, shown.name, shown.password, shown.client_context())
 
 
+def require_here(nodes: Sequence[NodeAddress]) -> None:
+    """Raise ConfigError if one of *nodes* is on another machine: it would be talked to openly."""
+    for node in nodes:
+        # By hand: importing `ipaddress` costs 5 ms, and of IPv6 there is one loopback address.
+        is_loopback = node.host.startswith("127.") and node.host.replace(".", "").isdigit()
+        if not is_loopback and node.host not in ("localhost", "::1"):
+            raise ConfigError(
+                f"{node} is on another machine, and without TLS everybody on the way could read "
+                "and change what is said: give the credential that `workrs enrol device` makes, "
+                "or insecure=True if that is wanted"
+            )
+
+
 def _read(credential: "str | os.PathLike[str] | Credential") -> "Credential":
     if not isinstance(credential, str | os.PathLike):
         return credential

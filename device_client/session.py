@@ -25,7 +25,7 @@ from device_client.error import (
     ResultTimeoutError,
     ResultUnavailableError,
 )
-from device_client.identity import identify
+from device_client.identity import identify, require_here
 from device_client.link import Login
 from device_client.network import Network
 from device_client.outbox import FileOutbox, MemoryOutbox, Outbox
@@ -59,6 +59,7 @@ class Session:
         username: str | None,
         password: str | None,
         tls: ssl.SSLContext | None,
+        insecure: bool = False,
         blob_urls: Sequence[str],
         result_max_bytes: int,
         timing: Timing | None,
@@ -66,6 +67,8 @@ class Session:
         identity = identify(
             name, nodes, credential=credential, username=username, password=password, tls=tls
         )
+        if identity.tls is None and not insecure:
+            require_here(identity.nodes)
         self.device = identity.name
         self.timing = timing or Timing()
         self.timing.check()

@@ -83,6 +83,7 @@ async def _submit(asked: Namespace, who: Caller, device: ClientId, spec: dict[st
         username=asked.user or device,
         password=who.password,
         tls=who.tls,
+        insecure=asked.insecure,
         result_max_bytes=_RESULT_MAX_BYTES,
         timing=_TIMING,
     ) as client:

@@ -138,7 +138,7 @@ class Site:
             outbox = self.root / "outboxes" / f"{name}.db"
             outbox.parent.mkdir(exist_ok=True)
             with self.at(name):
-                self._devices[name] = Device(name, hosts, outbox=outbox)
+                self._devices[name] = Device(name, hosts, outbox=outbox, insecure=True)
         return self._devices[name]
 
     def at(self, member: str) -> AbstractContextManager[None]:

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from device_client.identity import require_here
+from device_client.route import NodeAddress
 from workrs.cli import agent, jobs, node, submit
 from workrs.cli.connection import caller, credential_of
 from workrs.cli.init import endpoint
@@ -110,6 +112,15 @@ def test_a_credential_of_another_kind_is_refused_with_what_to_type(farm: Cluster
     assert credential_of(asked, Kind.DEVICE, Kind.OPERATOR) is not None
     with pytest.raises(ConfigError, match="credential of device one-device"):
         agent.config(parsed(agent.options(), "--credential", device))
+
+
+def test_a_device_talks_in_the_open_to_its_own_machine_alone() -> None:
+    for host in ("10.0.0.1", "node.example", "127.0.0.1.example", "fd00::1"):
+        with pytest.raises(ConfigError, match="workrs enrol device"):
+            require_here([NodeAddress("127.0.0.1", 1883), NodeAddress(host, 1883)])
+    require_here(
+        [NodeAddress(host, 1883) for host in ("127.0.0.1", "127.9.9.9", "localhost", "::1")]
+    )
 
 
 @pytest.mark.parametrize(

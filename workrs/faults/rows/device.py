@@ -75,7 +75,7 @@ def repeat_submit(site: Site) -> Injection:
             senders.append(_publish(site, site.nodes[turn % len(site.nodes)], name, job, spec))
             site.pause(site.rng.uniform(0.0, 0.05))
         refused = sum(sender.wait(20.0) != 0 for sender in senders)
-        with Device(name, _hosts(site, *site.nodes)) as device:
+        with Device(name, _hosts(site, *site.nodes), insecure=True) as device:
             device.submit(spec, job=job)
             _require_value(device, job, expected)
         notes.figure("result", site.trace.now_s - began_s)
@@ -103,7 +103,7 @@ def result_elsewhere(site: Site) -> Injection:
     spec, expected = _steps(12, f"away {number}")
     outbox = site.root / "outboxes" / f"{name}.db"
     with site.injecting("device-elsewhere") as notes:
-        with Device(name, _hosts(site, first), outbox=outbox) as device:
+        with Device(name, _hosts(site, first), outbox=outbox, insecure=True) as device:
             device.submit(spec, job=job)
             site.until("the job to run", lambda: device.state(job).state.value == "running")
         notes.mark(f"{name}_{job}", "fault", f"the device leaves {first}")
@@ -114,7 +114,7 @@ def result_elsewhere(site: Site) -> Injection:
         )
         back_s = notes.mark(f"{name}_{job}", "heal", f"the device is back at {second}")
         again = outbox if knows_outbox else None
-        with Device(name, _hosts(site, second), outbox=again) as device:
+        with Device(name, _hosts(site, second), outbox=again, insecure=True) as device:
             _require_value(device, job, expected)
             took_s = site.trace.now_s - back_s
         notes.figure("back", took_s)

@@ -280,9 +280,9 @@ def _note(node: Node, before: Record, event: AgentHeard) -> None:
             kind = "taken_over" if former not in (None, agent) else "granted"
             node.note(kind, job, agent=agent, epoch=epoch, former=former)
         case message.CheckpointReport(checkpoint=ref):
-            node.note(
-                "checkpointed", job, agent=agent, epoch=ref.epoch, seq=ref.seq, bytes=ref.bytes
-            )
+            saved: dict[str, str | float | None] = {"bytes": ref.bytes, "rung": ref.rung}
+            saved |= {"frozen_s": ref.frozen_s, "upload_s": ref.upload_s}
+            node.note("checkpointed", job, agent=agent, epoch=ref.epoch, seq=ref.seq, **saved)
         case message.Release(epoch=epoch, reason=reason):
             node.note("released", job, agent=agent, epoch=epoch, reason=reason)
         case _:

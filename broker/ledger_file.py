@@ -17,13 +17,14 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+from broker import ledger_view
 from workrs.adapters.disk import sync_directory
 from workrs.domain.errors import ConfigError, LedgerError
 from workrs.ports.ledger import Rejoin
 
 APPLICATION_ID: Final = 0x574B5253
 """ASCII `WKRS`, in the file's header: `file ledger.db` shows it."""
-SCHEMA_VERSION: Final = 3
+SCHEMA_VERSION: Final = 4
 
 _FUNCTIONS: Final = """
 CREATE TABLE functions (
@@ -175,15 +176,15 @@ def _write_schema(path: Path, rejoin: Rejoin) -> None:
         database.execute("PRAGMA synchronous = FULL")
         database.execute(f"PRAGMA application_id = {APPLICATION_ID}")
         database.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
-        database.executescript(f"BEGIN; {_SCHEMA} {_FUNCTIONS} COMMIT;")
+        database.executescript(f"BEGIN; {_SCHEMA} {_FUNCTIONS} {ledger_view.SCHEMA} COMMIT;")
         database.execute("UPDATE meta SET value = ? WHERE key = 'rejoin'", (rejoin,))
     finally:
         database.close()
 
 
-def _migrate(database: sqlite3.Connection, version: int) -> None:
+def migrate(database: sqlite3.Connection, version: int) -> None:
     """Bring a file of format *version* to the present one. A crash leaves it as it was."""
-    steps = "".join((_FROM_1, _FUNCTIONS)[version - 1 :])
+    steps = "".join((_FROM_1, _FUNCTIONS, ledger_view.SCHEMA)[version - 1 :])
     try:
         database.executescript(f"BEGIN; {steps} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
     except sqlite3.Error:
@@ -225,7 +226,7 @@ def connect(path: Path) -> sqlite3.Connection:
         version = _check(database, path)
         database.execute("PRAGMA synchronous = FULL")
         if version < SCHEMA_VERSION:
-            _migrate(database, version)
+            migrate(database, version)
         # 16 MB of log before it is folded in: one checkpoint every few thousand rows.
         database.execute("PRAGMA wal_autocheckpoint = 4000")
         database.execute("PRAGMA journal_size_limit = 67108864")
@@ -248,8 +249,12 @@ def damaged(path: Path, error: object) -> LedgerError:
     )
 
 
-def _check(database: sqlite3.Connection, path: Path) -> int:
-    """Return the format of a sound ledger, or raise LedgerError."""
+def version_of(database: sqlite3.Connection, path: Path) -> int:
+    """Return the format of the ledger at *path*.
+
+    Raises:
+        LedgerError: it is none, or of a format that this software does not know.
+    """
     (application,) = database.execute("PRAGMA application_id").fetchone()
     if application != APPLICATION_ID:
         raise damaged(path, "it is not a Workrs ledger, or its beginning is gone")
@@ -259,10 +264,16 @@ def _check(database: sqlite3.Connection, path: Path) -> int:
             f"the ledger {path} has format {version}, this software reads 1 to {SCHEMA_VERSION}: "
             "run the version that made it"
         )
+    return int(version)
+
+
+def _check(database: sqlite3.Connection, path: Path) -> int:
+    """Return the format of a sound ledger, or raise LedgerError."""
+    version = version_of(database, path)
     (verdict,) = database.execute("PRAGMA quick_check(1)").fetchone()
     if verdict != "ok":
         raise damaged(path, verdict)
-    return int(version)
+    return version
 
 
 def lock(path: Path) -> int:

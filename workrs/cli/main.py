@@ -39,6 +39,8 @@ COMMANDS: Final[Mapping[str, str]] = {
     "drain": "move an agent's jobs to others and give it no new ones",
     "undrain": "give an agent jobs again after a drain",
     "function": "add, list, show or remove functions that devices call by name",
+    "history": "what a node's ledger knows of the past",
+    "export": "write a node's history as CSV or JSON lines",
     "plan": "how often to checkpoint a job, and how long it then takes",
 }
 """Subcommands by what one needs first, with the line that `workrs --help` has for them."""

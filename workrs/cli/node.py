@@ -100,7 +100,8 @@ def _add_seconds(options: Options, flag: str, default: float, text: str) -> None
     options.value(flag, convert=float, default=default, metavar="SECONDS", help=text)
 
 
-def _state_home() -> Path:
+def state_home() -> Path:
+    """Return the folder that has a folder of each node and agent of this user."""
     if os.geteuid() == 0:
         return Path("/var/lib/workrs")
     return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local/state") / "workrs"
@@ -130,7 +131,7 @@ def add_stores_option(options: Options) -> None:
 def state_directory(asked: Namespace) -> Path:
     """Return where a node or agent keeps its files."""
     given: Path | None = asked.state
-    return given or _state_home() / str(asked.name)
+    return given or state_home() / str(asked.name)
 
 
 def peer(text: str) -> tuple[str, Address]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from broker import ledger_file
+from broker import ledger_file, ledger_view
 from broker.ledger import create_ledger, open_ledger
 from workrs.domain.errors import LedgerError
 from workrs.domain.ids import Epoch, JobId
@@ -65,14 +65,34 @@ def test_a_file_of_format_1_keeps_what_it_had(path: Path) -> None:
 
 def test_a_file_of_format_2_gets_the_table_that_it_lacks(path: Path, tmp_path: Path) -> None:
     open_ledger(path).close()
+    drops = " ".join(f"DROP VIEW {name};" for name in ledger_view.NAMES)
     with closing(sqlite3.connect(path, isolation_level=None)) as database:
-        database.executescript("DROP TABLE functions; PRAGMA user_version = 2;")
+        database.executescript(f"DROP TABLE functions; {drops} PRAGMA user_version = 2;")
     ledger = open_ledger(path)
     assert list(ledger.functions()) == []
     assert [saved.record for saved in ledger.load()] == [RECORD]
     ledger.close()
     create_ledger(tmp_path / "new.db")
     assert schema(path) == schema(tmp_path / "new.db")
+
+
+def test_a_file_of_the_version_before_keeps_what_it_had_and_gets_the_views(
+    tmp_path: Path,
+) -> None:
+    former = tmp_path / "former.db"
+    with closing(sqlite3.connect(former, isolation_level=None)) as database:
+        database.executescript(Path(__file__).with_name("ledger_format_3.sql").read_text())
+        row = (JOB, "queued", 4, codec.encode(RECORD).decode())
+        database.execute("INSERT INTO records (job, state, epoch, body) VALUES (?,?,?,?)", row)
+    ledger = open_ledger(former)
+    assert [saved.record for saved in ledger.load()] == [RECORD]
+    ledger.close()
+    create_ledger(tmp_path / "new.db")
+    assert schema(former) == schema(tmp_path / "new.db")
+    with closing(sqlite3.connect(former)) as database:
+        assert database.execute("SELECT device, id, epoch FROM jobs").fetchall() == [
+            ("pump-7", "sum", 4)
+        ]
 
 
 def test_it_has_the_tables_and_columns_of_a_new_one(path: Path, tmp_path: Path) -> None:
@@ -90,4 +110,4 @@ def test_a_migration_that_fails_leaves_the_file_as_it_was(path: Path) -> None:
     assert schema(path) == before
     with closing(sqlite3.connect(path)) as database:
         assert database.execute("PRAGMA user_version").fetchone() == (1,)
-        assert ledger_file.SCHEMA_VERSION == 3
+        assert ledger_file.SCHEMA_VERSION == 4

@@ -36,6 +36,7 @@ def remove(work: Work, agent: Agent, after: After) -> None:
     work.after = after
     work.save_at = work.timeout_at = work.tell_at = work.store_at = NOT
     work.saving = False
+    work.begun_at.clear()
     if work.stage is Stage.REMOVING:
         return
     work.move(Stage.REMOVING)

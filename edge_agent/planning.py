@@ -83,8 +83,10 @@ def plan(work: Work, agent: Agent) -> NextCheckpoint:
 def on_saved(work: Work, agent: Agent, ref: CheckpointRef, frozen_s: float) -> CheckpointRef:
     """Learn from a checkpoint that counts, and plan the next; return *ref* with what it shows."""
     measured = work.measured
-    measured.safe_s = measured.work_s(work.saved_at)
-    measured.safe_at = Instant(work.saved_at + frozen_s)
+    # Not when the last was begun: one under way when the program ended holds less than that.
+    begun_at = work.begun_at.pop((ref.epoch, ref.seq), work.saved_at)
+    measured.safe_s = measured.work_s(begun_at)
+    measured.safe_at = Instant(begun_at + frozen_s)
     measured.cost_s = averaged(measured.cost_s, frozen_s)
     found = plan(work, agent)
     return replace(

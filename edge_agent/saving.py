@@ -3,8 +3,9 @@
 1. A checkpoint exists when a majority's records name it; until then it is reported again.
 2. One is deleted only when two newer ones were seen in the records of a majority, the job is
    decided, or it is of an epoch at which no majority can take it any more.
-3. At most one is under way per job. It carries the epoch at which it was begun; one that
-   arrives after the lease was claimed anew is deleted, because nodes would refuse it.
+3. At most one is under way per job, and what its program left when it ended to be started again.
+   It carries the epoch at which it was begun; one that arrives after the lease was claimed anew
+   is deleted, because nodes would refuse it.
 """
 
 from dataclasses import replace
@@ -54,7 +55,7 @@ def begin(work: Work, agent: Agent) -> None:
     """Have the state of the container in hand saved."""
     work.seq += 1
     work.saving = True
-    work.saved_at = agent.now
+    work.saved_at = work.begun_at[work.epoch, work.seq] = agent.now
     agent.do(
         TakeCheckpoint(
             job=work.job,
@@ -71,6 +72,7 @@ def on_saved(work: Work, agent: Agent, event: CheckpointSaved) -> bool:
     work.saving = False
     ref = event.ref
     if ref.epoch != work.epoch or work.lease is not Lease.HELD:
+        work.begun_at.pop((ref.epoch, ref.seq), None)
         agent.do(DiscardCheckpoint(job=work.job, ref=ref, keep=tuple(work.kept)))
         if work.stage is Stage.RUNNING:
             work.save_at = agent.later(POSTPONE_S)
@@ -99,6 +101,7 @@ def on_saved(work: Work, agent: Agent, event: CheckpointSaved) -> bool:
 def on_failed(work: Work, agent: Agent, event: CheckpointFailed) -> None:
     """Go on without; try again after a while."""
     work.saving = False
+    work.begun_at.pop((event.epoch, event.seq), None)
     agent.log("checkpoint_failed", job=work.job, epoch=work.epoch, why=event.reason)
     if work.stage is Stage.RUNNING:
         work.save_at = agent.later(max(RETRY_S, planning.plan(work, agent).work_s))

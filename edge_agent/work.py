@@ -191,6 +191,8 @@ class Work:
     save_at: Instant = NOT
     saved_at: Instant = PAST
     """When the last one was begun."""
+    begun_at: dict[tuple[Epoch, int], Instant] = field(default_factory=dict)
+    """When those under way were begun, by epoch and number."""
     files_asked: tuple[Epoch, int] | None = None
     """Epoch and number of the checkpoint that the program ended for; None: it ended for none."""
     measured: Measured = field(default_factory=Measured)

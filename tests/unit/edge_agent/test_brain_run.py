@@ -8,6 +8,7 @@ import pytest
 from edge_agent.effect import (
     Exit,
     FreezeContainer,
+    Log,
     MoveDeadline,
     PrepareStart,
     RemoveContainer,
@@ -183,6 +184,21 @@ def test_exit_85_during_a_checkpoint_goes_on_from_the_one_taken_after_it(
     assert talk.all(PrepareStart) == []
     ref = saved(talk)
     assert talk.last(PrepareStart).checkpoint == ref
+
+
+def test_a_checkpoint_under_way_at_exit_85_holds_the_work_until_it_was_begun() -> None:
+    talk = Talk()
+    talk.run(checkpoint=EVERY_2_S, attempts_max=1)
+    talk.wait(2.1)
+    early = talk.last(TakeCheckpoint)
+    talk.wait(5.0)
+    talk.exits(85)
+    saved(talk, early)
+    saved(talk)
+    told = [log.fields for log in talk.all(Log) if log.key == "checkpoint_taken"]
+    held = {fields["seq"]: fields["work_s"] for fields in told}
+    assert held[early.seq] < 2.5
+    assert held[early.seq + 1] > 6.5
 
 
 def test_a_lease_claimed_anew_after_exit_85_has_the_files_saved_again() -> None:

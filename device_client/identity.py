@@ -65,9 +65,9 @@ def identify(
     return Identity(shown.name, addresses, shown.name, shown.password, shown.client_context())
 
 
-def require_here(nodes: Sequence[NodeAddress]) -> None:
-    """Raise ConfigError if one of *nodes* is on another machine: it would be talked to openly."""
-    for node in nodes:
+def require_here(identity: Identity, *, insecure: bool) -> None:
+    """Raise ConfigError if a node on another machine would be talked to in the open by mistake."""
+    for node in () if insecure or identity.tls is not None else identity.nodes:
         # By hand: importing `ipaddress` costs 5 ms, and of IPv6 there is one loopback address.
         is_loopback = node.host.startswith("127.") and node.host.replace(".", "").isdigit()
         if not is_loopback and node.host not in ("localhost", "::1"):

@@ -64,18 +64,16 @@ class Session:
         result_max_bytes: int,
         timing: Timing | None,
     ) -> None:
-        identity = identify(
+        self._identity = identity = identify(
             name, nodes, credential=credential, username=username, password=password, tls=tls
         )
-        if identity.tls is None and not insecure:
-            require_here(identity.nodes)
+        require_here(identity, insecure=insecure)
         self.device = identity.name
         self.timing = timing or Timing()
         self.timing.check()
         self._process = os.getpid()
         self._board = Board()
         self.clock = time.monotonic
-        self._identity = identity
         self._result_max_bytes = result_max_bytes
         self._uploader: Uploader | None = None
         self._closed = False

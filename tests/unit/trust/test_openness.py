@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from device_client.identity import require_here
+from device_client.identity import Identity, require_here
 from device_client.route import NodeAddress
 from workrs.cli import agent, jobs, node, submit
 from workrs.cli.connection import caller, credential_of
 from workrs.cli.init import endpoint
 from workrs.domain.errors import ConfigError
+from workrs.domain.ids import ClientId
 from workrs.ports.bus import Address
 from workrs.trust.cluster_directory import ClusterDirectory, create
 from workrs.trust.credential import Endpoint
@@ -115,12 +116,16 @@ def test_a_credential_of_another_kind_is_refused_with_what_to_type(farm: Cluster
 
 
 def test_a_device_talks_in_the_open_to_its_own_machine_alone() -> None:
+    def told(*hosts: str, insecure: bool = False) -> None:
+        nodes = tuple(NodeAddress(host, 1883) for host in hosts)
+        who = Identity(ClientId("pump-7"), nodes, "pump-7", None, None)
+        require_here(who, insecure=insecure)
+
     for host in ("10.0.0.1", "node.example", "127.0.0.1.example", "fd00::1"):
         with pytest.raises(ConfigError, match="workrs enrol device"):
-            require_here([NodeAddress("127.0.0.1", 1883), NodeAddress(host, 1883)])
-    require_here(
-        [NodeAddress(host, 1883) for host in ("127.0.0.1", "127.9.9.9", "localhost", "::1")]
-    )
+            told("127.0.0.1", host)
+        told(host, insecure=True)
+    told("127.0.0.1", "127.9.9.9", "localhost", "::1")
 
 
 @pytest.mark.parametrize(

@@ -54,6 +54,8 @@ def test_the_schedules_are_worth_running() -> None:
     assert counts["restores"] > schedules / 4
     for rare in ("outcome_adopted", "freezes", "lease_renewed_late", "start_failed", "agent_ends"):
         assert counts[rare] > 0, rare
+    for rare in ("job_fell", "restores refused", "fetches ahead", "moves"):
+        assert counts[rare] > 0, rare
     assert counts["left: it reaches no majority of nodes"] > 0
     verdicts = {name for name in counts if name.startswith("ended ")}
     assert verdicts >= {"ended succeeded", "ended failed", "ended cancelled"}

@@ -19,13 +19,16 @@ from broker.node import Node
 from edge_agent.agent import Agent
 from edge_agent.effect import PrepareStart
 from edge_agent.uplink import Line, Uplink
-from workrs.domain import voter
+from workrs.domain import ladder, voter
 from workrs.domain.ids import Epoch, Instant
-from workrs.domain.record import Holder
+from workrs.domain.job import CheckpointMode
+from workrs.domain.record import CheckpointRef, Holder
 from workrs.domain.voter import Vote
+from workrs.testing.canaries.worlds import pair, saved_as_it_can, world
 from workrs.testing.simulator import Schedule, plan, run_schedule
 from workrs.testing.simulator.blob import BlobStore
 from workrs.testing.simulator.hands import Hands
+from workrs.testing.simulator.schedule import AgentPlan
 from workrs.wire.message import JobState, OrderReply, State
 
 pytestmark = pytest.mark.timeout(300)
@@ -136,6 +139,37 @@ def test_a_job_that_waits_too_long_for_who_can_restore_it_is_seen() -> None:
         lambda: patch.object(dispatcher, "RESTORE_WAIT_S", 90.0),
     )
     assert found.startswith("L3: ")
+
+
+def with_memory(seed: int) -> Schedule:
+    """Return a schedule in which jobs move between two machines that restore memory."""
+    return world("agent killed", nodes=3, jobs=saved_as_it_can, agents=memory_pair)(seed)
+
+
+def memory_pair(nodes: int) -> list[AgentPlan]:
+    return [replace(agent, rung="memory") for agent in pair(nodes)]
+
+
+@pytest.mark.parametrize("lost", ["memory", "files"])
+def test_a_fall_that_was_not_needed_is_seen(lost: str) -> None:
+    """Its memory could be restored, or if not then its files."""
+
+    def ways(
+        refs: Iterable[CheckpointRef], *, able: ladder.Able, mode: CheckpointMode
+    ) -> list[ladder.Way]:
+        assert able.rung == "memory"
+        assert mode is CheckpointMode.AUTO
+        return [ladder.Way(ref, "files") for ref in refs] if lost == "memory" else []
+
+    def plan_refusal(seed: int) -> Schedule:
+        planned = with_memory(seed)
+        refusing = tuple(replace(agent, refuses=True) for agent in planned.agents)
+        return planned if lost == "memory" else replace(planned, agents=refusing)
+
+    found = find_violation(
+        map(plan_refusal, range(SCHEDULES_MAX)), lambda: patch.object(ladder, "ways", ways)
+    )
+    assert found.startswith("S5: ")
 
 
 def test_agents_that_are_slow_to_come_back_are_seen() -> None:

@@ -111,6 +111,27 @@ def resubmitted(job: JobPlan) -> JobPlan:
     )
 
 
+def saved_as_it_can(job: JobPlan) -> JobPlan:
+    """Make it one that is saved often, as its agent can, and goes on from its files as well."""
+    return replace(
+        job,
+        mode="auto",
+        checkpoint_s=0.4,
+        work_s=6.0,
+        exits=(0,),
+        resumes=False,
+        attempts_max=5,
+        cancel_at_s=None,
+        rivals=(),
+    )
+
+
+def falling(nodes: int) -> list[AgentPlan]:
+    """Return two agents that save memory, one of which restores none when it comes to it."""
+    first, other = pair(nodes)
+    return [replace(first, rung="memory"), replace(other, rung="memory", refuses=True)]
+
+
 def crowd(nodes: int) -> list[AgentPlan]:
     """Return many agents on one broker."""
     assert nodes

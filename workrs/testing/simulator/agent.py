@@ -33,7 +33,9 @@ from edge_agent.effect import (
 from edge_agent.event import Connected, ConnectionLost, Event, StopRequested, Woken
 from edge_agent.line import CONNECT_S, KEEPALIVE_S
 from workrs.domain.dispatch import AgentProfile
+from workrs.domain.host import HostFacts
 from workrs.domain.ids import ClientId, JobId
+from workrs.domain.ladder import MEMORY
 from workrs.domain.record import Holder, Incarnation
 from workrs.ports.bus import Message, Subscription
 from workrs.testing.simulator.hands import Hands
@@ -53,6 +55,13 @@ if TYPE_CHECKING:
 RESTART_S = 0.3
 ASK_S = 0.3
 """Between two questions for the number of the last incarnation."""
+
+
+def facts_of(plan: AgentPlan) -> HostFacts | None:
+    """Return what an agent's machine tells of itself, if it restores memory."""
+    if plan.rung != MEMORY:
+        return None
+    return HostFacts(arch="amd64", cpu=plan.machine, kernel="6.1", criu="4.0")
 
 
 class AgentProcess(Process):
@@ -106,7 +115,12 @@ class AgentProcess(Process):
         incarnation = Incarnation(self.number, f"{rng.getrandbits(64):016x}")
         self.holder = Holder(client=self.name, incarnation=incarnation)
         profile = AgentProfile(
-            slots=self.plan.slots, arch="amd64", memory_mb=4096, cpus=4.0, rung=self.plan.rung
+            slots=self.plan.slots,
+            arch="amd64",
+            memory_mb=4096,
+            cpus=4.0,
+            rung=self.plan.rung,
+            host=facts_of(self.plan),
         )
         settings = Settings(
             holder=self.holder,

@@ -38,6 +38,11 @@ def decode(data: bytes) -> Saved:
     return Saved(job=job, epoch=epoch, seq=seq, done_s=done_s, agent=agent)
 
 
+def files_of(saved: Saved) -> Saved:
+    """Return what of a program's memory its files held: half of its work."""
+    return replace(saved, done_s=saved.done_s / 2)
+
+
 def is_whole(data: bytes, ref: CheckpointRef) -> bool:
     """Return whether these are the bytes that the nodes voted on."""
     return digest_of(data) == ref.manifest

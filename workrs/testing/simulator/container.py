@@ -29,10 +29,11 @@ class Container:
         plan: JobPlan,
         start: StartContainer,
         ref: CheckpointRef | None,
+        rung: str,
         done_s: float,
         ended: Callable[[Container, int], None],
     ) -> None:
-        """Be made, from the checkpoint *ref* at *done_s*, not started yet."""
+        """Be made, from the checkpoint *ref* as *rung* at *done_s*, not started yet."""
         self.world = world
         self.host = host
         self.agent = agent
@@ -42,12 +43,16 @@ class Container:
         self.epoch = start.epoch
         self.attempt = start.attempt
         self.ref = ref
+        self.rung = rung
+        self.mode = start.spec.checkpoint.mode
         self.deadline: Instant = start.deadline
         self.done_s = done_s
         self.started = False
         self.frozen = False
         self.gone = False
         self.exited = False
+        self.begun_s = world.timeline.now
+        """When its program began."""
         self.watch_at_s = float("inf")
         """When the warden looks at it next."""
         self._ended = ended
@@ -63,6 +68,11 @@ class Container:
     def progresses(self) -> bool:
         """Return whether its program is able to run now."""
         return self.started and not (self.frozen or self.gone or self.exited) and self.host.runs
+
+    @property
+    def is_fallen(self) -> bool:
+        """Return whether it began with the files of a checkpoint of memory."""
+        return self.ref is not None and self.rung != self.ref.rung
 
     @property
     def is_dead(self) -> bool:
@@ -93,6 +103,7 @@ class Container:
     def begin(self) -> None:
         """Start the program."""
         self.started = True
+        self.begun_s = self.world.timeline.now
         self.go_on()
         self.world.oracle.on_loose(self)
 

@@ -53,7 +53,7 @@ def payload_of(plan: JobPlan, *, rival: bool = False) -> bytes:
     if plan.checkpoint_s is None:
         spec["checkpoint"] = {"mode": "off"}
     else:
-        spec["checkpoint"] = {"mode": "files", "interval_s": plan.checkpoint_s}
+        spec["checkpoint"] = {"mode": plan.mode, "interval_s": plan.checkpoint_s}
     return json.dumps(spec).encode()
 
 

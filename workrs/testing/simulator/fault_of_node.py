@@ -217,7 +217,7 @@ def checkpoint_damaged(world: World, rng: Random) -> str:
     for each in world.nodes.values():
         if key in each.store.blobs and (everywhere or each is node):
             each.store.damage(key, how)
-    world.oracle.damaged.add(key)
+    world.oracle.restarts.damaged.add(key)
     return f"{key[0]} {how}{' everywhere' if everywhere else ''}"
 
 

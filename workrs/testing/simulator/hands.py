@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from typing import TYPE_CHECKING, assert_never
+from typing import TYPE_CHECKING, NamedTuple, assert_never
 
 from edge_agent.effect import (
     ContainerEffect,
@@ -35,9 +35,11 @@ from edge_agent.event import (
     StartPrepared,
 )
 from edge_agent.runtimes.hold import LOOK_S
-from workrs.domain.job import BLOB_URL_PREFIX, digest_of
+from workrs.domain.job import BLOB_URL_PREFIX, CheckpointMode, digest_of
+from workrs.domain.ladder import FILES, MEMORY
 from workrs.domain.record import CheckpointRef
 from workrs.testing.simulator import blob
+from workrs.testing.simulator.ahead import Ahead
 from workrs.testing.simulator.container import Container
 
 if TYPE_CHECKING:
@@ -45,6 +47,14 @@ if TYPE_CHECKING:
     from workrs.testing.simulator.agent import AgentProcess
 
 COPIES = 2
+
+
+class _Prepared(NamedTuple):
+    """A checkpoint that lies ready for a start, and as what it will be started from."""
+
+    ref: CheckpointRef
+    rung: str
+    saved: blob.Saved
 
 
 class Hands:
@@ -55,8 +65,9 @@ class Hands:
         self._agent = agent
         self._world = agent.world
         self._rng = random.Random(0)  # noqa: S311 (replaced at each start)
-        self._prepared: dict[int, tuple[CheckpointRef, blob.Saved]] = {}
+        self._prepared: dict[int, _Prepared] = {}
         self._given_up: set[int] = set()
+        self.ahead = Ahead(agent.world.timeline)
         self.containers: dict[int, Container] = {}
 
     def reset(self, rng: random.Random) -> None:
@@ -64,13 +75,17 @@ class Hands:
         self._rng = rng
         self._prepared = {}
         self._given_up = set()
+        self.ahead = Ahead(self._world.timeline)
         self.containers = {}
 
-    def perform(self, effect: ContainerEffect) -> None:  # noqa: C901 (a table)
+    def perform(self, effect: ContainerEffect) -> None:  # noqa: C901, PLR0912 (a table)
         """Begin to do what the brain decided."""
         match effect:
             case PrepareStart():
-                self._agent.later(self._soon(0.01, 0.3), lambda: self._prepare(effect))
+                self._fetch(effect)
+            case FetchAhead():
+                self._world.count("fetches ahead")
+                self.ahead.follow(effect, self._rng)
             case StartContainer():
                 self._world.oracle.on_start(self._agent, effect)
                 self._agent.later(self._soon(0.02, 0.25), lambda: self._start(effect))
@@ -89,8 +104,8 @@ class Hands:
                 self._agent.later(self._soon(0.02, 0.2), lambda: self._store(effect))
             case ReadLog(job=job, run=run):
                 self._agent.post(LogRead(job=job, run=run, tail=b""))
-            case MoveDeadline() | FetchAhead():
-                pass  # the agent tells its warden; a fetch ahead only saves time
+            case MoveDeadline():
+                pass  # the agent tells its warden
             case _:
                 assert_never(effect)
 
@@ -98,6 +113,12 @@ class Hands:
         return self._rng.uniform(least_s, most_s)
 
     # Start and end
+
+    def _fetch(self, effect: PrepareStart) -> None:
+        takes_s, ref = self._soon(0.01, 0.3), effect.checkpoint
+        if ref is not None:
+            takes_s = self.ahead.take(effect.job, ref.epoch, takes_s)
+        self._agent.later(takes_s, lambda: self._prepare(effect))
 
     def _prepare(self, effect: PrepareStart) -> None:
         job, run, ref = effect.job, effect.run, effect.checkpoint
@@ -114,7 +135,10 @@ class Hands:
                 continue
             data = store.blobs.get((job, ref.manifest))
             if data is not None and blob.is_whole(data, ref):
-                self._prepared[run] = (ref, blob.decode(data))
+                saved = blob.decode(data)
+                if effect.rung != ref.rung:
+                    saved = blob.files_of(saved)
+                self._prepared[run] = _Prepared(ref, effect.rung, saved)
                 self._agent.post(StartPrepared(job=job, run=run))
                 return
         blame = Blame.STORE if silent else Blame.CHECKPOINT
@@ -124,21 +148,34 @@ class Hands:
     def _start(self, effect: StartContainer) -> None:
         if effect.run in self._given_up:
             return
-        ref, saved = self._prepared.get(effect.run, (None, None))
+        found = self._prepared.get(effect.run) if effect.restore else None
+        if found is not None and found.rung == MEMORY and self._agent.plan.refuses:
+            self._refuse(effect, found.ref)
+            return
         container = Container(
             self._world,
             self._agent.host,
             agent=self._agent.name,
             plan=self._world.jobs[effect.job],
             start=effect,
-            ref=ref if effect.restore else None,
-            done_s=saved.done_s if saved is not None and effect.restore else 0.0,
+            ref=found.ref if found else None,
+            rung=found.rung if found else "",
+            done_s=found.saved.done_s if found else 0.0,
             ended=self._tell_exit,
         )
-        self._world.oracle.on_begin(self._agent, container, saved if effect.restore else None)
+        self._world.oracle.restarts.check(self._agent, container, found.saved if found else None)
         self.containers[effect.run] = container
         self._agent.warden.watch(container)
         self._begin(effect, container)
+
+    def _refuse(self, effect: StartContainer, ref: CheckpointRef) -> None:
+        """Be a CRIU that does not restore what looked as if it could be."""
+        self._world.count("restores refused")
+        self._world.oracle.restarts.refuse(self._agent, ref)
+        failed = StartFailed(
+            job=effect.job, run=effect.run, blame=Blame.CHECKPOINT, reason="not to be restored"
+        )
+        self._agent.post(failed)
 
     def _begin(self, effect: StartContainer, container: Container) -> None:
         """Begin once the lease allows it, as `edge_agent.runtimes.hold` does."""
@@ -225,9 +262,17 @@ class Hands:
             agent=f"{self._agent.name}/{self._agent.number}",
         )
         container.go_on()
-        self._agent.later(self._soon(0.03, 0.4), lambda: self._upload(effect, saved))
+        self._world.oracle.credit.save(effect, container)
+        rung = self._rung_of(container)
+        self._agent.later(self._soon(0.03, 0.4), lambda: self._upload(effect, saved, rung))
 
-    def _upload(self, effect: TakeCheckpoint, saved: blob.Saved) -> None:
+    def _rung_of(self, container: Container) -> str:
+        """Return as what a container is saved; of a program that ended, only files are left."""
+        if container.exited or container.mode is CheckpointMode.FILES:
+            return FILES
+        return self._agent.plan.rung
+
+    def _upload(self, effect: TakeCheckpoint, saved: blob.Saved, rung: str) -> None:
         if effect.run in self._given_up:
             return
         data = saved.encode()
@@ -247,7 +292,8 @@ class Hands:
             seq=effect.seq,
             manifest=manifest,
             location=tuple(found),
-            rung="files",
+            rung=rung,
+            host=self._agent.brain.profile.host if rung == MEMORY else None,
             bytes=len(data),
             progress=min(1.0, saved.done_s / plan.work_s),
         )

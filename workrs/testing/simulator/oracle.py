@@ -9,22 +9,23 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from broker import front
-from workrs.domain import ladder
 from workrs.domain.ids import ClientId, Digest, Instant, JobId
 from workrs.domain.record import Record
 from workrs.ports.ledger import Change, RetireJob, SaveRecord, SaveSpec
 from workrs.testing.simulator import fairness
-from workrs.testing.simulator.blob import is_whole
 from workrs.testing.simulator.broken import broken
+from workrs.testing.simulator.credit import CreditLog
 from workrs.testing.simulator.leaselog import LeaseLog
 from workrs.testing.simulator.moves import MoveLog
 from workrs.testing.simulator.progress import ProgressLog
+from workrs.testing.simulator.restart import RestartLog
 from workrs.testing.simulator.told import FINAL, TellLog, word_of
 from workrs.testing.simulator.votelog import VoteLog
 from workrs.wire import topics
 from workrs.wire.message import (
     AgentView,
     Beat,
+    CheckpointReport,
     Claim,
     JobState,
     Offer,
@@ -38,8 +39,7 @@ if TYPE_CHECKING:
 
     from broker.effect import Publish
     from edge_agent.effect import StartContainer
-    from workrs.domain.record import CheckpointRef, Holder
-    from workrs.testing.simulator import blob
+    from workrs.domain.record import Holder
     from workrs.testing.simulator.agent import AgentProcess
     from workrs.testing.simulator.container import Container
     from workrs.testing.simulator.node import Daemon
@@ -51,7 +51,7 @@ _OPEN = {State.ACCEPTED, State.QUEUED, State.RUNNING}
 
 
 class Oracle:
-    """The checkers S0 to S7, S9, R2 and R3, and the logs they need."""
+    """The checkers S0 to S7, S9 and R2 to R4, and the logs they need."""
 
     def __init__(self, world: World) -> None:
         """Begin with empty disks."""
@@ -59,14 +59,14 @@ class Oracle:
         self.votes = VoteLog(names=world.names)
         self.leases = LeaseLog(self.votes, world.timing)
         self.moves = MoveLog(self.votes)
+        self.restarts = RestartLog(world, self.votes)
+        self.credit = CreditLog(world.timeline)
         self.told = TellLog()
         self.progress = ProgressLog()
         self.specs: dict[tuple[ClientId, JobId], Digest] = {}
         """Digest of the spec on each disk, on a lost one too: nobody can know of that yet."""
         self.accepted: dict[JobId, Digest] = {}
         """Jobs whose devices were told that they are accepted."""
-        self.damaged: set[tuple[JobId, Digest]] = set()
-        """Checkpoints that a fault has damaged."""
         self.offered_at_s: dict[str, float] = {}
         """By job and by agent: when an offer was said last."""
         self._loose: dict[JobId, list[Container]] = {}
@@ -89,7 +89,7 @@ class Oracle:
     def lose_disk(self, node: ClientId) -> None:
         """Take that a node's disk is gone, with the checkpoints on it."""
         self.votes.lose_disk(node)
-        self.damaged.update(self.world.nodes[node].store.blobs)
+        self.restarts.lose_disk(set(self.world.nodes[node].store.blobs))
 
     def on_commit(self, daemon: Daemon, changes: Sequence[Change]) -> None:
         """Take what is now on a node's disk."""
@@ -188,6 +188,8 @@ class Oracle:
             self.leases.claim(job, agent.holder, body.epoch, now)
         elif isinstance(body, Progress):
             self.progress.say(JobId(topic.rpartition("/")[2]), agent.holder, body)
+        elif isinstance(body, CheckpointReport):
+            self.credit.check(agent.name, JobId(topic.rpartition("/")[2]), body.checkpoint)
         elif isinstance(body, Release):
             self._check_release(agent, JobId(topic.rpartition("/")[2]))
         elif isinstance(body, Beat) and not body.gone:
@@ -221,33 +223,6 @@ class Oracle:
         accepted = self._programs.get(self.accepted.get(job, Digest("")))
         if accepted is not None and self._started.get(job, {accepted}) != {accepted}:
             broken("S9", f"{job}: the program of a spec was started that was not accepted")
-
-    def on_begin(self, agent: AgentProcess, container: Container, saved: blob.Saved | None) -> None:
-        """Check what a container starts from (S5)."""
-        job, ref = container.job, container.ref
-        if ref is not None:
-            self.world.count("restores")
-            if saved is None or (saved.job, saved.epoch, saved.seq) != (job, ref.epoch, ref.seq):
-                broken("S5", f"{job}: {agent.name} starts from a damaged checkpoint")
-        else:
-            self.world.count("starts")
-        wins = [w for b, w in self.votes.wins.items() if b[0] == job and b[2] == container.epoch]
-        for win in wins:
-            newest = win.checkpoint
-            if newest is None or (ref is not None and ref.order >= newest.order):
-                continue
-            if ladder.refusal(ladder.saved_as(newest), agent.brain.profile.able) is not None:
-                continue  # nobody who can restore it came in time: the job falls, and says so
-            if not self._is_gone(job, newest):
-                start = "its beginning" if ref is None else f"checkpoint {ref.order}"
-                broken("S5", f"{job}: {agent.name} starts from {start}, newest is {newest.order}")
-
-    def _is_gone(self, job: JobId, ref: CheckpointRef) -> bool:
-        """Return whether faults have left no whole copy of a checkpoint."""
-        if (job, ref.manifest) not in self.damaged:
-            return False
-        copies = [node.store.blobs.get((job, ref.manifest)) for node in self.world.nodes.values()]
-        return not any(data is not None and is_whole(data, ref) for data in copies)
 
     def on_loose(self, container: Container) -> None:
         """Check that it is the only program of a strict job that may run (S6)."""

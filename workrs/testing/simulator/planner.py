@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from random import Random
 
+from workrs.domain.ladder import FILES, MEMORY
 from workrs.testing.simulator.schedule import (
     AgentPlan,
     DevicePlan,
@@ -22,6 +23,7 @@ STORM_MIN_S, STORM_MAX_S = 8.0, 22.0
 VERBS = ("claim", "outcome", "outcome", "release", "checkpoint", "beat")
 REPEATS = (0.0, 0.0, 0.02, 0.1, 0.3)
 RAW = 0.12
+WITH_MEMORY = 0.4
 EXITS = ((0,), (0,), (0,), (1, 0), (75, 0), (1,), (78,), (1, 1, 0))
 
 
@@ -52,6 +54,7 @@ def plan(seed: int, *, nodes: int | None = None, only: Sequence[str] = ()) -> Sc
     more = _more(seed)
     if not only:
         jobs = tuple(_maybe_raw(job, more) for job in jobs)
+        agents, jobs = _with_memory(agents, jobs, seed)
     kinds = list(only) or sorted(rng.sample(sorted(FAULTS), rng.randint(2, 6)))
     times = sorted(
         round(rng.uniform(0.3, storm_s - 0.5), 2)
@@ -82,6 +85,30 @@ def _more(seed: int) -> Random:
 def _maybe_raw(job: JobPlan, rng: Random) -> JobPlan:
     """Now and then let a job be a call of a function, whose limits are not the caller's."""
     return replace(job, is_raw=True, strict=False) if rng.random() < RAW else job
+
+
+def _with_memory(
+    agents: tuple[AgentPlan, ...], jobs: tuple[JobPlan, ...], seed: int
+) -> tuple[tuple[AgentPlan, ...], tuple[JobPlan, ...]]:
+    """Now and then let agents save memory, on machines that are alike or not, and jobs ask for it.
+
+    A job that asks for nothing else waits for such an agent, so there has to be one.
+    """
+    rng = Random(f"{seed}/memory")  # noqa: S311 (reproducible on purpose)
+    if rng.random() >= WITH_MEMORY:
+        return agents, jobs
+    changed = tuple(
+        replace(
+            agent,
+            rung=MEMORY if agent.rung == FILES and rng.random() < 0.7 else agent.rung,
+            machine=rng.choice(("m1", "m1", "m2")),
+            refuses=rng.random() < 0.15,
+        )
+        for agent in agents
+    )
+    is_there = any(agent.rung == MEMORY for agent in changed)
+    modes = ("auto", "auto", "files", *(["memory"] if is_there else []))
+    return changed, tuple(replace(job, mode=rng.choice(modes)) for job in jobs)
 
 
 def _on(rng: Random) -> str:

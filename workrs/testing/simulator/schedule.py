@@ -19,6 +19,11 @@ class AgentPlan:
     """Place in the list of nodes of the one it tries first."""
     slots: int = 2
     rung: str = "files"
+    """The best it can save and restore: memory, files or none."""
+    machine: str = "m1"
+    """What memory is saved on one is not restored on another."""
+    refuses: bool = False
+    """It says that it restores memory, and when it comes to it cannot."""
     twin_of: str | None = None
     """The agent on a copy of whose disk it runs: under that one's name, beside it."""
 
@@ -51,6 +56,8 @@ class JobPlan:
     strict: bool = False
     checkpoint_s: float | None = None
     """Interval between checkpoints; None: none are taken."""
+    mode: str = "files"
+    """Of its checkpoints: files, memory, or auto, as good as its agent can."""
     attempts_max: int = 3
     retention_s: float = 86400.0
     copies: tuple[tuple[float, int], ...] = ()

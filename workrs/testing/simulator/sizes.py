@@ -1,10 +1,10 @@
 """S10 at rest: what nodes, agents and brokers keep is what the jobs and agents there are need.
 
 A node: an entry for each job on the bus and no other; of its agents nothing on offer and nothing
-held; no offer out, no job queued, unsure or to be emptied, no message held back; timers at most
-one a job, and as many replaced ones as the heap allows. An agent: no job, offer or wake-up but
-its own. A broker: retained topics of nodes that exist, about jobs that are on the bus and agents
-that exist; no session but those of clients and bridges.
+held; no offer out, no job expected anywhere, queued, unsure or to be emptied, no message held
+back; timers at most one a job, and as many replaced ones as the heap allows. An agent: no job,
+offer or wake-up but its own. A broker: retained topics of nodes that exist, about jobs that are on
+the bus and agents that exist; no session but those of clients and bridges.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from broker.node import STALE_TIMERS_MAX
+from edge_agent.ahead import JOBS_MAX
 
 if TYPE_CHECKING:
     from workrs.testing.simulator.agent import AgentProcess
@@ -48,6 +49,7 @@ def _of_node(daemon: Daemon) -> dict[str, tuple[int, int]]:
         "offers": (sum(len(entry.offered) for entry in agents) + len(node.pace.standing), 0),
         "queue": (sum(1 for e in node.entries.values() if e.queued and e.is_open), 0),
         "unsure": (len(node.unsure), 0),
+        "expected": (len(node.expected), 0),
         # A node on its way back rests for a ttl, and keeps what it hears as it should.
         "held back": (len(node.admission.held_back) * node.admission.votes, 0),
         "to be emptied": (len(node.sweep.todo), 0),
@@ -81,4 +83,5 @@ def _of_agent(agent: AgentProcess) -> dict[str, tuple[int, int]]:
         "jobs": (len(brain.roster.works), 0),
         "wake-ups": (len(brain.agenda._when), 1),  # noqa: SLF001 (looked at only)
         "containers": (len(agent.warden.watched), 0),
+        "fetched ahead": (len(agent.hands.ahead.expected), JOBS_MAX),
     }

@@ -1,6 +1,8 @@
 """`workrs tui`: the cluster in a terminal, live; or in a browser of this machine."""
 
 import asyncio
+import os
+import sys
 from argparse import Namespace
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
@@ -20,6 +22,8 @@ from workrs.ports.bus import Address, Bus
 if TYPE_CHECKING:
     from tui.app import Dashboard
 
+_DRIVER: Final = "TEXTUAL_DRIVER"
+"""Set where something else than a terminal shows it: a browser's page."""
 _RESULT_MAX_BYTES: Final = 256 << 20
 """Of a result that is opened; `workrs result` writes larger ones."""
 _FETCH_TIMEOUT_S: Final = 30.0
@@ -65,6 +69,8 @@ def run(asked: Namespace) -> int:
     who = caller(asked)
     if asked.web:
         _serve(asked, who)
+    elif not (sys.stdin.isatty() and sys.stderr.isatty()) and _DRIVER not in os.environ:
+        raise ConfigError("there is no terminal to draw on; workrs jobs prints what there is")
     else:
         app = dashboard(who, theme=asked.theme, keys=asked.key)
         asyncio.run(app.run_async())

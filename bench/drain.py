@@ -28,8 +28,8 @@ from workrs.cli.cluster import LocalCluster
 
 DEVICE = "bench-drain"
 STEP_S = 0.05
-DRAIN_S = 120
-END_S = 60 + DRAIN_S
+DRAIN_S = 600
+END_S = 120
 PROGRAM = """
 import json, os, sys, time
 mib, dirty, rounds, after_s = (float(word) for word in sys.argv[1:])
@@ -59,7 +59,7 @@ def workrs(cluster: LocalCluster, *words: str) -> dict[str, Any]:
     command = [sys.executable, "-m", "workrs.cli.main", *words, "--json", *nodes]
     ran = subprocess.run(command, check=False, capture_output=True, text=True)
     if ran.returncode:
-        raise SystemExit(f"{words}: {ran.returncode}: {ran.stderr}")
+        raise SystemExit(f"{words}: {ran.returncode}: {ran.stderr}{ran.stdout}")
     found: dict[str, Any] = json.loads(ran.stdout)
     return found
 

@@ -4,6 +4,8 @@
    fails is dropped.
 2. What was fetched serves the job's next start here, and is removed KEEP_S after the last hint.
 3. It is read and verified like any checkpoint: see `edge_agent.checkpoint.base`.
+4. One job's is fetched at a time. A job that comes while its own waits for that is not kept
+   waiting: it fetches what it lacks by itself.
 """
 
 import asyncio
@@ -97,12 +99,16 @@ class _Expected:
         self._base: checkpoint.Base | None = None
         self._news = asyncio.Event()
         self._idle = asyncio.Event()
+        """Whether there is nothing worth waiting for."""
+        self._queued = False
+        """Whether the next fetch waits for that of another job."""
         self._log = log.get(f"agent[{source.agent}]")
         self.task = tasks.create_task(self._run(), name=f"agent[{source.agent}].ahead.{job}")
 
     def hear(self, hint: FetchAhead) -> None:
         self._wanted = hint
-        self._idle.clear()
+        if not self._queued:
+            self._idle.clear()
         self._news.set()
 
     async def take(self, epoch: Epoch) -> checkpoint.Base | None:
@@ -125,8 +131,7 @@ class _Expected:
                         await self._news.wait()
                     self._news.clear()
                     while self._wanted is not None:
-                        hint, self._wanted = self._wanted, None
-                        await self._fetch(hint)
+                        await self._await_turn()
                     self._idle.set()
             finally:
                 base, self._base = self._base, None
@@ -134,26 +139,38 @@ class _Expected:
                 self._idle.set()
                 await _remove(base)
 
+    async def _await_turn(self) -> None:
+        """Fetch the newest that is hinted, after what other jobs have under way."""
+        turn = self._source.share.aheads
+        if turn.locked():
+            self._queued = True
+            self._idle.set()
+        async with turn:
+            self._queued = False
+            self._idle.clear()
+            hint, self._wanted = self._wanted, None
+            if hint is not None:
+                await self._fetch(hint)
+
     async def _fetch(self, hint: FetchAhead) -> None:
         source = self._source
         clock = asyncio.get_running_loop().time
         begin = clock()
         base, self._base = self._base, None
         try:
-            async with source.share.aheads:
-                self._base = await checkpoint.load_ahead(
-                    hint.checkpoint,
-                    job=hint.job,
-                    open_store=source.open_store,
-                    path=source.folder / f"ahead-{next(self._count)}",
-                    limit_bytes=checkpoint.size_limit(
-                        memory_mb=hint.memory_mb, disk_bytes=source.disk_bytes
-                    ),
-                    keys=source.keys,
-                    host=source.host,
-                    base=base,
-                    share=source.share,
-                )
+            self._base = await checkpoint.load_ahead(
+                hint.checkpoint,
+                job=hint.job,
+                open_store=source.open_store,
+                path=source.folder / f"ahead-{next(self._count)}",
+                limit_bytes=checkpoint.size_limit(
+                    memory_mb=hint.memory_mb, disk_bytes=source.disk_bytes
+                ),
+                keys=source.keys,
+                host=source.host,
+                base=base,
+                share=source.share,
+            )
         except (StoreError, CheckpointError, ContainerError, OSError) as error:
             self._log.debug("ahead_failed", job=hint.job, why=str(error))
         else:

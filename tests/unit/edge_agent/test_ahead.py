@@ -147,41 +147,48 @@ def test_the_hints_of_several_jobs_do_not_displace_each_other(tmp_path: Path) ->
     asyncio.run(story())
 
 
-def test_two_that_are_expected_leave_room_for_one_that_is_here(tmp_path: Path) -> None:
+class Behind(MemoryStore):
+    """Has what another store has, but keeps back all except some manifests."""
+
+    def __init__(self, store: MemoryStore, given: set[Digest]) -> None:
+        super().__init__(store.location)
+        self.asked = asyncio.Event()
+        self._store = store
+        self._given = given
+
+    async def get(self, digest: Digest, *words: Any, **named: Any) -> bytes:
+        if digest in self._given:
+            return await self._store.get(digest, *words, **named)
+        self.asked.set()
+        return await asyncio.Future()
+
+
+async def saved_of(stores: MemoryStores, folder: Path, job: JobId, seq: int = 1) -> Saved:
+    return await save(
+        make_snapshot(folder / f"{job}-{seq}", pages=noise(9000, seq)),
+        job=job,
+        epoch=Epoch(2),
+        seq=seq,
+        stores=[stores.open(url) for url in URLS],
+        keys=RING,
+    )
+
+
+def test_those_that_are_expected_leave_room_for_one_that_is_here(tmp_path: Path) -> None:
     """Fetching ahead is a favour: a job that stands still meanwhile comes first."""
 
     async def story() -> None:
-        stores = MemoryStores()
-        share = Share()
+        stores, hung, share = MemoryStores(), MemoryStores(), Share()
         jobs = [JobId(f"pump_{number}") for number in range(ahead.JOBS_MAX)]
-        saved = [
-            await save(
-                make_snapshot(tmp_path / job, pages=noise(9000)),
-                job=job,
-                epoch=Epoch(2),
-                seq=1,
-                stores=[stores.open(url) for url in URLS],
-                keys=RING,
-            )
-            for job in jobs
-        ]
-        asked = asyncio.Event()
-
-        class Hung(MemoryStore):
-            """Has the manifests and nothing else."""
-
-            async def get(self, digest: Digest, *words: Any, **named: Any) -> bytes:
-                if digest in {one.ref.manifest for one in saved}:
-                    return await stores.open(self.location).get(digest, *words, **named)
-                asked.set()
-                return await asyncio.Future()
-
-        hung = MemoryStores()
-        hung.stores = {url: Hung(url) for url in URLS}
+        saved = [await saved_of(stores, tmp_path, job) for job in jobs]
+        given = {one.ref.manifest for one in saved}
+        behind = [Behind(stores.open(url), given) for url in URLS]
+        hung.stores = {store.location: store for store in behind}
         async with expecting(hung, tmp_path / "transfer", share) as one:
             for job, found in zip(jobs, saved, strict=True):
                 one.follow(hint(found, job))
-            await asked.wait()
+            asked = [asyncio.create_task(store.asked.wait()) for store in behind]
+            await asyncio.wait(asked, return_when=asyncio.FIRST_COMPLETED)
             async with asyncio.timeout(5):
                 await load(
                     saved[0].ref,
@@ -192,6 +199,35 @@ def test_two_that_are_expected_leave_room_for_one_that_is_here(tmp_path: Path) -
                     keys=RING,
                     share=share,
                 )
+            for task in asked:
+                task.cancel()
+
+    asyncio.run(story())
+
+
+def test_a_job_that_comes_does_not_wait_for_what_is_fetched_for_others(tmp_path: Path) -> None:
+    async def story() -> None:
+        stores, both = MemoryStores(), MemoryStores()
+        first = await saved_of(stores, tmp_path, JOB)
+        second = await saved_of(stores, tmp_path, JOB, seq=2)
+        large = await saved_of(stores, tmp_path, JobId("pump_2"))
+        given = {large.ref.manifest, first.ref.manifest, *first.manifest.names()}
+        behind = [Behind(stores.open(url), given) for url in URLS]
+        both.stores = {store.location: store for store in behind}
+        async with expecting(both, tmp_path / "transfer") as one:
+            one.follow(hint(first))
+            while not list(tmp_path.glob("transfer/*/stdout")):  # noqa: ASYNC110, ASYNC240
+                await asyncio.sleep(0.01)
+            one.follow(hint(large, JobId("pump_2")))
+            asked = [asyncio.create_task(store.asked.wait()) for store in behind]
+            await asyncio.wait(asked, return_when=asyncio.FIRST_COMPLETED)
+            one.follow(hint(second))
+            async with asyncio.timeout(ahead.WAIT_S / 2):
+                base = await one.take(JOB, Epoch(2))
+            assert base is not None
+            assert base.manifest.seq == 1
+            for task in asked:
+                task.cancel()
 
     asyncio.run(story())
 

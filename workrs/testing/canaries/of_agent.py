@@ -4,18 +4,26 @@ from contextlib import AbstractContextManager
 from dataclasses import replace
 from unittest.mock import patch
 
-from edge_agent import execution, holding, moving
+from edge_agent import ending, execution, holding, moving, planning
 from edge_agent import work as work_of
 from edge_agent.agent import Agent
 from edge_agent.effect import ThawContainer
 from edge_agent.event import CheckpointSaved
 from edge_agent.heart import Heart, Lease, Renewal
-from edge_agent.work import Work
+from edge_agent.work import After, GiveBack, Work
 from workrs.domain.ids import ClientId, Instant, JobId
+from workrs.domain.ladder import Way
 from workrs.domain.lease import LeaseTiming
 from workrs.domain.record import CheckpointRef, Incarnation
 from workrs.testing.canaries.canary import Canary
-from workrs.testing.canaries.worlds import any_schedule, short_and_fast, twins, world
+from workrs.testing.canaries.worlds import (
+    any_schedule,
+    falling,
+    saved_as_it_can,
+    short_and_fast,
+    twins,
+    world,
+)
 from workrs.testing.simulator import agent as simulated
 from workrs.testing.simulator import blob
 from workrs.wire.message import AgentView
@@ -23,6 +31,8 @@ from workrs.wire.message import AgentView
 _say_claim = holding._say_claim  # noqa: SLF001 (a canary is what the rule is not)
 _hear = Heart.hear
 _on_saved = moving.on_saved
+_remove = ending.remove
+_begin = planning.begin
 _LEAVES = ("agent drained", "agent asked to stop", "slow network")
 _LOSSES = ("link cut", "agent cut off", "slow network", "minority cut off", "connection broken")
 
@@ -67,6 +77,19 @@ def leave_at_once(work: Work, agent: Agent, event: CheckpointSaved, *, useful: b
     _on_saved(work, agent, event, useful=useful)
     if work.kept:
         moving.on_kept(work, agent)
+
+
+def release_at_once(work: Work, agent: Agent, after: After) -> None:
+    """Give the lease back when the container's removal begins, not when its program is dead."""
+    _remove(work, agent, after)
+    if isinstance(after, GiveBack) and work.run:
+        execution.on_killed(work, agent)
+
+
+def credit_any_start(work: Work, agent: Agent, restored: Way | None, restore_s: float) -> None:
+    """Count the work of a checkpoint of memory as done, though only its files were taken."""
+    whole = None if restored is None else restored._replace(rung=restored.ref.rung)
+    _begin(work, agent, whole, restore_s)
 
 
 def _use_leases_to_the_end() -> AbstractContextManager[object]:
@@ -135,5 +158,21 @@ OF_AGENTS = (
         breaks=("R3",),
         leave_out=lambda: patch.object(moving, "on_saved", leave_at_once),
         plan=world(*_LEAVES, nodes=3),
+    ),
+    Canary(
+        rule="no process is left when a lease is given back",
+        without="a job is given back when the removal of its container begins",
+        breaks=("S7",),
+        leave_out=lambda: patch.object(ending, "remove", release_at_once),
+        plan=world(*_LEAVES, nodes=3),
+    ),
+    Canary(
+        rule="a fallen start is credited no work",
+        without="files of a checkpoint of memory count for the work that the memory held",
+        breaks=("R4",),
+        leave_out=lambda: patch.object(planning, "begin", credit_any_start),
+        plan=world(
+            "agent killed", "agent host lost", nodes=3, jobs=saved_as_it_can, agents=falling
+        ),
     ),
 )

@@ -27,6 +27,7 @@ from broker.event import CopiedAgent
 from broker.gate import Gate
 from broker.housekeeping import House
 from broker.ledger import SqliteLedger, create_ledger, open_ledger
+from broker.metrics import NodeMetrics
 from broker.mosquitto import mosquitto
 from broker.mosquitto_config import Peer, render, write_trust
 from broker.node import Node, NodeSettings
@@ -37,6 +38,7 @@ from broker.supervisor import NodeSupervisor
 from broker.trust_keeper import TrustKeeper
 from workrs import __version__
 from workrs.adapters import log
+from workrs.adapters.metric_server import metrics_served
 from workrs.adapters.mqtt import connect, secured
 from workrs.adapters.stores.opener import Stores
 from workrs.domain.errors import ConfigError, SpecError
@@ -170,7 +172,11 @@ async def _serve(config: NodeConfig, ledger: SqliteLedger) -> None:
             # What devices send between the broker's start and the first subscription is lost, and
             # repeated 3 s later: the codec of the first words, 0.02 s, is made before.
             codec.encode(node.state())
-            await _with_broker(config, supervisor, trust, identity)
+            seen = NodeMetrics(node, config.ledger_path, loop.time)
+            async with metrics_served(
+                config.metrics, metrics=seen.metrics, health=seen.health, ready=seen.ready
+            ):
+                await _with_broker(config, supervisor, trust, identity)
             for task in keeping:
                 task.cancel()
     finally:

@@ -38,6 +38,8 @@ class NodeConfig:
     """The folder that `workrs init` wrote for this node. None: no TLS, no names."""
     insecure: bool = False
     """Let everybody in without a credential, on other addresses than this machine's own, too."""
+    metrics: Address | None = None
+    """Where Prometheus and health checks are answered, by nobody's leave. None: nowhere."""
     functions: Path | None = None
     """What is new or changed in it since the last start is added at this one."""
     allowed_images: tuple[str, ...] = ()

@@ -126,7 +126,24 @@ async def _serve(config: AgentConfig, stop: _Stop) -> int:
             slots=config.slots,
         )
         stop.tell = lambda: supervisor.post(StopRequested())
-        return await _live(config, body, supervisor)
+        async with _metrics(config, brain):
+            return await _live(config, body, supervisor)
+
+
+@contextlib.asynccontextmanager
+async def _metrics(config: AgentConfig, brain: Brain) -> AsyncIterator[None]:
+    """Answer Prometheus where that is wanted; what answers is imported only there."""
+    if config.metrics is None:
+        yield
+        return
+    from edge_agent.metrics import AgentMetrics  # noqa: PLC0415
+    from workrs.adapters.metric_server import metrics_served  # noqa: PLC0415
+
+    seen = AgentMetrics(brain, _boottime)
+    async with metrics_served(
+        config.metrics, metrics=seen.metrics, health=seen.health, ready=seen.ready
+    ):
+        yield
 
 
 async def _live(config: AgentConfig, body: _Body | None, supervisor: AgentSupervisor) -> int:

@@ -61,6 +61,8 @@ class AgentConfig:
     leave_when: str = ""
     """Command whose exit code says whether this machine's jobs should go elsewhere; empty: none."""
     leave_poll_s: float = LEAVE_POLL_S
+    metrics: Address | None = None
+    """Where Prometheus and health checks are answered, by nobody's leave. None: nowhere."""
     timing: LeaseTiming = field(default_factory=LeaseTiming)
     """Assumed until a node has said its own."""
 

@@ -35,6 +35,10 @@ step_test_packages() {
     if has spin; then ok "spin"; else packages="$packages spin"; fi
     if has gcc && [ -e /usr/include/stdio.h ]; then ok "gcc"; else packages="$packages gcc libc6-dev"; fi
     install_packages "$packages" "" "tests: the model check (tests/model), the C client"
+    # promtool comes with the server, which must not begin to run here.
+    if has promtool; then packages=; else packages=" prometheus"; fi
+    [ -n "$packages" ] || ok "promtool"
+    install_packages "$packages" "prometheus" "tests: the alert rules (deploy/prometheus)"
     # 48 MB to fetch. Its C library, another 45, is not needed: the client calls none.
     packages=
     if has arm-none-eabi-gcc; then ok "arm-none-eabi-gcc"; else packages=" gcc-arm-none-eabi"; fi

@@ -20,6 +20,14 @@ def _quote(value: object) -> str:
     return text if text and set(text) <= _PLAIN else json.dumps(text, ensure_ascii=False)
 
 
+_COUNTS: dict[str, int] = {}
+
+
+def counts() -> dict[str, int]:
+    """Return how often each event of this program was logged, details that were not shown too."""
+    return dict(_COUNTS)
+
+
 class EventLog:
     """Writes events of one program or part of it."""
 
@@ -32,6 +40,7 @@ class EventLog:
 
     def facts(self, key: str, fields: Mapping[str, object], *, level: int = logging.INFO) -> None:
         """Log that *key* happened, with facts whose names are known at run time only."""
+        _COUNTS[key] = _COUNTS.get(key, 0) + 1
         if self._logger.isEnabledFor(level):
             facts = " ".join(f"{name}={_quote(value)}" for name, value in fields.items())
             self._logger.log(level, "%s", f"{key} {facts}" if facts else key)

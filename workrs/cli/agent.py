@@ -7,7 +7,12 @@ from pathlib import Path
 from edge_agent.config import GRACE_S, LEAVE_POLL_S, RUNTIMES, AgentConfig
 from workrs.adapters import log
 from workrs.cli.connection import add_nodes_option, credential_of, member_name, nodes_of
-from workrs.cli.node import add_state_option, add_stores_option, state_directory
+from workrs.cli.node import (
+    add_metrics_option,
+    add_state_option,
+    add_stores_option,
+    state_directory,
+)
 from workrs.cli.options import Options
 from workrs.domain.ids import client_id
 from workrs.trust.kind import Kind
@@ -60,6 +65,7 @@ def options() -> Options:
     it.flag("--offline", help="never fetch images from registries")
     _add_leave_options(it)
     add_state_option(it)
+    add_metrics_option(it)
     it.flag("--verbose", help="log details")
     return it
 
@@ -104,6 +110,7 @@ def config(asked: Namespace) -> AgentConfig:
         leave_when=asked.leave_when or "",
         leave_poll_s=asked.leave_poll,
         pull=not asked.offline,
+        metrics=asked.metrics,
         **given,
     )
 

@@ -78,6 +78,7 @@ def options() -> Options:
     it.flag("--given-broker", help="a Mosquitto already runs at --listen: start none")
     _add_timing(it)
     add_quota_options(it)
+    add_metrics_option(it)
     it.flag("--verbose", help="log details")
     return it
 
@@ -128,6 +129,16 @@ def add_stores_option(options: Options) -> None:
     )
 
 
+def add_metrics_option(options: Options) -> None:
+    """Add where a node or agent answers Prometheus."""
+    options.value(
+        "--metrics",
+        convert=address,
+        metavar="HOST:PORT",
+        help="answer /metrics, /health and /ready there, to everybody; default nowhere",
+    )
+
+
 def state_directory(asked: Namespace) -> Path:
     """Return where a node or agent keeps its files."""
     given: Path | None = asked.state
@@ -166,6 +177,7 @@ def config(asked: Namespace) -> NodeConfig:
         peers=peers,
         credential=asked.credential,
         insecure=asked.insecure,
+        metrics=asked.metrics,
         state_dir=state_directory(asked),
         blobs=asked.blobs or Address(host=listen.host, port=port),
         blobs_url=asked.blobs_url or "",

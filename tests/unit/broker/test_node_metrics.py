@@ -1,0 +1,100 @@
+"""Goal: a node's numbers are right, say when it is not to be used, and alerts read what is there.
+
+Method: brains of a cluster at a time of the test's own; promtool as the judge of the text.
+"""
+
+import random
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from broker.metrics import LATE_S, NodeMetrics
+from edge_agent.brain import Brain, Settings
+from edge_agent.metrics import AgentMetrics
+from tests.unit.broker.cluster import Agent, Cluster
+from workrs.adapters.metric import Metric, render
+from workrs.domain.dispatch import AgentProfile
+from workrs.domain.ids import ClientId
+from workrs.domain.record import Holder, Incarnation
+
+RULES = Path(__file__).parents[3] / "deploy" / "prometheus" / "workrs.rules.yml"
+
+
+def seen(cluster: Cluster, folder: Path) -> NodeMetrics:
+    return NodeMetrics(cluster.nodes["n1"], folder / "ledger.db", lambda: cluster.now)
+
+
+def values(metrics: list[Metric]) -> dict[str, float]:
+    return {metric.name: metric.samples[0][1] for metric in metrics}
+
+
+def test_jobs_and_agents_are_counted_and_not_named(tmp_path: Path) -> None:
+    cluster = Cluster(3)
+    agent = Agent(cluster, at="n1")
+    agent.beat()
+    running, _ = cluster.submit("n1"), cluster.submit("n1", "j2")
+    agent.claim(running, 1)
+    (tmp_path / "ledger.db").write_bytes(b"x" * 100)
+    metrics = seen(cluster, tmp_path).metrics()
+    found = values(metrics)
+    names = ("workrs_jobs_open", "workrs_jobs_running", "workrs_agents_live", "workrs_ledger_bytes")
+    assert [found[name] for name in names] == [2, 1, 1, 100]
+    assert (found["workrs_node_ready"], found["workrs_node_quorum"]) == (1, 1)
+    text = render(metrics)
+    assert running not in text
+    assert {key for metric in metrics for labels, _ in metric.samples for key, _ in labels} == {
+        "node",
+        "software",
+    }
+
+
+def test_a_node_that_does_nothing_is_not_healthy(tmp_path: Path) -> None:
+    cluster = Cluster(1)
+    looked = seen(cluster, tmp_path)
+    due = cluster.nodes["n1"].next_beat_at
+    cluster.now = due + LATE_S - 0.01
+    assert looked.health() == looked.ready() == "ok"
+    cluster.now = due + LATE_S
+    assert "nothing for 10 s" in looked.health()
+    assert looked.ready() == looked.health()
+    assert values(looked.metrics())["workrs_node_ready"] == 0
+
+
+def agent_metrics() -> AgentMetrics:
+    holder = Holder(client=ClientId("a1"), incarnation=Incarnation(1, "aa"))
+    settings = Settings(
+        holder=holder, profile=AgentProfile(slots=3, arch="amd64", memory_mb=64, cpus=1), nodes=1
+    )
+    return AgentMetrics(Brain(settings, random.Random(7)), lambda: 0.0)
+
+
+def test_an_agent_without_a_node_is_healthy_and_not_ready() -> None:
+    looked = agent_metrics()
+    assert (looked.health(), looked.ready()) == ("ok", "no node is reached")
+    found = values(looked.metrics())
+    assert (found["workrs_agent_slots"], found["workrs_agent_connected"]) == (3, 0)
+
+
+def test_alerts_read_numbers_that_are_there(tmp_path: Path) -> None:
+    metrics = seen(Cluster(3), tmp_path).metrics() + agent_metrics().metrics()
+    there = {metric.name for metric in metrics} | {"workrs_events_total"}
+    read = set(re.findall(r"\b(workrs_\w+)", RULES.read_text()))
+    assert len(read) > 8
+    assert read <= there
+
+
+@pytest.mark.skipif(shutil.which("promtool") is None, reason="no promtool")
+def test_names_and_types_follow_prometheus_conventions(tmp_path: Path) -> None:
+    text = render(seen(Cluster(3), tmp_path).metrics() + agent_metrics().metrics())
+    ran = subprocess.run(
+        ["promtool", "check", "metrics"],
+        check=False,
+        input=text,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert (ran.returncode, ran.stdout + ran.stderr) == (0, "")

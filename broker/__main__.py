@@ -10,6 +10,7 @@ import signal
 import socket
 import time
 from collections.abc import Coroutine, Iterator, Mapping
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
@@ -47,7 +48,7 @@ from workrs.domain.ids import Instant, client_id
 from workrs.domain.record import Incarnation
 from workrs.ports.ledger import Rejoin
 from workrs.trust.node_folder import NodeTrust, load_node
-from workrs.trust.password import new_password
+from workrs.trust.probe import Probes, make_probes
 from workrs.wire import codec
 from workrs.wire.function_file import load_functions
 
@@ -210,9 +211,11 @@ async def _with_broker(
         return
     peers = [Peer(name=name, address=at) for name, at in sorted(config.peers.items())]
     folder = config.broker_folder.absolute()
-    password = new_password()
+    probes: Probes | None = None
     if trust is not None:
-        write_trust(folder, trust, probe_password=password)
+        now = datetime.now(tz=UTC)  # noqa: TID251 (certificates are good for a time of the real clock)
+        probes = make_probes(config.name, now=now)
+        write_trust(folder, trust, probes)
     text = render(
         node=config.name,
         listener=config.listen,
@@ -221,8 +224,10 @@ async def _with_broker(
     )
     own = config.own_broker
     async with mosquitto(name=config.name, config=text, folder=folder) as process:
-        if trust is not None:
-            await try_permissions(config.listen, trust, connect, password=password)
+        if trust is not None and probes is not None:
+            await try_permissions(config.listen, trust, connect, probes)
+            write_trust(folder, trust)
+            probes = None  # and with it the only keys that those authorities ever sign with
         parts = {"supervisor": supervisor.run(), "mosquitto": process.keep()}
         if trust is not None:
             keeper = TrustKeeper(

@@ -23,9 +23,10 @@ from workrs.adapters.mqtt_packet import PACKET_MAX_BYTES
 from workrs.domain.errors import ConfigError
 from workrs.ports.bus import PAYLOAD_MAX_BYTES, Address
 from workrs.trust.acl import acl
-from workrs.trust.kind import PASSWORD_PORT_OFFSET, PORT_OFFSETS, PROBE, Kind
-from workrs.trust.node_folder import PASSWORDS_FILE
+from workrs.trust.kind import PASSWORD_PORT_OFFSET, PORT_OFFSETS, Kind
+from workrs.trust.node_folder import AUTHORITY_NAME, PASSWORDS_FILE, REVOKED_NAME
 from workrs.trust.password import hash_password
+from workrs.trust.probe import PASSWORD_PROBE
 from workrs.wire.topics import ROOT
 
 if TYPE_CHECKING:
@@ -33,9 +34,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from workrs.trust.node_folder import NodeTrust
+    from workrs.trust.probe import Probes
 
-PROBE_DEVICE: Final = f"{PROBE}.password"
-"""The device that the self-test is at the port for passwords."""
 MEMORY_MAX_BYTES: Final = 1024**3
 """Heap of the broker, at most."""
 CONNECTIONS_MAX: Final = 10_000
@@ -150,19 +150,22 @@ def _template(name: str) -> Template:
     return Template((files("mosquitto") / f"{name}.conf").read_text())
 
 
-def write_trust(folder: Path, trust: NodeTrust, *, probe_password: str = "") -> None:
+def write_trust(folder: Path, trust: NodeTrust, probes: Probes | None = None) -> None:
     """Write what a secure configuration names; the broker reads it when it starts or reloads.
 
     Args:
         folder: of the broker; made if absent, and closed to others.
         trust: the node's folder, read and checked.
-        probe_password: of the self-test at the port for passwords, until this is called again.
+        probes: who is let in besides, until this is called again and the broker reloads.
     """
-    for name, text in trust.files.items():
+    files = dict(trust.files)
+    if probes is not None:
+        for kind in Kind:
+            files[AUTHORITY_NAME.format(kind.value)] += probes.authorities[kind]
+            files[REVOKED_NAME.format(kind.value)] += probes.lists[kind]
+        files[PASSWORDS_FILE] += f"{PASSWORD_PROBE}:{hash_password(probes.password)}\n"
+    for name, text in files.items():
         write_private(folder, name, text)
-    if probe_password:
-        line = f"{PROBE_DEVICE}:{hash_password(probe_password)}\n"
-        write_private(folder, PASSWORDS_FILE, trust.files[PASSWORDS_FILE] + line)
     for kind in Kind:
         write_private(folder, f"acl-{kind.value}", acl(kind))
     folder.chmod(0o700)

@@ -5,7 +5,7 @@
 2. One that is let through ends the node. A broker that ignores a line of its configuration,
    because of another version or of an edited template, is so found before the first device.
 
-The members it connects as are the node's probes, which hold no other right than their kind's.
+The members it connects as are made for the test and end with it (`workrs.trust.probe`).
 """
 
 from __future__ import annotations
@@ -16,15 +16,13 @@ import ssl
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from broker.mosquitto_config import PROBE_DEVICE
 from workrs.adapters import log
 from workrs.adapters import mqtt as adapter
 from workrs.domain.errors import BusError, ConfigError
 from workrs.ports.bus import Address, BusDeniedError, Message
 from workrs.trust.acl import forbidden
-from workrs.trust.credential import load_credential
 from workrs.trust.kind import PASSWORD_PORT_OFFSET, PORT_OFFSETS, PROBE, Kind
-from workrs.trust.node_folder import probe_file
+from workrs.trust.probe import PASSWORD_PROBE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,6 +30,7 @@ if TYPE_CHECKING:
 
     from workrs.ports.bus import Bus, Connect
     from workrs.trust.node_folder import NodeTrust
+    from workrs.trust.probe import Probes
 
 _TIMEOUT_S: Final = 5.0
 _LOG: Final = log.get("node")
@@ -42,7 +41,7 @@ class OpenBrokerError(ConfigError):
 
 
 async def try_permissions(
-    first: Address, trust: NodeTrust, connect: Connect, *, password: str
+    first: Address, trust: NodeTrust, connect: Connect, probes: Probes
 ) -> None:
     """Return if the broker that has just started refuses all that it must.
 
@@ -50,7 +49,7 @@ async def try_permissions(
         first: the first of its ports.
         trust: the node's folder.
         connect: how to get a connection.
-        password: what `broker.mosquitto_config.write_trust` was given for the self-test.
+        probes: whom `broker.mosquitto_config.write_trust` has had let in.
 
     Raises:
         OpenBrokerError: it does not; the text says what it let through.
@@ -64,15 +63,13 @@ async def try_permissions(
     refused = 0
     for kind in Kind:
         at = Address(host=first.host, port=first.port + PORT_OFFSETS[kind])
-        probe = load_credential(probe_file(trust.folder, kind))
-        context = probe.client_context()
-        context.check_hostname = False
-        entry = partial(connect, address=at, client_id=probe.name, tls=context)
-        refused += await _try_kind(kind, probe.name, entry)
+        name, context = probes.name(kind), probes.context(kind, trust.credential.authority)
+        entry = partial(connect, address=at, client_id=name, tls=context)
+        refused += await _try_kind(kind, name, entry)
     at = Address(host=first.host, port=first.port + PASSWORD_PORT_OFFSET)
-    entry = partial(connect, address=at, client_id=PROBE_DEVICE, tls=nameless)
-    entry = partial(entry, username=PROBE_DEVICE, password=password)
-    refused += await _try_kind(Kind.DEVICE, PROBE_DEVICE, entry)
+    entry = partial(connect, address=at, client_id=PASSWORD_PROBE, tls=nameless)
+    entry = partial(entry, username=PASSWORD_PROBE, password=probes.password)
+    refused += await _try_kind(Kind.DEVICE, PASSWORD_PROBE, entry)
     _LOG.event("permissions_tried", node=trust.credential.name, refused=refused)
 
 

@@ -22,6 +22,7 @@ from workrs.ports.bus import Address
 from workrs.trust.cluster_directory import create
 from workrs.trust.credential import Endpoint
 from workrs.trust.node_folder import NodeTrust, load_node
+from workrs.trust.probe import make_probes
 from workrs.trust.register import Register
 
 if TYPE_CHECKING:
@@ -41,7 +42,8 @@ def trust(tmp_path_factory: pytest.TempPathFactory) -> NodeTrust:
 def try_with(trust: NodeTrust, folder: Path, *changes: tuple[str, str]) -> None:
     """Run the self-test against a broker whose configuration has *changes*, old text to new."""
     first = Address(host=HOST, port=trust.credential.nodes[0].port)
-    write_trust(folder, trust, probe_password="secret")
+    probes = make_probes("n1", now=NOW)
+    write_trust(folder, trust, probes)
     text = render(node="n1", listener=first, trust=folder)
     for old, new in changes:
         assert old.format(folder=folder) in text
@@ -49,7 +51,7 @@ def try_with(trust: NodeTrust, folder: Path, *changes: tuple[str, str]) -> None:
 
     async def run() -> None:
         async with mosquitto(name="n1", config=text, folder=folder):
-            await try_permissions(first, trust, connect, password="secret")
+            await try_permissions(first, trust, connect, probes)
 
     asyncio.run(run())
 

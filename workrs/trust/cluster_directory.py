@@ -32,12 +32,11 @@ from workrs.trust.authority import (
     new_authority,
 )
 from workrs.trust.credential import Credential, Endpoint, render
-from workrs.trust.kind import PASSWORD_PORT_OFFSET, PORT_OFFSETS, PROBE, Kind, member_name
+from workrs.trust.kind import PASSWORD_PORT_OFFSET, PORT_OFFSETS, Kind, member_name
 from workrs.trust.node_folder import (
     NODE_FILE,
     PASSWORDS_FILE,
     authority_file,
-    probe_file,
     revoked_file,
 )
 from workrs.trust.password import hash_password, new_password
@@ -168,15 +167,7 @@ class ClusterDirectory:
             for kind, authority in self._authorities.items():
                 write_new(authority_file(folder, kind), authority.certificate)
             self.enrol(Kind.NODE, node.node, now=now)
-            for kind in Kind:
-                self._make_probe(folder, kind, node, now)
         self.write_node_lists(now=now)
-
-    def _make_probe(self, folder: Path, kind: Kind, node: Endpoint, now: datetime) -> None:
-        """Make the member that a node tries its own permissions with; it ends with the node."""
-        name = client_id(f"{PROBE}.{kind.value}.{node.node}")
-        text = self._issue(kind, name, now=now, days=DAYS[Kind.NODE], nodes=(node,))
-        write_new(probe_file(folder, kind), text)
 
     def _issue(
         self,
@@ -187,7 +178,6 @@ class ClusterDirectory:
         days: int | None,
         renew: bool = False,
         hosts: Sequence[str] = (),
-        nodes: Sequence[Endpoint] | None = None,
     ) -> str:
         """Register a certificate and return the credential's text."""
         issued = self._authorities[kind].issue(
@@ -205,7 +195,7 @@ class ClusterDirectory:
         )
         self._change(self.register.add(entry, renew=renew))
         offset = 0 if kind is Kind.NODE else PORT_OFFSETS[kind]
-        found = endpoints(self.register.nodes if nodes is None else nodes, offset)
+        found = endpoints(self.register.nodes, offset)
         credential = self._credential(kind, name, Path(), found)
         credential = replace(credential, valid_until_wall=f"{issued.ends:%Y-%m-%d}")
         return render(credential, key=issued.key, certificate=issued.certificate)

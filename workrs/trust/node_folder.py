@@ -4,7 +4,6 @@
     authority-KIND.pem     whose signature makes somebody a member of that kind
     revoked-KIND.pem       that authority's list of revoked certificates
     passwords              hashed passwords of devices without a certificate
-    probe-KIND.pem         a member of each kind, for the self-test
 
 1. `load_node` checks all of it, so a file that is damaged, half copied or of another cluster
    is never used: the node goes on with what it had.
@@ -28,6 +27,8 @@ from workrs.trust.password import is_right
 
 NODE_FILE: Final = "node.pem"
 PASSWORDS_FILE: Final = "passwords"
+AUTHORITY_NAME: Final = "authority-{}.pem"
+REVOKED_NAME: Final = "revoked-{}.pem"
 NAME_OID: Final = x509.ObjectIdentifier("2.25.233706171389310458610471034785938262349")
 """Of the name of a revoked member, in its entry of the list: brokers know clients by name."""
 
@@ -97,17 +98,12 @@ class NodeTrust:
 
 def authority_file(folder: Path, kind: Kind) -> Path:
     """Return where the certificate of an authority is."""
-    return folder / f"authority-{kind.value}.pem"
+    return folder / AUTHORITY_NAME.format(kind.value)
 
 
 def revoked_file(folder: Path, kind: Kind) -> Path:
     """Return where an authority's list of the revoked is."""
-    return folder / f"revoked-{kind.value}.pem"
-
-
-def probe_file(folder: Path, kind: Kind) -> Path:
-    """Return where the credential of a self-test is."""
-    return folder / f"probe-{kind.value}.pem"
+    return folder / REVOKED_NAME.format(kind.value)
 
 
 def member(connection: ssl.SSLObject | ssl.SSLSocket) -> Member | None:
@@ -154,10 +150,6 @@ def load_node(folder: Path) -> NodeTrust:
     if _text(authority_file(folder, Kind.NODE)).strip() != credential.authority.strip():
         raise CredentialError(f"{credential.path} is of another cluster than the rest of {folder}")
     credential.client_context()
-    for kind in Kind:
-        probe = load_credential(probe_file(folder, kind))
-        if probe.kind is not kind:
-            raise CredentialError(f"{probe.path} is the credential of a {probe.kind.value}")
     return NodeTrust(
         folder=folder,
         credential=credential,

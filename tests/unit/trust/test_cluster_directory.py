@@ -20,7 +20,6 @@ from workrs.trust.kind import Kind
 from workrs.trust.node_folder import (
     check_newer,
     load_node,
-    probe_file,
     revoked_file,
     shut_out,
 )
@@ -124,7 +123,7 @@ def test_nothing_is_written_over(directory: ClusterDirectory) -> None:
 def test_every_file_and_folder_is_for_its_owner_alone(directory: ClusterDirectory) -> None:
     directory.enrol_password("d1", now=NOW)
     paths = [directory.path, *directory.path.rglob("*")]
-    assert len(paths) > 50
+    assert len(paths) > 40
     assert not [path for path in paths if stat.S_IMODE(path.stat().st_mode) & 0o077]
 
 
@@ -199,7 +198,13 @@ def test_a_damaged_or_foreign_file_is_never_used(
         path.write_text(whole)
         path.chmod(0o600)
     load_node(folder)
-    assert probe_file(folder, Kind.NODE).exists()
+
+
+def test_a_nodes_folder_proves_a_node_and_nothing_else(directory: ClusterDirectory) -> None:
+    folder = directory.node_folder("n1")
+    keys = [path.name for path in folder.iterdir() if "PRIVATE KEY" in path.read_text()]
+    assert keys == ["node.pem"]
+    assert {entry.kind for entry in directory.register.members} == {Kind.NODE}
 
 
 def test_a_credential_that_others_can_read_is_refused(directory: ClusterDirectory) -> None:

@@ -78,10 +78,12 @@ class NodeConfig:
         """Refuse to be open to other machines by mistake."""
         for what, at in (("broker", self.listen), ("blob store", self.blobs)):
             if not at.is_loopback:
+                # What listens everywhere is reached at an address that only its owner knows.
+                host = "ADDRESS" if at.is_wildcard else at.host
                 raise ConfigError(
                     f"the {what} of {self.name} would be open to everybody who can reach {at}. "
                     f"Make the cluster's certificates, `workrs init DIRECTORY "
-                    f"{self.name}={at.host} …`, and start with --credential "
+                    f"{self.name}={host} …`, and start with --credential "
                     f"DIRECTORY/nodes/{self.name}; or say --insecure if that is wanted"
                 )
 

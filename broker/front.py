@@ -8,12 +8,12 @@
 import base64
 import math
 from collections.abc import Mapping, Sequence
-from fnmatch import fnmatchcase
 
 from workrs.domain import quorum
 from workrs.domain.errors import SpecError, WireError
 from workrs.domain.function import Function
 from workrs.domain.ids import ClientId, Digest, JobId, LocalJobId, job_id
+from workrs.domain.image import is_allowed
 from workrs.domain.job import (
     INLINE_MAX_BYTES,
     REASON_MAX,
@@ -50,7 +50,7 @@ def _function(functions: Functions, name: str, device: ClientId) -> Function:
 
 def check_image(image: str | None, allowed: Sequence[str]) -> None:
     """Raise SpecError when *image* is on none of the operator's list; an empty list allows all."""
-    if allowed and not any(fnmatchcase(image or "", pattern) for pattern in allowed):
+    if not is_allowed(image, allowed):
         raise SpecError(
             f"image {(image or '')[:120]!r} is not allowed here. Allowed: {', '.join(allowed)}; an "
             "operator adds to it with workrs node --allow-image"

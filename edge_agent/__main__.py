@@ -225,7 +225,12 @@ async def _runtime(config: AgentConfig, warden: Warden) -> ContainerRuntime:
     from edge_agent.runtimes.docker import DockerRuntime  # noqa: PLC0415
 
     return await DockerRuntime.open(
-        url=config.engine, agent=name, work=work, warden=warden, pull=config.pull
+        url=config.engine,
+        agent=name,
+        work=work,
+        warden=warden,
+        pull=config.pull,
+        allowed_images=config.allowed_images,
     )
 
 

@@ -56,6 +56,8 @@ class AgentConfig:
     """File with the keys that checkpoints are sealed with, the same on every agent."""
     pull: bool = True
     """Whether an image that is not here may be fetched from its registry."""
+    allowed_images: tuple[str, ...] = ()
+    """Patterns of the images that it runs, whatever the nodes let in; empty: all."""
     grace_s: float = GRACE_S
     """How long a stop may take for last checkpoints."""
     leave_when: str = ""
@@ -85,8 +87,18 @@ class AgentConfig:
             raise ConfigError(f"{len(self.stores)} stores: at most {LOCATIONS_MAX}")
         if self.checkpoint_key is None and self.runtime != "instant":
             self._require_loopback()
-        if self.engine and self.runtime != "docker":
+        if self.runtime != "docker":
+            self._require_no_engine()
+
+    def _require_no_engine(self) -> None:
+        """Refuse options that only an engine can keep."""
+        if self.engine:
             raise ConfigError(f"an engine goes with the docker runtime, not with {self.runtime}")
+        if self.allowed_images:
+            raise ConfigError(
+                f"a list of images goes with the docker runtime: {self.runtime} runs no image, and "
+                "would run any command"
+            )
 
     def _require_loopback(self) -> None:
         """Refuse to store what is in programs' memory, in the clear, on other machines."""

@@ -11,6 +11,7 @@ import asyncio
 import os
 import shutil
 import signal
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
 
@@ -34,10 +35,11 @@ from workrs.adapters import log
 from workrs.domain.errors import ConfigError, ContainerError
 from workrs.domain.host import HostFacts, can_restore
 from workrs.domain.ids import ClientId
+from workrs.domain.image import is_allowed
 from workrs.engine import probe
 from workrs.engine.engine_facts import probe_engine
 from workrs.engine.probe import EngineFacts
-from workrs.ports.runtime import RestoreError, Rung, Snapshot, StartRequest, Warden
+from workrs.ports.runtime import ImageError, RestoreError, Rung, Snapshot, StartRequest, Warden
 
 _LOG = log.get("agent.docker")
 
@@ -58,6 +60,7 @@ class DockerRuntime:
         cgroups: Path,
         settings: ContainerSettings,
         pull: bool,
+        allowed_images: Sequence[str],
     ) -> None:
         """Use `open`, which finds all that."""
         self.rung = Rung.FILES if runc_root is None else Rung.MEMORY
@@ -69,6 +72,7 @@ class DockerRuntime:
         self._cgroups = cgroups
         self._settings = settings
         self._pull = pull
+        self._allowed_images = allowed_images
         self._attempts: set[DockerAttempt] = set()
 
     @classmethod
@@ -81,6 +85,7 @@ class DockerRuntime:
         warden: Warden,
         disk_bytes: int = JOB_DISK_BYTES,
         pull: bool = False,
+        allowed_images: Sequence[str] = (),
     ) -> Self:
         """Connect to the engine at *url* and find out which rung this machine stands on.
 
@@ -91,6 +96,7 @@ class DockerRuntime:
             warden: told of every container before it runs.
             disk_bytes: size of a job's /job. What is in it counts as the job's memory.
             pull: whether images may be fetched from registries.
+            allowed_images: patterns, see `workrs.domain.image`.
 
         Raises:
             ConfigError: the engine cannot be used, and why.
@@ -107,9 +113,7 @@ class DockerRuntime:
         engine = await DockerEngine.open(url)
         info = await engine.info()
         parent, folder = _cgroup_parent(owner(agent, work), info)
-        for limit in ("MemoryLimit", "CpuCfsQuota", "PidsLimit"):
-            if not info.get(limit, True):
-                _LOG.warning("limit_missing", limit=limit, why="the engine has not its cgroup")
+        _warn_of_missing_limits(info)
         runc_root = Path(facts.runc_root) if verdict.rung is Rung.MEMORY else None
         return cls(
             engine=engine,
@@ -119,6 +123,7 @@ class DockerRuntime:
             runc_root=runc_root,
             cgroups=folder,
             pull=pull,
+            allowed_images=allowed_images,
             settings=ContainerSettings(
                 agent=agent,
                 owner=owner(agent, work),
@@ -140,6 +145,7 @@ class DockerRuntime:
         steps = Steps()
         assert request.spec.image is not None
         saved = request.restore_from
+        self._refuse_unwanted(request.spec.image)
         image_id = await self._engine.image_id(request.spec.image, pull=self._pull)
         if saved is not None:
             self._refuse_foreign(request, saved, image_id)
@@ -205,6 +211,18 @@ class DockerRuntime:
             disk_bytes=self._settings.disk_bytes,
             on_removed=self._attempts.discard,
         )
+
+    def _refuse_unwanted(self, image: str) -> None:
+        """Raise ImageError for an image that is not on this machine's list.
+
+        Before it is looked for, so that none is fetched: a node that was taken over, or has another
+        list, gets nothing to run here.
+        """
+        if not is_allowed(image, self._allowed_images):
+            raise ImageError(
+                f"image {image[:120]!r} is not allowed on this agent. Allowed: "
+                f"{', '.join(self._allowed_images)}; see workrs agent --allow-image"
+            )
 
     def _refuse_foreign(self, request: StartRequest, saved: Snapshot, image_id: str) -> None:
         """Raise RestoreError for a snapshot that this machine would restore wrongly."""
@@ -302,6 +320,12 @@ class DockerRuntime:
             await attempt.remove()
         await self._engine.close()
         await asyncio.to_thread(_remove_parents, self._settings.cgroup_parent)
+
+
+def _warn_of_missing_limits(info: dict[str, object]) -> None:
+    for limit in ("MemoryLimit", "CpuCfsQuota", "PidsLimit"):
+        if not info.get(limit, True):
+            _LOG.warning("limit_missing", limit=limit, why="the engine has not its cgroup")
 
 
 def _runtime_name(facts: EngineFacts) -> str | None:

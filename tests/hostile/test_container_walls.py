@@ -30,7 +30,7 @@ from tests.hostile.container_attack import Attack, attacks
 from workrs.domain.errors import WireError
 from workrs.domain.ids import ClientId, Epoch, Instant, JobId
 from workrs.domain.job import JobSpec
-from workrs.ports.runtime import Exit, StartRequest
+from workrs.ports.runtime import Exit, ImageError, StartRequest
 from workrs.testing.runtime import FakeWarden
 from workrs.wire import codec
 
@@ -267,6 +267,39 @@ def test_memory_is_not_swapped_out_to_go_beyond_its_limit(
     loosened(monkeypatch, lambda found: asked.append(found) or {})
     run(engines, tmp_path, "true", memory_mb=64)
     assert asked[0]["memswap_limit"] == asked[0]["mem_limit"] == 64 << 20
+
+
+@pytest.mark.parametrize("listed", ["lab/*", "*@sha256:*", "busybo"])
+def test_an_image_that_an_agents_list_has_not_is_neither_run_nor_fetched(
+    engines: Engines, tmp_path: Path, listed: str
+) -> None:
+    """Whatever node let its job in."""
+
+    async def story(*allowed: str) -> None:
+        runtime = await DockerRuntime.open(
+            url=engines.a.url,
+            agent=ClientId("a1"),
+            work=tmp_path,
+            warden=FakeWarden(),
+            pull=True,
+            allowed_images=allowed,
+        )
+        spec = JobSpec(image=engines.image, command=("true",), memory_mb=64)
+        request = StartRequest(
+            job=JobId("evil_1"), epoch=Epoch(1), attempt=1, spec=spec, deadline=Instant(1e12)
+        )
+        try:
+            attempt = await runtime.start(request)
+            async with asyncio.timeout(90):
+                await attempt.wait()
+            await attempt.remove()
+        finally:
+            await runtime.close()
+
+    with pytest.raises(ImageError, match="not allowed on this agent"):
+        asyncio.run(story(listed))
+    assert not list(tmp_path.glob("evil_1*"))
+    asyncio.run(story(listed, engines.image))
 
 
 @contextlib.contextmanager

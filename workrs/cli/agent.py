@@ -63,6 +63,11 @@ def options() -> Options:
         help="how long a stop may take to move its jobs; a service manager must wait longer",
     )
     it.flag("--offline", help="never fetch images from registries")
+    it.many(
+        "--allow-image",
+        metavar="PATTERN",
+        help="image that it runs, * for any characters, whatever the nodes let in; default all",
+    )
     _add_leave_options(it)
     add_state_option(it)
     add_metrics_option(it)
@@ -111,6 +116,7 @@ def config(asked: Namespace) -> AgentConfig:
         leave_poll_s=asked.leave_poll,
         pull=not asked.offline,
         metrics=asked.metrics,
+        allowed_images=tuple(asked.allow_image),
         **given,
     )
 

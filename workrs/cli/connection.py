@@ -127,10 +127,10 @@ def credential_of(asked: Namespace, *kinds: Kind) -> Credential | None:
         return None
     credential = load_credential(asked.credential)
     if credential.kind not in kinds:
-        wanted = " or ".join(kind.value for kind in kinds)
+        wanted = " or ".join(f"an {k}" if k[0] in "ao" else f"a {k}" for k in kinds)
         raise ConfigError(
             f"{credential.path} is the credential of {credential.kind.value} {credential.name}; "
-            f"this needs that of an {wanted}: `workrs enrol {kinds[0].value} NAME` makes it"
+            f"this needs that of {wanted}: `workrs enrol {kinds[0].value} NAME` makes it"
         )
     return credential
 

@@ -10,6 +10,7 @@ from workrs.cli.connection import user_name
 from workrs.cli.error import OK
 from workrs.cli.options import Options
 from workrs.domain.errors import ConfigError
+from workrs.ports.bus import Address
 from workrs.trust.cluster_directory import ClusterDirectory, create
 from workrs.trust.credential import Endpoint
 from workrs.trust.kind import LISTEN_PORT, PORTS, Kind, member_name
@@ -48,10 +49,20 @@ def endpoint(text: str) -> Endpoint:
     host = host.removeprefix("[").removesuffix("]")
     if not mark or not host or (colon and not (port.isascii() and port.isdigit())):
         raise ConfigError("write NAME=HOST or NAME=HOST:PORT, for example n1=10.0.0.1")
+    if Address(host=host, port=0).is_wildcard:
+        raise ConfigError(
+            f"{name}={host}: nobody can reach that address. Name the one that the others and all "
+            f"clients use; the node itself may listen everywhere, with --listen {_at_all(host)}"
+        )
     number = int(port) if colon else LISTEN_PORT
     if not 0 < number <= 65535 - PORTS:
         raise ConfigError(f"port {number}: write 1 to {65535 - PORTS}")
     return Endpoint(member_name(name), host, number)
+
+
+def _at_all(host: str) -> str:
+    """Return how a node is told to listen at all addresses."""
+    return f"[{host}]:{LISTEN_PORT}" if ":" in host else f"{host}:{LISTEN_PORT}"
 
 
 def _is_bare_v6(text: str) -> bool:

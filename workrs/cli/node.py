@@ -142,7 +142,8 @@ def add_metrics_option(options: Options) -> None:
 def state_directory(asked: Namespace) -> Path:
     """Return where a node or agent keeps its files."""
     given: Path | None = asked.state
-    return given or state_home() / str(asked.name)
+    # Absolute: programs are told paths in it, and do not run where this command was typed.
+    return (given or state_home() / str(asked.name)).absolute()
 
 
 def peer(text: str) -> tuple[str, Address]:

@@ -238,7 +238,8 @@ class Options:
             ConfigError: a value is wrong, missing or unknown; the text says where it stands.
         """
         environ = os.environ if environ is None else environ
-        asked = self.parser.parse_args(words)
+        # Intermixed: an option may stand before, between or after the arguments.
+        asked = self.parser.parse_intermixed_args(words)
         file = self._read_file(asked, environ, home)
         for option in self._options.values():
             setattr(asked, option.name, self._find(option, asked, environ, file))

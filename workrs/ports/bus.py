@@ -65,6 +65,14 @@ class Address:
         except ValueError:
             return self.host == "localhost" or self.is_file
 
+    @property
+    def is_wildcard(self) -> bool:
+        """Whether it is no place, but all addresses of a machine that listens."""
+        try:
+            return ip_address(self.host).is_unspecified
+        except ValueError:
+            return False
+
 
 @dataclass(frozen=True, slots=True)
 class Message:

@@ -212,7 +212,7 @@ class ContainerRuntime(Protocol):
         files, since a program that never asked for it would find itself begun twice.
 
         Raises:
-            ImageError: the image is missing.
+            ImageError: the image is missing, or not one that may run here.
             RestoreError: the snapshot does not fit this machine or CRIU failed.
             ContainerError: it did not start.
         """

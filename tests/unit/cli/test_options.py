@@ -142,3 +142,15 @@ def test_a_missing_option_names_all_three_places(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"--name is missing.*WORKRS_NAME.*name ="):
         it.parse([], environ={}, home=tmp_path)
     assert it.parse([], environ={"WORKRS_NAME": "n1"}, home=tmp_path).name == "n1"
+
+
+@pytest.mark.parametrize(
+    "words", [("j1", "--slots", "3", "k1"), ("--slots", "3", "j1", "k1"), ("j1", "k1", "--slots=3")]
+)
+def test_options_stand_before_between_and_after_the_arguments(words: tuple[str, ...]) -> None:
+    it = sample()
+    it.argument("other", nargs="?", help="one more")
+    asked = it.parse(words, environ={})
+    assert (asked.job, asked.other, asked.slots) == ("j1", "k1", 3)
+    with pytest.raises(ConfigError, match="unrecognized arguments: more"):
+        it.parse([*words, "more"], environ={})

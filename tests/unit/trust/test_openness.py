@@ -147,3 +147,31 @@ def test_a_node_of_init_is_read(text: str, found: Endpoint) -> None:
 def test_a_node_of_init_that_cannot_be_is_refused(text: str) -> None:
     with pytest.raises((ConfigError, ValueError)):
         endpoint(text)
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "[::]", "[::]:8883", "0.0.0.0:9000"])
+def test_a_cluster_is_not_made_for_an_address_that_is_none(host: str) -> None:
+    with pytest.raises(ConfigError, match="nobody can reach that address"):
+        endpoint(f"n1={host}")
+
+
+def test_whoever_would_listen_everywhere_is_not_told_to_be_reached_there() -> None:
+    with pytest.raises(ConfigError, match="n1=ADDRESS") as refused:
+        node_config("--name", "n1", "--listen", "0.0.0.0:1883")
+    assert "n1=0.0.0.0" not in str(refused.value)
+    with pytest.raises(ConfigError, match=r"n1=10\.0\.0\.1 "):
+        node_config("--name", "n1", "--listen", "10.0.0.1:1883")
+
+
+def test_the_folder_of_a_node_or_agent_does_not_depend_on_where_the_command_was_typed() -> None:
+    found = agent.config(parsed(agent.options(), "--name", "a1", "--state", "state/a1"))
+    assert found.state_dir == Path("state/a1").absolute()
+    assert found.state_dir.is_absolute()
+    assert node_config("--name", "n1", "--state", "state/n1").state_dir.is_absolute()
+
+
+def test_a_list_of_images_is_refused_where_anything_would_run() -> None:
+    words = ("--name", "a1", "--allow-image", "lab/*")
+    assert agent.config(parsed(agent.options(), *words)).allowed_images == ("lab/*",)
+    with pytest.raises(ConfigError, match="would run any command"):
+        agent.config(parsed(agent.options(), *words, "--runtime", "process"))

@@ -1,7 +1,7 @@
 # Programs that come from the system's packages: Mosquitto and its command-line clients,
 # Docker Engine, runc, BusyBox; for the fault matrix nftables, which cuts networks; for
 # the tests alone the model checker Spin, C compilers for this machine and for a
-# Cortex-M0, Eclipse Paho and Node.js, and, from npm, Azurite and MQTT.js.
+# Cortex-M0, Eclipse Paho and Node.js, and, from npm, Azurite, MQTT.js and the schemas of AsyncAPI.
 
 # The service programs are in sbin, which a plain user's PATH may leave out.
 PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
@@ -67,6 +67,23 @@ step_mqtt_js() {
     quietly 'npm install' npm install --prefix "$prefix/mqtt-js" --no-audit --no-fund \
         --ignore-scripts --omit=optional mqtt@5.14.1 ||
         lack "mqtt (npm)" "npm install --prefix $prefix/mqtt-js mqtt@5.14.1" "tests: the recipe for Node.js, which fails"
+}
+
+# AsyncAPI's JSON schemas, 7 MB: docs/asyncapi.json is held against them.
+step_asyncapi() {
+    if [ -d "$prefix/asyncapi/node_modules/@asyncapi/specs" ]; then
+        ok "@asyncapi/specs (npm)"
+        return 0
+    fi
+    if ! has npm || ! is_root; then
+        lack "@asyncapi/specs (npm)" "install Node.js with npm, then: sudo ./run setup" "tests: docs/asyncapi.json is not validated"
+        return 0
+    fi
+    did "installing @asyncapi/specs with npm below $prefix, for the test of docs/asyncapi.json"
+    mkdir -p "$prefix/asyncapi"
+    quietly 'npm install' npm install --prefix "$prefix/asyncapi" --no-audit --no-fund \
+        --ignore-scripts --omit=optional @asyncapi/specs@6.11.1 ||
+        lack "@asyncapi/specs (npm)" "npm install --prefix $prefix/asyncapi @asyncapi/specs@6.11.1" "tests: docs/asyncapi.json is not validated"
 }
 
 # Azurite speaks Azure's protocol; 186 MB. Later versions want Node 22 and take 365 MB.

@@ -39,6 +39,7 @@ case ${1-} in faults | test) step_fault_packages ;; esac
     step_test_packages
     step_recipe_packages
     step_mqtt_js
+    step_asyncapi
     step_azurite
     step_micropython
 }

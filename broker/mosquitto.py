@@ -21,13 +21,14 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final
 
 from broker.connected import Connected
+from workrs.adapters import log
 from workrs.domain.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-_log = logging.getLogger(__name__)
+_log = log.get(__name__)
 
 _START_TIMEOUT_S: Final = 5.0
 _STOP_TIMEOUT_S: Final = 2.0
@@ -130,7 +131,7 @@ class MosquittoProcess:
             await self.stop()
             lines = "; ".join(self._last_lines) or "it said nothing"
             raise ConfigError(f"the broker of {self._name} did not start: {lines}")
-        _log.info("broker_started node=%s pid=%s", self._name, self.pid)
+        _log.event("broker_started", node=self._name, pid=self.pid)
 
     async def keep(self) -> None:
         """Hand its log on, and start it again whenever it ends; runs until cancelled."""
@@ -143,14 +144,14 @@ class MosquittoProcess:
             status = await self._process.wait()
             if loop.time() - started_at > _SETTLED_S:
                 pause_s = _RESTART_PAUSE_MIN_S
-            _log.error("broker_died node=%s status=%s pause_s=%s", self._name, status, pause_s)
+            _log.warning("broker_died", node=self._name, status=status, pause_s=pause_s)
             while True:
                 await asyncio.sleep(pause_s)
                 pause_s = min(2 * pause_s, _RESTART_PAUSE_MAX_S)
                 try:
                     await self.start()
                 except (ConfigError, OSError) as error:
-                    _log.error("broker_start_failed node=%s reason=%s", self._name, error)
+                    _log.warning("broker_start_failed", node=self._name, reason=error)
                 else:
                     break
             async with self._restarted:
@@ -189,7 +190,7 @@ class MosquittoProcess:
             is_trouble = line.startswith(("Error", "Warning"))
             is_expected = line.startswith(_EXPECTED_LINES)
             level = logging.WARNING if is_trouble and not is_expected else logging.DEBUG
-            _log.log(level, "broker_said node=%s line=%s", self._name, line)
+            _log.event("broker_said", level=level, node=self._name, line=line)
             if until is not None and line.endswith(until):
                 return True
         return False

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import logging
 import os
 from contextlib import asynccontextmanager
 from functools import partial
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, Final
 
 import mqtt5
 
+from workrs.adapters import log
 from workrs.adapters.mqtt_link import CLOSED, FAREWELL_WITH_WILL, GOODBYE, Link
 from workrs.adapters.mqtt_outbox import REQUEST_ID_MIN, Outbox
 from workrs.adapters.mqtt_packet import PACKET_MAX_BYTES
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from workrs.ports.bus import Address, Bus, Connect, Subscription
     from workrs.trust.credential import Credential
 
-_log = logging.getLogger(__name__)
+_log = log.get(__name__)
 
 _NO_REASON: Final = (CLOSED, os.strerror(errno.ECONNRESET))
 """What is known of a connection that the broker ended without a word."""
@@ -212,7 +212,7 @@ class MqttBus:
             self._arrived_ids.append(packet_id)
         elif self._arrived_bytes > LAGGING_MAX_BYTES:
             if not self.dropped:
-                _log.warning("bus_lagging client_id=%s topic=%s", self.client_id, topic)
+                _log.warning("bus_lagging", client_id=self.client_id, topic=topic)
             self.dropped += 1
             return
         self._arrived_bytes += len(payload) + len(topic)
@@ -231,7 +231,7 @@ class MqttBus:
         if int(packet.reason_code) >= _FAILURE and topic is not None:
             reason = _words(packet.reason_code)
             _log.warning(
-                "bus_publish_refused client_id=%s topic=%s reason=%s", self.client_id, topic, reason
+                "bus_publish_refused", client_id=self.client_id, topic=topic, reason=reason
             )
             if self._refusal is None:
                 self._refusal = BusDeniedError(f"publish {topic}", reason)

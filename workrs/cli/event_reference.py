@@ -72,7 +72,8 @@ def found() -> Iterator[tuple[str, str, str, str]]:
 
 def _fields(call: ast.Call) -> str:
     """Return the names of the fields that a call gives; … for what it gathered before."""
-    names = [f"`{word.arg}`" if word.arg else "…" for word in call.keywords]
+    given = [word.arg for word in call.keywords if word.arg != "level"]
+    names = [f"`{name}`" if name else "…" for name in given]
     match call.args[1:]:
         case [ast.Name() | ast.Attribute(), *_] if "note" in ast.unparse(call.func):
             names.append("`job`")

@@ -13,7 +13,16 @@ from typing import Final
 
 IDS_MAX: Final = 10_000
 _CAME: Final = re.compile(r"New client connected from \S+ as (.*) \(p\d, c\d, k\d+, u'([^']*)'\)\.")
-_WENT: Final = re.compile(r"Client (.*) (?:disconnected|closed its connection)\.")
+_ENDS: Final = (
+    r"Client (.*) disconnected(?:: [^:]*| due to [^:]*|, not authorised)?\.",
+    r"Client (.*) closed its connection\.",
+    r"Client (.*) has exceeded timeout, disconnecting\.",
+    r"Client (.*) been disconnected by administrative action\.",
+    r"Bad socket read/write on client (.*): [^:]*",
+)
+_WENT: Final = [re.compile(text) for text in _ENDS]
+"""Every way in which Mosquitto says it; one that were missing would fill the table with ids of
+nobody, until the next one is not found."""
 
 
 class Connected:
@@ -29,8 +38,11 @@ class Connected:
             client, user = came.groups()
             if client != user and len(self._users) < IDS_MAX:
                 self._users[client] = user
-        elif went := _WENT.fullmatch(line):
-            self._users.pop(went[1], None)
+            return
+        for end in _WENT:
+            if went := end.fullmatch(line):
+                self._users.pop(went[1], None)
+                return
 
     def forget(self) -> None:
         """Note that the broker has ended, and every connection with it."""

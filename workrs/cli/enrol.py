@@ -2,6 +2,7 @@
 
 from argparse import Namespace
 from pathlib import Path
+from shlex import quote
 
 from workrs.cli.calendar import wall_clock
 from workrs.cli.error import OK
@@ -80,9 +81,11 @@ def run(asked: Namespace) -> int:
     return OK
 
 
-def copies(directory: ClusterDirectory, pattern: str) -> str:
-    """Return the commands that bring files to all nodes, one a line."""
-    return "\n".join(
-        f"  scp -p {directory.node_folder(at.node)}/{pattern} {at.host}:/etc/workrs/{at.node}/"
-        for at in directory.register.nodes
-    )
+def copies(directory: ClusterDirectory, *patterns: str) -> str:
+    """Return the commands that bring files to all nodes, one a line, for any POSIX shell."""
+    lines = []
+    for at in directory.register.nodes:
+        folder = quote(str(directory.node_folder(at.node)))
+        files = " ".join(f"{folder}/{pattern}" for pattern in patterns)
+        lines.append(f"  scp -p {files} {at.host}:/etc/workrs/{at.node}/")
+    return "\n".join(lines)

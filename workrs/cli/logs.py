@@ -20,6 +20,7 @@ from typing import Final
 from workrs.cli import job_name
 from workrs.cli.connection import add_node_options, caller, connected, fill
 from workrs.cli.error import FAILED, OK, TimedOutError
+from workrs.cli.harmless import harmless
 from workrs.cli.options import Options
 from workrs.domain.errors import BusError, WireError
 from workrs.domain.ids import ClientId
@@ -92,6 +93,8 @@ class Screen:
     def show(self, tail: bytes) -> None:
         """Print what of *tail* is new."""
         new, self._last = new_part(self._last, tail), tail
+        if sys.stdout.isatty():
+            new = harmless(new.decode(errors="replace")).encode()
         sys.stdout.buffer.write(new)
         sys.stdout.buffer.flush()
 

@@ -99,8 +99,9 @@ def main(words: Sequence[str] | None = None) -> int:
 
 def _report(error: WorkrsError) -> int:
     from workrs.cli.error import exit_code  # noqa: PLC0415 (only where something failed)
+    from workrs.cli.harmless import harmless  # noqa: PLC0415 (as above)
 
-    print(f"workrs: {error}", file=sys.stderr)
+    print(f"workrs: {harmless(str(error))}", file=sys.stderr)
     return exit_code(error)
 
 

@@ -8,6 +8,7 @@ from typing import Final
 
 from workrs.cli.connection import Caller, connected
 from workrs.cli.error import FAILED, OK, TimedOutError
+from workrs.cli.harmless import harmless
 from workrs.cli.options import Options
 from workrs.cli.table import print_json
 from workrs.domain.errors import BusError, WireError
@@ -82,5 +83,5 @@ def report(reply: OrderReply, asked: Namespace) -> int:
     if asked.json:
         print_json({"ok": reply.ok, "text": reply.text})
     else:
-        print(reply.text, file=sys.stdout if reply.ok else sys.stderr)
+        print(harmless(reply.text), file=sys.stdout if reply.ok else sys.stderr)
     return OK if reply.ok else FAILED

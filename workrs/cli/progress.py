@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from device_client import Report
+from workrs.cli.harmless import harmless
 from workrs.cli.table import percent
 
 Show = Callable[[Report], None]
@@ -40,7 +41,7 @@ def _lines(job: str) -> Show:
         nonlocal last
         line = f"{job} {describe(report)} {percent(report.progress)}".rstrip()
         if line != last:
-            print(line, file=sys.stderr, flush=True)
+            print(harmless(line), file=sys.stderr, flush=True)
             last = line
 
     return show

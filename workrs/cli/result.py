@@ -9,6 +9,7 @@ from device_client.blob import Access, get_result
 from workrs.cli import job_name
 from workrs.cli.connection import add_node_options, caller, connected, fill
 from workrs.cli.error import FAILED, OK, TimedOutError
+from workrs.cli.harmless import harmless
 from workrs.cli.jobs import as_json
 from workrs.cli.options import Options
 from workrs.cli.table import print_json
@@ -56,7 +57,7 @@ def run(asked: Namespace) -> int:
     if outcome is None or outcome.verdict is not Verdict.SUCCEEDED:
         if asked.json:
             print_json(as_json(job))
-        reason = f": {job.reason}" if job.reason else ""
+        reason = f": {harmless(job.reason)}" if job.reason else ""
         hint = "; --wait waits for its end" if outcome is None else ""
         print(f"workrs: {job.device}/{job.id} {_stands(job)}{reason}{hint}", file=sys.stderr)
         return FAILED

@@ -28,5 +28,5 @@ def run(asked: Namespace) -> int:
         kinds = " and ".join(sorted({entry.kind.value for entry in ended}))
         print(f"{asked.name} ({kinds}) is revoked: {len(ended)} of its credentials ended here.")
         print("The nodes shut it out seconds after they have the new lists:")
-        print(copies(directory, "'{revoked-*.pem,passwords}'"))
+        print(copies(directory, "revoked-*.pem", "passwords"))
     return OK

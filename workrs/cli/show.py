@@ -9,6 +9,7 @@ from typing import Final
 from workrs.cli import job_name
 from workrs.cli.connection import add_node_options, caller, read_view
 from workrs.cli.error import OK
+from workrs.cli.harmless import harmless
 from workrs.cli.jobs import as_json
 from workrs.cli.minority import warn_of_minorities
 from workrs.cli.options import Options
@@ -53,7 +54,7 @@ def run(asked: Namespace) -> int:
         print_json({**as_json(job), "spec": spec})
     else:
         lines = _lines(job, view.size) + _waits(view, job)
-        print("\n".join(f"{name:<12}{text}" for name, text in lines))
+        print("\n".join(f"{name:<12}{harmless(text)}" for name, text in lines))
     return OK
 
 

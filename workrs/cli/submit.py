@@ -9,6 +9,7 @@ from typing import Final
 from device_client import AsyncDevice, JobError, Report, State, Timing
 from workrs.cli.connection import Caller, add_node_options, caller, connected
 from workrs.cli.error import FAILED, OK, TimedOutError
+from workrs.cli.harmless import harmless
 from workrs.cli.options import Options
 from workrs.cli.progress import shown_progress
 from workrs.cli.spec import add_spec_options, read_spec
@@ -107,7 +108,7 @@ async def _accept(asked: Namespace, client: AsyncDevice, device: ClientId, job: 
         if not report.state.is_pending:
             break
         if report.note:
-            print(f"workrs: {device}/{job}: {report.note}", file=sys.stderr)
+            print(f"workrs: {device}/{job}: {harmless(report.note)}", file=sys.stderr)
     if report.state is State.REJECTED:
         return _report_end(asked, device, report, None)
     if asked.json:
@@ -136,7 +137,7 @@ def _report_end(asked: Namespace, device: ClientId, report: Report, value: bytes
         sys.stdout.buffer.write(value)
         sys.stdout.buffer.flush()
     else:
-        reason = f": {report.reason}" if report.reason else ""
+        reason = f": {harmless(report.reason)}" if report.reason else ""
         print(f"workrs: {device}/{report.job} {report.state}{reason}", file=sys.stderr)
     return OK if report.state is State.SUCCEEDED else FAILED
 

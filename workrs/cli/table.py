@@ -5,6 +5,8 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Final
 
+from workrs.cli.harmless import harmless
+
 _STYLES: Final[Mapping[str, str]] = {
     "running": "cyan",
     "live": "green",
@@ -32,6 +34,7 @@ def print_table(
 
     On a terminal, columns without content are left out and long cells are cut, or wrapped.
     """
+    rows = [[harmless(cell) for cell in row] for row in rows]
     if not rows:
         print(empty, file=sys.stderr)
     elif sys.stdout.isatty():

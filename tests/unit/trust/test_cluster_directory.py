@@ -30,8 +30,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
-NODES = (Endpoint("n1", "10.0.0.1", 8883), Endpoint("n2", "node2.example", 8883))
-NODES = (*NODES, Endpoint("n3", "fd00::3", 9883))
+NODES: tuple[Endpoint, ...] = (
+    Endpoint("n1", "10.0.0.1", 8883),
+    Endpoint("n2", "node2.example", 8883),
+    Endpoint("n3", "fd00::3", 9883),
+)
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ Method: configurations as the command line builds them.
 
 from __future__ import annotations
 
+import subprocess
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,7 +14,7 @@ import pytest
 
 from device_client.identity import Identity, require_here
 from device_client.route import NodeAddress
-from workrs.cli import agent, jobs, node, submit
+from workrs.cli import agent, jobs, node, revoke, submit
 from workrs.cli.connection import caller, credential_of
 from workrs.cli.init import endpoint
 from workrs.domain.errors import ConfigError
@@ -175,3 +176,23 @@ def test_a_list_of_images_is_refused_where_anything_would_run() -> None:
     assert agent.config(parsed(agent.options(), *words)).allowed_images == ("lab/*",)
     with pytest.raises(ConfigError, match="would run any command"):
         agent.config(parsed(agent.options(), *words, "--runtime", "process"))
+
+
+def test_the_commands_that_revoke_prints_copy_what_they_say(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a shell reads them, with a copy on this machine in the place of scp."""
+    path = tmp_path / "my farm"
+    directory = create(path, Register(cluster="farm", nodes=NODES), now=NOW)
+    directory.enrol(Kind.DEVICE, "pump-7", now=NOW)
+    assert revoke.run(parsed(revoke.options(), "pump-7", "--cluster", str(path))) == 0
+    printed = [line for line in capsys.readouterr().out.splitlines() if "scp" in line]
+    assert len(printed) == len(NODES)
+    for at, line in zip(NODES, printed, strict=True):
+        target = tmp_path / at.node
+        target.mkdir()
+        command = line.replace("scp -p", "cp -p").replace(f"{at.host}:/etc/workrs/{at.node}/", "$T")
+        monkeypatch.setenv("T", str(target))
+        subprocess.run(["sh", "-ec", command], check=True)
+        brought = {path.name for path in target.iterdir()}
+        assert brought == {"passwords", *(f"revoked-{kind.value}.pem" for kind in Kind)}

@@ -124,6 +124,8 @@ class Link:
         client.on_disconnect = self._on_disconnect
         self._client = client
         self._closing = closing
+        self._has_tls = login.tls is not None
+        self._was_answered = False
         self._keepalive_s = timing.keepalive_s
 
     def open(self) -> socket.socket:
@@ -135,10 +137,13 @@ class Link:
         try:
             self._client.connect(self.node.host, self.node.port, self._keepalive_s)
         except (OSError, ValueError) as error:
-            raise BusError(f"{self.node}: {error}") from error
+            why = _explained(error) if self._has_tls else str(error)
+            raise BusError(f"{self.node}: {why}") from error
         opened = self._client.socket()
         if not isinstance(opened, socket.socket):
-            raise BusError(f"{self.node}: the connection ended at once")
+            # With TLS 1.3 a refused certificate shows as this: its reason comes too late.
+            why = _explained(None) if self._has_tls else "the connection ended at once"
+            raise BusError(f"{self.node}: {why}")
         return opened
 
     @property
@@ -219,6 +224,7 @@ class Link:
         reason: ReasonCode,
         properties: Properties | None,
     ) -> None:
+        self._was_answered = True
         if reason.is_failure:
             self._note_lost(f"refused: {reason}")
             return
@@ -262,7 +268,15 @@ class Link:
         reason: ReasonCode,
         _properties: Properties | None,
     ) -> None:
-        self._note_lost(f"connection lost: {reason}")
+        is_unheard = self._has_tls and not self._was_answered
+        self._note_lost(_explained(None) if is_unheard else f"connection lost: {reason}")
+
+
+def _explained(error: Exception | None) -> str:
+    """Return why TLS failed, in words that say what to do; None: the node only hung up."""
+    from workrs.trust.refusal import SILENT, explain  # noqa: PLC0415 (where something failed)
+
+    return SILENT if error is None else explain(error)
 
 
 def _set_nodelay(_client: mqtt.Client, _data: object, opened: object) -> None:

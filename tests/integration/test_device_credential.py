@@ -122,6 +122,27 @@ def test_a_password_is_enough_where_there_is_no_certificate(
             device.result(device.submit(SPEC), timeout=1)
 
 
+def test_a_device_whose_certificate_is_not_taken_is_told_what_that_can_be(
+    make_broker: Callable[..., Broker], authority: Authority, tmp_path: Path
+) -> None:
+    """Which of two things is heard is a race of TLS 1.3: the alert, or only the end."""
+    (tmp_path / "other").mkdir()
+    asks = "require_certificate true\nuse_identity_as_username true"
+    broker = make_broker(more=secure(authority, free_port(), asks))
+    other = Authority(tmp_path / "other")
+    path = authority.credential(broker)
+    text = path.read_text()
+    for part in ("pump-7", "pump-7.key"):
+        assert authority.read(part) in text
+        text = text.replace(authority.read(part), other.read(part))
+    path.write_text(text)
+    with (
+        Device(credential=path) as device,
+        pytest.raises(ResultTimeoutError, match="another cluster"),
+    ):
+        device.result(device.submit(SPEC), timeout=1)
+
+
 def test_what_contradicts_the_credential_or_cannot_be_used_is_refused_at_once(
     broker: Broker, authority: Authority
 ) -> None:

@@ -81,5 +81,10 @@ def test_the_package_imports_paho_the_standard_library_and_the_rules_alone() -> 
                 assert name.split(".")[0] in allowed, f"{file.name}: {name}"
                 if name.startswith("workrs."):
                     assert name.startswith(
-                        ("workrs.domain.", "workrs.wire.topics", "workrs.trust.credential.")
+                        (
+                            "workrs.domain.",
+                            "workrs.wire.topics",
+                            "workrs.trust.credential.",
+                            "workrs.trust.refusal.",
+                        )
                     ), f"{file.name}: {name}"

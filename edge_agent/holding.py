@@ -118,7 +118,9 @@ def _judge_claim(work: Work, agent: Agent) -> Standing:
     lost = sum(
         1
         for r in work.records.values()
-        if r.epoch > work.epoch or (r.epoch == work.epoch and r.holder != agent.holder)
+        if r.abstains
+        or r.epoch > work.epoch
+        or (r.epoch == work.epoch and r.holder != agent.holder)
     )
     if lost > nodes - agent.cluster.majority:
         return back_off(work, agent)

@@ -96,6 +96,20 @@ def test_a_split_vote_is_released_and_claimed_anew_at_a_higher_epoch() -> None:
     assert "lease_won" in talk.logs()
 
 
+def test_a_node_that_abstains_is_no_vote_to_wait_for() -> None:
+    """Found by the simulator, seed 4274: two agents, each with one of the two votes left."""
+    talk = Talk()
+    talk.connect()
+    talk.nodes[0].grant(OTHER, 1, talk.now)
+    vote = talk.nodes[1].vote()
+    talk.nodes[1].put(replace(vote, record=replace(vote.record, abstains=True)))
+    talk.nodes[1].deaf = True
+    talk.offer()
+    talk.show(*((node, node.vote().record) for node in talk.nodes))
+    assert [r.epoch for r in talk.said(Release)] == [1]
+    assert "claim_split" in talk.logs()
+
+
 def test_a_job_that_another_agent_holds_is_left_to_it() -> None:
     talk = Talk()
     talk.connect()

@@ -2,8 +2,10 @@
 
 1. Nothing that may lead to a vote is handled before; nothing that nobody repeats is lost.
 2. Of peers' records and specs and of heartbeats the newest each is kept. Messages of devices
-   and operators are kept in order, up to HELD_BACK_MAX, because `mosquitto_pub` repeats
+   and wishes to cancel are kept in order, up to HELD_BACK_MAX, because `mosquitto_pub` repeats
    nothing; beyond that, or HELD_BACK_MAX_BYTES, they are refused with a reason.
+   No other order of this node's operators is kept: carried out late it would undo what was
+   ordered through another node meanwhile. Who gave it repeats it as long as it is wanted.
 3. Other requests of agents are dropped: agents repeat them. So are heartbeats of more than
    AGENTS_MAX agents, and what stands under a name that is no node's of the cluster.
 4. Who waits is told, a few senders a beat, once for every time that they ask: devices when a
@@ -30,7 +32,7 @@ from broker.limits import AGENTS_MAX, NOTICES_PER_BEAT
 from broker.node import Node
 from workrs.domain.ids import Instant, job_id
 from workrs.wire import codec, topics
-from workrs.wire.message import OrderReply
+from workrs.wire.message import OrderKind, OrderReply
 
 HELD_BACK_MAX = 10_000
 HELD_BACK_MAX_BYTES = 64 << 20
@@ -89,6 +91,11 @@ def _hold_back_request(
     node: Node, event: SubmitHeard | CancelHeard | OrderHeard, now: Instant
 ) -> None:
     it = node.admission
+    if isinstance(event, OrderHeard) and not _may_come_late(event):
+        if not (event.via or node.minority.quorum):
+            text = f"{teller.reach(node)}: nothing was changed; give the order again later"
+            _refuse(node, event, text)
+        return
     if event in it.held_back:
         it.untold.setdefault(event, now)
         return
@@ -109,15 +116,25 @@ def _hold_back_request(
         "to another node, or again later"
     )
     match event:
-        case OrderHeard(operator=operator, order_id=order_id, via=""):
-            reply = OrderReply(ok=False, text=reason)
-            node.say(Publish(topics.down(operator, order_id), reply, retain=False))
+        case OrderHeard(via=""):
+            _refuse(node, event, reason)
         case SubmitHeard(device=device, local=local, function=function):
             teller.reject(node, device, local, reason, plain=bool(function))
         case CancelHeard(device=device, local=local, via=""):
             teller.reject(node, device, local, reason, plain=False)
         case _:
             node.dropped += 1
+
+
+def _may_come_late(event: OrderHeard) -> bool:
+    """Return whether an order undoes none that was given after it, when it is carried out late."""
+    match event.order.order:
+        case OrderKind.CANCEL:
+            return True
+        case OrderKind.DRAIN | OrderKind.UNDRAIN:
+            return bool(event.via)  # it is only counted here
+        case _:
+            return False
 
 
 def on_beat(node: Node, now: Instant) -> None:
@@ -132,7 +149,8 @@ def on_beat(node: Node, now: Instant) -> None:
             case OrderHeard(via=""):
                 if not is_alone:
                     continue
-                _tell_operator(node, event)
+                kept = "the order is kept until this node votes, and not carried out yet"
+                _refuse(node, event, f"{teller.reach(node)}: {kept}")
             case SubmitHeard(device=device, local=local, function=function):
                 teller.tell_kept(node, device, local, plain=bool(function))
             case CancelHeard(device=device, local=local, via=""):
@@ -145,8 +163,7 @@ def on_beat(node: Node, now: Instant) -> None:
         told += 1
 
 
-def _tell_operator(node: Node, event: OrderHeard) -> None:
-    text = f"{teller.reach(node)}: the order is kept until this node votes, and not carried out yet"
+def _refuse(node: Node, event: OrderHeard, text: str) -> None:
     reply = OrderReply(ok=False, text=text)
     node.say(Publish(topics.down(event.operator, event.order_id), reply, retain=False))
 

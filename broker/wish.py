@@ -10,7 +10,8 @@
    number, whichever nodes they were told.
 
 Not promised: which of two orders wins that were given while neither node had heard of the other's.
-The operator of the one that lost is told.
+The operator of the one that lost is told. Nor which wins of two that were given one after the other
+if the first one's node stood still: later is what nodes hear later.
 """
 
 from broker.agents import AgentEntry, Wish

@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 from unittest.mock import patch
 
-from broker import brain, intake, peers, proposer, retirement, settle, turns
+from broker import backlog, brain, intake, peers, proposer, retirement, settle, turns
 from broker.effect import Publish
 from broker.node import Node
 from edge_agent import saving
@@ -119,6 +119,11 @@ def claim_may_be_repeated_before_the_next_offer() -> LeftOut:
 def copies_of_peers_emptied_soon() -> LeftOut:
     """Leave it to a peer for 15 s to empty its own topics."""
     return patch.object(retirement, "COPIES_S", 15.0)
+
+
+def order_kept_before_a_vote_undoes_none() -> LeftOut:
+    """Keep every order until the node votes, and carry it out then."""
+    return patch.object(backlog, "_may_come_late", lambda _: True)
 
 
 def own_broker_asked_again_soon() -> LeftOut:

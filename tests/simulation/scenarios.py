@@ -437,4 +437,28 @@ SCENARIOS = {
             ),
         ),
     ),
+    "a drain that a node had kept since before it voted undid an undrain answered since": Scenario(
+        first_seed=644,
+        breaks="L1",
+        leave_out=left_out.order_kept_before_a_vote_undoes_none,
+        schedule=Schedule(
+            seed=644,
+            nodes=5,
+            drift=False,
+            repeats=0.3,
+            storm_s=4.3,
+            agents=(
+                AgentPlan(name="a1", home=2, slots=4),
+                AgentPlan(name="a2", home=2, slots=1),
+            ),
+            devices=(DevicePlan(name="d1", home=2),),
+            jobs=(JobPlan(name="j1", device="d1", at_s=1.84, work_s=1.11, attempts_max=1),),
+            faults=(
+                FaultPlan(at_s=0.68, name="agent drained"),
+                FaultPlan(at_s=1.34, name="brokers killed", salt=1),
+                FaultPlan(at_s=2.35, name="brokers killed", salt=6),
+                FaultPlan(at_s=3.29, name="disk lost", salt=7),
+            ),
+        ),
+    ),
 }

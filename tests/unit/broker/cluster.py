@@ -138,7 +138,8 @@ class Cluster:
 
     def _reconnect(self, one: str, other: str) -> None:
         for origin, peer in ((one, other), (other, one)):
-            if origin != peer and not {origin, peer} & self.down:
+            is_cut = origin == peer or frozenset((origin, peer)) in self.cut
+            if not is_cut and not {origin, peer} & self.down:
                 for publish in list(self.retained[origin].values()):
                     if publish.topic.startswith(topics.node(origin, "")):
                         self._deliver(peer, publish)

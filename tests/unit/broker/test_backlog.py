@@ -122,6 +122,24 @@ def test_an_operator_is_told_that_the_order_is_kept_once_no_majority_is_heard() 
     assert "there is no job" in replies(cluster)[-1].text
 
 
+def test_an_operator_is_told_that_an_order_that_is_not_kept_changed_nothing() -> None:
+    cluster = alone()
+    for kind in OrderKind:
+        order = Order(order=kind, agent="edge-1", function="sum")
+        cluster.client("n1", topics.up("ops", "order", f"early-{kind.value}"), order)
+    assert replies(cluster) == [], "it may vote in a moment"
+    assert cluster.nodes["n1"].admission.held_back_requests == 1, "the wish to cancel"
+    cluster.tick(ALONE_S)
+    before = len(replies(cluster))
+    for kind in set(OrderKind) - {OrderKind.CANCEL}:
+        order = Order(order=kind, agent="edge-1", function="sum")
+        cluster.client("n1", topics.up("ops", "order", f"late-{kind.value}"), order)
+    told = replies(cluster)[before:]
+    assert len(told) == len(OrderKind) - 1
+    text = "n1 reaches 1 of 3 nodes: nothing was changed; give the order again later"
+    assert {(reply.ok, reply.text) for reply in told} == {(False, text)}
+
+
 def test_an_operator_is_not_kept_from_the_answer_by_a_restart_among_peers() -> None:
     cluster = Cluster(3)
     cluster.submit("n1")

@@ -151,6 +151,28 @@ def test_the_newer_of_two_told_through_different_nodes_wins_however_late_the_old
     assert lost == OrderReply(ok=False, text="agent edge-1 was told otherwise by a later order")
 
 
+def test_one_that_a_node_heard_before_it_voted_undoes_none_that_another_answered() -> None:
+    cluster = Cluster(3)
+    one = agent(cluster, at="n2")
+    cluster.stop("n1")
+    cluster.part("n1", "n2", "n3")
+    cluster.start("n1")
+    give(cluster, "o1", DRAIN, at="n1")
+    give(cluster, "o2", UNDRAIN, at="n2")
+    one.listen()
+    assert replies(cluster, "o2") == [BACK]
+    cluster.heal()
+    for _ in range(10):
+        cluster.tick(1.0)
+        one.listen()
+    assert cluster.nodes["n1"].admission.votes
+    assert one.taken == [UNDRAIN]
+    assert replies(cluster, "o1") == [], "its operator repeats it while it is wanted"
+    give(cluster, "o1", DRAIN, at="n1")
+    one.listen()
+    assert replies(cluster, "o1") == [TOLD]
+
+
 def test_one_given_by_a_node_that_heard_of_no_other_is_newer_than_what_the_agent_missed() -> None:
     cluster = Cluster(3)
     one = agent(cluster, at="n3")

@@ -168,18 +168,19 @@ def test_a_restarted_cluster_knows_its_functions_from_its_disks() -> None:
     assert shown == next_record("sum", SUM, None)
 
 
-def test_an_order_to_a_node_that_does_not_vote_yet_is_kept() -> None:
+def test_an_order_that_a_node_heard_before_it_voted_undoes_none_that_another_answered() -> None:
     cluster = Cluster(3)
     operator = Operator(cluster)
-    cluster.stop(*cluster.names)
+    cluster.stop("n1")
+    cluster.part("n1", "n2", "n3")
     cluster.start("n1")
-    asked = operator.add("sum")
-    cluster.tick(0.5)
-    assert operator.replies(asked) == []
-    assert cluster.nodes["n1"].admission.held_back_bytes > len(SUM.files["main.py"])
-    cluster.start("n2", "n3")
+    early = operator.add("sum")
+    assert operator.reply(operator.add("sum", OTHER, at="n2")).ok
+    cluster.heal()
     cluster.tick(10.0)
-    assert operator.reply(asked).ok
+    assert cluster.nodes["n1"].admission.votes
+    assert operator.replies(early) == [], "its operator repeats it while it is wanted"
+    assert cluster.nodes["n1"].functions.records["sum"].definition == OTHER
 
 
 def test_what_is_not_on_disk_is_not_shown_to_a_broker_that_comes_back_empty() -> None:

@@ -17,7 +17,7 @@ from edge_agent.work import NOT, PAST, GiveBack, Lease, Work, growing
 from workrs.domain import quorum
 from workrs.domain.ids import ClientId, Epoch, Instant
 from workrs.domain.lease import safe_until
-from workrs.domain.record import Record
+from workrs.domain.record import Holder, Record
 from workrs.wire.message import Claim, Release
 
 CLAIM_REPEAT_FIRST_S = 0.1
@@ -115,16 +115,16 @@ def _judge_claim(work: Work, agent: Agent) -> Standing:
         return Standing.WON
     if _is_lost(work, agent):
         return _give_up(work, agent)
-    lost = sum(
-        1
-        for r in work.records.values()
-        if r.abstains
-        or r.epoch > work.epoch
-        or (r.epoch == work.epoch and r.holder != agent.holder)
-    )
+    lost = sum(_is_refused(record, work, agent.holder) for record in work.records.values())
     if lost > nodes - agent.cluster.majority:
         return back_off(work, agent)
     return Standing.SAME
+
+
+def _is_refused(record: Record, work: Work, me: Holder) -> bool:
+    """Return whether a node will never grant this claim."""
+    taken = record.epoch == work.epoch and record.holder != me
+    return record.abstains or record.epoch > work.epoch or taken
 
 
 def _other_leads(work: Work, agent: Agent) -> bool:

@@ -6,7 +6,7 @@ made later often cover an earlier one's case.
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 from unittest.mock import patch
@@ -14,7 +14,7 @@ from unittest.mock import patch
 from broker import backlog, brain, intake, peers, proposer, retirement, settle, turns
 from broker.effect import Publish
 from broker.node import Node
-from edge_agent import saving
+from edge_agent import holding, saving
 from edge_agent.effect import DiscardCheckpoint, StartContainer
 from workrs.domain import quorum
 from workrs.domain.ids import Instant
@@ -25,11 +25,13 @@ from workrs.testing.simulator.warden import Warden
 from workrs.wire import topics
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from broker.entry import JobEntry
     from broker.event import PeerRecordSeen
     from edge_agent.agent import Agent
     from edge_agent.work import Work
-    from workrs.domain.record import Record
+    from workrs.domain.record import Holder, Record
     from workrs.ports.ledger import RetiredJob
     from workrs.testing.simulator.container import Container
 
@@ -111,9 +113,21 @@ def vote_without_majority_shown_again() -> LeftOut:
     return patch.object(brain, "ask", ask)
 
 
-def claim_may_be_repeated_before_the_next_offer() -> LeftOut:
-    """Offer a job anew the moment that it is let go."""
-    return patch.object(turns, "CLAIM_TURN_S", -100.0)
+@contextmanager
+def claim_may_be_repeated_before_the_next_offer() -> Iterator[None]:
+    """Offer a job anew the moment that it is let go, and wait for the vote of who abstains."""
+    with patch.object(turns, "CLAIM_TURN_S", -100.0), who_abstains_never_grants():
+        yield
+
+
+def who_abstains_never_grants() -> LeftOut:
+    """Let an agent wait for the vote of a node that abstains."""
+    former = holding._is_refused
+
+    def is_refused(record: Record, work: Work, me: Holder) -> bool:
+        return former(replace(record, abstains=False), work, me)
+
+    return patch.object(holding, "_is_refused", is_refused)
 
 
 def copies_of_peers_emptied_soon() -> LeftOut:

@@ -34,11 +34,11 @@ def test_the_text_has_help_type_and_escaped_labels() -> None:
 def test_events_are_counted_by_key_alone() -> None:
     before = log.counts().get("metric_tested", 0)
     for job in ("a", "b"):
-        log.get("test").debug("metric_tested", job=job)
+        log.get("test").debug("metric_tested", pump=job)
     assert log.counts()["metric_tested"] == before + 2
     text = metric.render(metric.of_process())
     assert f'workrs_events_total{{event="metric_tested"}} {before + 2}\n' in text
-    assert "job" not in text
+    assert "pump" not in text
 
 
 async def ask(at: Address, paths: Sequence[str], health: str, ready: str) -> list[tuple[int, str]]:

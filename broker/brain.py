@@ -50,10 +50,10 @@ from broker.event import (
     SubmitHeard,
     Ticked,
 )
-from broker.limits import TIDY_BEATS, VIEW_EXPIRY_S
+from broker.limits import EPOCHS_AHEAD_MAX, TIDY_BEATS, VIEW_EXPIRY_S
 from broker.node import PEER_BEAT_S, Node
 from broker.settle import ask, settle
-from workrs.domain import voter
+from workrs.domain import quorum, voter
 from workrs.domain.ids import Instant, JobId
 from workrs.domain.job import digest_of
 from workrs.domain.record import Holder, Record
@@ -249,6 +249,10 @@ def _apply(node: Node, entry: JobEntry, event: AgentHeard, now: Instant) -> Vote
     timing = node.settings.timing
     match request:
         case message.Claim():
+            if request.epoch > quorum.highest_epoch(entry.records) + EPOCHS_AHEAD_MAX:
+                node.dropped += 1
+                node.fact_limited("claim_too_high", agent=event.agent, job=entry.job)
+                return None
             bid = voter.ClaimRequest(epoch=request.epoch, holder=holder, digest=request.digest)
             return voter.claim(entry.vote, bid, now=now, ttl_s=timing.ttl_s)
         case message.OutcomeProposal():

@@ -55,6 +55,9 @@ only how its jobs end, until it speaks again."""
 ORDERS_MAX: Final = 16
 """Orders to drain or undrain that are remembered of an agent. Beyond, the first is forgotten: said
 again, it counts as a new one."""
+EPOCHS_AHEAD_MAX: Final = 1_000
+"""How far above all records this node knows an agent may claim. Agents claim at the next epoch;
+beyond, they would use up what there are, and nobody could bid after them. Refused and counted."""
 AVOIDED_MAX: Final = 100
 """Agents that let an offer of a job lapse. Beyond, the first of them gets another chance."""
 LINES_PER_BEAT: Final = 20

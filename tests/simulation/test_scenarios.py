@@ -11,13 +11,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.simulation.scenarios import SCENARIOS, Scenario
+from tests.simulation import scenarios, scenarios_of_waiting
 from workrs.testing.simulator import run_schedule
 
 if TYPE_CHECKING:
+    from tests.simulation.scenario import Scenario
     from workrs.testing.simulator import Schedule
 
 SEEDS_MAX = 20
+SCENARIOS = scenarios.SCENARIOS | scenarios_of_waiting.SCENARIOS
 
 
 @pytest.mark.parametrize("name", SCENARIOS)

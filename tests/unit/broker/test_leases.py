@@ -11,9 +11,10 @@ import pytest
 
 from broker.effect import Publish
 from broker.event import AgentHeard, BeatHeard, SubmitHeard
+from broker.limits import EPOCHS_AHEAD_MAX
 from tests.unit.broker.cluster import TIMING, Agent, Cluster
 from workrs.domain import quorum
-from workrs.domain.ids import ClientId, Epoch, JobId, LocalJobId
+from workrs.domain.ids import EPOCH_MAX, ClientId, Epoch, JobId, LocalJobId
 from workrs.domain.job import digest_of
 from workrs.domain.record import Incarnation, Record
 from workrs.ports.ledger import SaveRecord
@@ -53,6 +54,16 @@ def test_a_claim_is_granted_by_every_node_and_a_rival_by_none() -> None:
     two.claim(job, 2)
     assert holders(cluster, job) == [(1, "edge-1")] * 3
     assert {cluster.lease_left_s(n, job) for n in cluster.names} == {TIMING.ttl_s}
+
+
+def test_an_agent_cannot_use_up_the_epochs_of_a_job() -> None:
+    cluster, job, one, two = with_job()
+    for epoch in (EPOCH_MAX, EPOCHS_AHEAD_MAX + 1):
+        one.claim(job, epoch)
+        assert holders(cluster, job) == [(0, None)] * 3
+    assert all(node.dropped for node in cluster.nodes.values())
+    two.claim(job, EPOCHS_AHEAD_MAX)
+    assert holders(cluster, job) == [(EPOCHS_AHEAD_MAX, "edge-2")] * 3
 
 
 def test_a_refused_or_repeated_claim_is_answered_by_the_record_as_it_was() -> None:

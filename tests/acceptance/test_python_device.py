@@ -24,8 +24,9 @@ from workrs.cli.cluster import LocalCluster
 
 ROOT = Path(__file__).parents[2]
 LINES_MAX = 10
-POINTS = [*range(0, 140, 14), *range(140, 320, 8), *range(320, 760, 22)]
-"""Steps after the call: closest where the job is written and not sent yet."""
+POINTS = [*range(0, 140, 14), *range(140, 320, 8), *range(320, 760, 22), *range(760, 1561, 200)]
+"""Steps after the call: closest where the job is written and not sent yet. The last are for a slow
+machine, on which more is done before the job is accepted."""
 WAIT_S = 60.0
 
 

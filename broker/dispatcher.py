@@ -50,6 +50,7 @@ def consider(node: Node, entry: JobEntry, now: Instant) -> None:
     if now >= entry.vote.lease_until:
         # Else the orphans of an agent that came back would fill its slots for ever.
         node.unhold(entry.record.holder, entry.job)
+        _doubt_holder(node, entry, now)
     if _is_ready(node, entry, now):
         _await_restorer(node, entry, now)
         if entry.turn_at is not None and now < entry.turn_at:
@@ -65,6 +66,16 @@ def consider(node: Node, entry: JobEntry, now: Instant) -> None:
         entry.restore_by = None
         entry.held_up = ""
         node.poke(entry.job, entry.vote.lease_until)
+
+
+def _doubt_holder(node: Node, entry: JobEntry, now: Instant) -> None:
+    """Have an agent asked last that let a lease run out in silence: its host may be lost."""
+    holder = entry.record.holder
+    agent = node.agents.get(holder.client) if holder is not None and entry.is_open else None
+    silent_s = node.settings.timing.ttl_s / 2
+    if agent is not None and not agent.lapsed and now - agent.seen_at > silent_s:
+        agent.lapsed = True
+        node.agents.refresh(agent)
 
 
 def _enqueue(node: Node, entry: JobEntry, item: Item, newest: CheckpointRef | None) -> None:

@@ -133,6 +133,19 @@ def test_a_lease_shows_how_far_the_node_is_that_ranks_first() -> None:
     assert first not in cluster.nodes[first].served
 
 
+def test_a_job_is_not_offered_to_the_agent_whose_silence_ended_its_lease() -> None:
+    """It has most slots free, now that nothing of it counts, and its host may be lost."""
+    cluster = Cluster(1)
+    lost = agent(cluster, "edge-a", slots=9)
+    job = cluster.submit("n1")
+    lost.claim(job, 1)
+    cluster.tick(TIMING.ttl_s / 2)
+    other = agent(cluster, "edge-b", slots=9)
+    other.profile = replace(other.profile, load=9.0)
+    keep_alive(cluster, other, seconds=TIMING.ttl_s / 2 + 0.5)
+    assert [to for _, to, _ in cluster.offered()] == ["edge-a", "edge-b"]
+
+
 def test_a_turn_that_passed_while_no_agent_was_free_does_not_count() -> None:
     """Otherwise every node would offer the same jobs of a long queue to every free slot."""
     cluster = Cluster(3)

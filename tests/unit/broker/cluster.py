@@ -140,9 +140,13 @@ class Cluster:
         for origin, peer in ((one, other), (other, one)):
             is_cut = origin == peer or frozenset((origin, peer)) in self.cut
             if not is_cut and not {origin, peer} & self.down:
-                for publish in list(self.retained[origin].values()):
-                    if publish.topic.startswith(topics.node(origin, "")):
-                        self._deliver(peer, publish)
+                self.resend(origin, peer)
+
+    def resend(self, origin: str, peer: str) -> None:
+        """Let a node hear again what another retains, as over a bridge that is made anew."""
+        for publish in list(self.retained[origin].values()):
+            if publish.topic.startswith(topics.node(origin, "")):
+                self._deliver(peer, publish)
 
     def _keep(self, name: str, publish: Publish) -> None:
         """Let the broker of a node retain what it or its peer's bridge published."""

@@ -205,11 +205,13 @@ def test_a_crash_at_any_step_begins_again_and_ends_well(step: Phase) -> None:
     if step is Phase.GATHERING:
         cluster.stop("n3")
     if step is Phase.RAISING:
-        # What n3 had retained still reaches n1, and nothing of n1 reaches n3.
         cluster.part("n1", "n3")
     if step is Phase.COPYING:
         cluster.unreadable.add("n3")
     cluster.start("n1")
+    if step is Phase.RAISING:
+        # What n3 had retained still reaches n1, and nothing of n1 reaches n3.
+        cluster.resend("n3", "n1")
     assert phase(cluster, "n1") is step
     generation = cluster.nodes["n1"].generation
     cluster.stop("n1")

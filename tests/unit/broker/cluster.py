@@ -99,6 +99,7 @@ class Cluster:
         # As if from always: what changes them is in test_functions.py.
         node.functions.definitions.update(self.functions)
         brain.start(node, ledger, Instant(self.now), self.now)
+        self.halted.pop(name, None)
         self.ledgers[name] = ledger
         self.nodes[name] = node
 
@@ -194,6 +195,8 @@ class Cluster:
 
     def handle(self, name: str, batch: list[Event]) -> Effects:
         """Let one node handle a batch, commit it, and check what it may say."""
+        if name in self.halted:
+            return Effects()
         node = self.nodes[name]
         effects = brain.handle(node, batch, Instant(self.now))
         self.facts.extend((name, fact) for fact in effects.facts)

@@ -10,7 +10,7 @@ import re
 from dataclasses import replace
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from broker.event import CancelHeard, Refused, SubmitHeard
@@ -21,6 +21,7 @@ from tests.unit.wire.values import REQUESTS, STATES, values
 from workrs.domain.ids import ClientId, JobId
 from workrs.domain.job import JobSpec, StoredSpec
 from workrs.domain.record import Record
+from workrs.domain.rollback import Seen
 from workrs.ports.bus import PAYLOAD_MAX_BYTES, Message
 from workrs.wire import codec, message, topics
 from workrs.wire.message import AgentView, NodeState
@@ -95,6 +96,22 @@ def test_the_inbox_is_total(topic: str, payload: bytes, retain: bool) -> None:  
 
 @settings(max_examples=100)
 @given(st.lists(MATCHING | st.tuples(TOPIC | LEGAL, PAYLOAD), max_size=20))
+@example(
+    # A peer that saw more of this disk than there is, and a generation to raise, in one message:
+    # the node ends, and nothing of that batch is on its disk.
+    [
+        (
+            topics.node("n2", "state"),
+            codec.encode(
+                NodeState(boot=0, nonce="", nodes=(), generation=1, seen={"n1": Seen(0, "", 1)})
+            ),
+        ),
+        (
+            topics.up("edge-1", "claim", JOB),
+            b'{"incarnation":[0,""],"epoch":0,"digest":"%s"}' % (b"0" * 64),
+        ),
+    ]
+)
 def test_a_brain_survives_whatever_arrives(arriving: list[tuple[str, bytes]]) -> None:
     cluster = Cluster(3)
     cluster.submit("n2")

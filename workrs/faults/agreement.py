@@ -3,6 +3,8 @@
 1. A node's own broker shows what its ledger has: epoch, holder, spec, acceptance, decision.
 2. Every other broker's copy is that of the node's own.
 3. Of a job that a node has retired, what is still shown is what was decided.
+4. A node that has retired a job owes nobody's copy of it: one that was cut off when the job was
+   decided keeps it for longer, and the others empty what their brokers have of that.
 
 Pure but for `read_shown` and `read_votes`; JSON and SQL are read as they are.
 """
@@ -131,8 +133,15 @@ def differences(
         found.update(_compared(node, node, own, ledger.votes, ledger))
         for broker in whole.keys() - {node}:
             copies = {p.job: vote for p, vote in whole[broker].items() if p.node == node}
-            found.update(_compared(broker, node, copies, own, ledger))
+            at = ledgers.get(broker)
+            owed = own if at is None else {j: v for j, v in own.items() if owes(at, j, copies)}
+            found.update(_compared(broker, node, copies, owed, ledger))
     return found
+
+
+def owes(at: Ledger, job: str, copies: Mapping[str, Vote]) -> bool:
+    """Return whether a broker whose ledger is *at* has to show a peer's record of *job*."""
+    return job in copies or job not in at.retired
 
 
 def _compared(

@@ -67,6 +67,19 @@ def test_what_is_left_of_a_retired_job_is_its_decision(decided: str, *, seen: bo
     assert (left in differences(shown, ledgers)) == seen
 
 
+def test_who_has_retired_a_job_owes_no_copy_of_it_but_a_right_one() -> None:
+    shown, ledgers = agreeing()
+    ledgers["n2"] = Ledger({}, {"d_j": "y"})
+    for place in (Place("n2", "n1", "d_j"), Place("n2", "n2", "d_j")):
+        del at(shown, "n2")[place]
+    for broker in ("n1", "n3"):
+        del at(shown, broker)[Place(broker, "n2", "d_j")]
+    assert differences(shown, ledgers) == {}
+    wrong = Place("n2", "n1", "d_j")
+    at(shown, "n2")[wrong] = VOTE._replace(decided="w")
+    assert differences(shown, ledgers).keys() == {wrong}
+
+
 def test_a_broker_or_a_ledger_that_is_not_there_is_told() -> None:
     shown, ledgers = agreeing()
     shown["n1"] = ledgers["n2"] = None

@@ -20,6 +20,7 @@ from broker import front, teller
 from broker.effect import Publish
 from broker.limits import (
     ASKS_PER_BEAT,
+    FUNCTION_NAMES_MAX,
     FUNCTIONS_MAX,
     FUNCTIONS_MAX_BYTES,
     ORDERS_WAITING_MAX,
@@ -138,10 +139,13 @@ def _refusal(node: Node, event: OrderHeard, known: FunctionRecord | None) -> str
     definition = order.definition
     if definition is None:
         return "an order to add a function carries its definition"
-    if known is None and len(table.records) >= FUNCTIONS_MAX:
+    is_new = order.function not in table.definitions
+    if is_new and len(table.definitions) >= FUNCTIONS_MAX:
+        return f"{node.name} has {FUNCTIONS_MAX} functions, as many as it keeps: remove some"
+    if known is None and len(table.records) >= FUNCTION_NAMES_MAX:
         return (
-            f"{node.name} knows {FUNCTIONS_MAX} functions, removed ones counted, as many as it "
-            "keeps: define one of those anew"
+            f"{node.name} knows {FUNCTION_NAMES_MAX} names of functions, removed ones counted, as "
+            "many as it keeps: define one of those anew"
         )
     others = sum(table.sizes_bytes.values()) - table.sizes_bytes.get(order.function, 0)
     if others + len(codec.encode(definition)) > FUNCTIONS_MAX_BYTES:

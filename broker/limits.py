@@ -76,7 +76,9 @@ NOTICES_PER_BEAT: Final = 100
 """Devices told in one beat that their node hears no majority, or hears one again; and senders
 told that a node which does not vote yet keeps their requests."""
 FUNCTIONS_MAX: Final = 1_000
-"""Names of functions, removed ones too. A new one beyond is refused; peers' are always taken."""
+"""Functions. A new one beyond is refused; peers' are always taken."""
+FUNCTION_NAMES_MAX: Final = 10_000
+"""Their names, removed ones too: who missed the removal would bring one back. As above."""
 FUNCTIONS_MAX_BYTES: Final = 32 << 20
 """Their definitions. A new or changed one beyond is refused, as above."""
 ORDERS_WAITING_MAX: Final = 100

@@ -287,14 +287,20 @@ def test_a_bad_order_is_refused_with_what_to_do(what: str) -> None:
 
 
 def test_functions_beyond_the_limits_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(functions, "FUNCTIONS_MAX", 2)
     cluster = Cluster(1)
+    limit = len(cluster.functions) + 2
+    monkeypatch.setattr(functions, "FUNCTIONS_MAX", limit)
     operator = Operator(cluster)
     operator.add("a")
     operator.add("b")
     operator.remove("b")
-    refused = operator.reply(operator.add("c"))
-    assert refused.text.startswith("n1 knows 2 functions, removed ones counted")
+    assert operator.reply(operator.add("c")).ok, "a removed one takes no room"
+    assert operator.reply(operator.add("b")).text.startswith(f"n1 has {limit} functions")
+    assert operator.reply(operator.add("a", OTHER)).ok, "one that is there may change"
+    operator.remove("c")
+    monkeypatch.setattr(functions, "FUNCTION_NAMES_MAX", 3)
+    refused = operator.reply(operator.add("d"))
+    assert refused.text.startswith("n1 knows 3 names of functions, removed ones counted")
     assert operator.reply(operator.add("b")).ok, "a name that is known may be defined anew"
     monkeypatch.setattr(functions, "FUNCTIONS_MAX_BYTES", 300)
     large = Function(image="base", command=("true",), files={"a": "x" * 300})

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from broker.ledger_retention import HistoryLimits
 from broker.mosquitto_config import own_socket
 from workrs.domain.errors import ConfigError
 from workrs.domain.ids import ClientId, client_id
@@ -51,6 +52,8 @@ class NodeConfig:
     timing: LeaseTiming = field(default_factory=LeaseTiming)
     quotas: Quotas = field(default_factory=Quotas)
     """What devices and tenants may ask of this node."""
+    history: HistoryLimits = field(default_factory=HistoryLimits)
+    """How much of what happened its ledger keeps, for people."""
 
     def __post_init__(self) -> None:
         """Refuse names and cluster sizes that cannot work."""

@@ -1,7 +1,8 @@
 """What a node throws away once nobody can need it any more.
 
 1. Nothing of an undecided job is ever removed.
-2. Ids of retired jobs are kept `FORGET_AFTER_S`, so that a late submit revives nothing.
+2. Ids of retired jobs are kept `FORGET_AFTER_S`, so that a late submit revives nothing, however
+   short a time the history is kept.
 3. Inputs are spared for `INPUT_GRACE_S`: their submit may still be on its way.
 """
 
@@ -28,6 +29,8 @@ INPUT_GRACE_S: Final = 86400.0
 PERIOD_S: Final = 3600.0
 PAUSE_S: Final = 0.1
 """Between two pieces of forgetting, so that votes get at the ledger in between."""
+PIECES_MAX: Final = 1_000
+"""Of one kind in one round; what is left waits for the next."""
 
 
 def needed_inputs(node: Node) -> set[tuple[ClientId, Digest]]:
@@ -97,12 +100,20 @@ class House:
         )
         inputs = await self._try(drop_inputs)
         await self._try(drop_orphaned_blobs, self._node, self._blobs)
-        ids = 0
-        forget = partial(self._ledger.forget, older_than_s=FORGET_AFTER_S)
-        while found := await self._try(forget):
-            ids += found
+        ids = await self._in_pieces(partial(self._ledger.forget, older_than_s=FORGET_AFTER_S))
+        rows = await self._in_pieces(self._ledger.cut_history)
+        LOG.event("house_kept", inputs_dropped=inputs, ids_forgotten=ids, history_dropped=rows)
+
+    async def _in_pieces(self, drop: Callable[[], int]) -> int:
+        """Repeat *drop* until it finds nothing more; return how much it found."""
+        count = 0
+        for _ in range(PIECES_MAX):
+            found = await self._try(drop)
+            if not found:
+                break
+            count += found
             await asyncio.sleep(PAUSE_S)
-        LOG.event("house_kept", inputs_dropped=inputs, ids_forgotten=ids)
+        return count
 
     async def _try(self, work: Callable[P, T], *words: P.args, **named: P.kwargs) -> T | None:
         """Do disk work in a thread. A disk that refuses it costs room, not the node."""

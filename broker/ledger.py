@@ -3,7 +3,7 @@
 1. `commit` returns only after an fsync (WAL, synchronous=FULL). When it raises, nothing of
    it happened and a later one may succeed, for example when a full disk has room again.
 2. Of several records of one job in one commit only the last is written.
-3. History is for humans: the newest `HISTORY_MAX` rows are kept, at most 1,000 commits more.
+3. History is for humans, and is kept within limits: see `broker.ledger_retention`.
 
 Rows go in by the hundred per statement. SQLite's binding gives the interpreter lock away
 at every step, and while the event loop's thread is busy each return can cost the switch
@@ -15,12 +15,14 @@ import os
 import sqlite3
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from threading import Lock
 from typing import Any, Final
 
-from broker import ledger_file, ledger_function, ledger_standing
+from broker import ledger_file, ledger_function, ledger_retention, ledger_standing
 from broker.ledger_batch import Batch, Row, retired_job
+from broker.ledger_retention import HistoryLimits
 from workrs.domain.errors import LedgerError, WireError
 from workrs.domain.fault_history import FaultHistory
 from workrs.domain.ids import ClientId, Digest, JobId
@@ -38,9 +40,6 @@ from workrs.ports.ledger import (
 )
 from workrs.wire import codec
 
-HISTORY_MAX: Final = 1_000_000
-_TRIM_EVERY: Final = 1_000
-"""Commits between two trims of the history."""
 _CHUNKS: Final = (128, 16, 4, 1)
 """Rows per statement. Few sizes, so that the binding's statement cache holds them all."""
 
@@ -124,29 +123,33 @@ def open_ledger(
     path: Path,
     *,
     wall: Callable[[], float] = time.time,  # noqa: TID251 (no machine acts on it but retention)
+    history: HistoryLimits | None = None,
 ) -> "SqliteLedger":
     """Open the ledger at *path* for this process alone, and begin its next boot.
 
     Args:
         path: a file that `create_ledger` made.
         wall: unix time, for stamps that humans and retention read.
+        history: how much of it is kept.
 
     Raises:
         ConfigError: there is no such file.
         LedgerError: it is damaged, of another format, full, or in use by another process.
     """
-    return SqliteLedger(path, wall)
+    return SqliteLedger(path, wall, history or HistoryLimits())
 
 
 class SqliteLedger:
     """A `Ledger` in one SQLite file. Safe to call from any thread; calls take turns."""
 
-    def __init__(self, path: Path, wall: Callable[[], float]) -> None:
+    def __init__(self, path: Path, wall: Callable[[], float], history: HistoryLimits) -> None:
         """Open and begin the next boot; see `open_ledger`."""
         self._path = path
         self._wall = wall
         self._turn = Lock()
-        self._commits = 0
+        self._history = history
+        self._noted = 0
+        """Rows of history since it was last cut."""
         self._open = False
         # The check for the file comes before the lock file is made beside it.
         ledger_file.require(path)
@@ -283,11 +286,11 @@ class SqliteLedger:
         self._insert(_TAKE_RETIRED, batch.taken)
         self._insert(ledger_function.INSERT, list(batch.functions.values()))
         ledger_standing.write(self._database, batch.seen, batch.standings, batch.faults)
-        self._commits += 1
-        if self._commits % _TRIM_EVERY == 0:
-            self._database.execute(
-                "DELETE FROM history WHERE id <= (SELECT max(id) FROM history) - ?", (HISTORY_MAX,)
-            )
+        self._noted += len(batch.history)
+        if self._noted >= ledger_retention.CUT_EVERY:
+            most = 2 * self._noted
+            ledger_retention.drop_beyond(self._database, self._history.rows_max, most)
+            self._noted = 0
 
     def _insert(self, insert: _Insert, rows: Sequence[Row]) -> None:
         done = 0
@@ -349,33 +352,31 @@ class SqliteLedger:
             yield SaveRetired(job=job, kept=retired_job(kept))
 
     def forget(self, *, older_than_s: float) -> int:
-        """Drop retired jobs and history older than that; such an id counts as new again.
+        """Drop retired jobs older than that, some; such an id counts as new again.
 
         Returns:
-            How many retired jobs were dropped. At most 10,000 a call, and as many rows of
-            history, so that no commit waits long behind it: call it until it returns 0.
+            How many were dropped. Call it until it returns 0.
 
         Raises:
             LedgerError: the file cannot be written.
         """
-        before = self._wall() - older_than_s
+        before_s = self._wall() - older_than_s
+        return self._drop(partial(ledger_retention.forget_retired, before_wall_s=before_s))
+
+    def cut_history(self) -> int:
+        """Drop some history beyond its limits; return how many rows. As `forget`, else."""
+        before_s = self._wall() - self._history.keep_s
+        old = self._drop(partial(ledger_retention.drop_old, before_wall_s=before_s))
+        rows_max = self._history.rows_max
+        return old or self._drop(partial(ledger_retention.drop_beyond, rows_max=rows_max))
+
+    def _drop(self, drop: Callable[[sqlite3.Connection], int]) -> int:
         with self._turn:
             self._require_open()
             try:
-                # Oldest first, so neither looks at more rows than it may remove.
-                self._database.execute(
-                    "DELETE FROM history WHERE wall < ? AND id <= "
-                    "(SELECT max(id) FROM (SELECT id FROM history ORDER BY id LIMIT 10000))",
-                    (before,),
-                )
-                dropped = self._database.execute(
-                    "DELETE FROM retired WHERE job IN "
-                    "(SELECT job FROM retired WHERE wall < ? ORDER BY wall LIMIT 10000)",
-                    (before,),
-                )
+                return drop(self._database)
             except sqlite3.Error as error:
                 raise LedgerError(f"cannot write to the ledger {self._path}: {error}") from error
-        return dropped.rowcount
 
     def _require_open(self) -> None:
         if not self._open:

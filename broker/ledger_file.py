@@ -24,7 +24,7 @@ from workrs.ports.ledger import Rejoin
 
 APPLICATION_ID: Final = 0x574B5253
 """ASCII `WKRS`, in the file's header: `file ledger.db` shows it."""
-SCHEMA_VERSION: Final = 4
+SCHEMA_VERSION: Final = 5
 
 _FUNCTIONS: Final = """
 CREATE TABLE functions (
@@ -137,6 +137,9 @@ CREATE INDEX retired_unswept ON retired (job) WHERE swept = 0;
 """
 
 
+_FROM_4: Final = f"DROP VIEW takeovers; {ledger_view.TAKEOVERS}"
+
+
 def create(path: Path, rejoin: Rejoin = Rejoin.NEVER) -> None:
     """Make an empty ledger at *path*, readable by its owner alone.
 
@@ -184,7 +187,8 @@ def _write_schema(path: Path, rejoin: Rejoin) -> None:
 
 def migrate(database: sqlite3.Connection, version: int) -> None:
     """Bring a file of format *version* to the present one. A crash leaves it as it was."""
-    steps = "".join((_FROM_1, _FUNCTIONS, ledger_view.SCHEMA)[version - 1 :])
+    present = _FROM_4 if version == 4 else ledger_view.SCHEMA
+    steps = "".join((*(_FROM_1, _FUNCTIONS)[version - 1 :], present))
     try:
         database.executescript(f"BEGIN; {steps} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
     except sqlite3.Error:

@@ -63,26 +63,28 @@ SELECT wall, job, json_extract(facts, '$.epoch') AS epoch, json_extract(facts, '
     json_extract(facts, '$.upload_s') AS upload_s
 FROM history WHERE event = 'checkpointed';
 """
-_TAKEOVERS: Final = """
+TAKEOVERS: Final = """
+CREATE INDEX history_lost ON history (json_extract(facts, '$.agent'), id)
+    WHERE event = 'agent_lost';
 CREATE VIEW takeovers AS
-WITH told AS (
-    SELECT id, wall, event, job, json_extract(facts, '$.epoch') AS epoch,
-        json_extract(facts, '$.agent') AS agent, json_extract(facts, '$.former') AS former,
-        json_extract(facts, iif(event = 'taken_over', '$.former', '$.agent')) AS who
-    FROM history WHERE event IN ('granted', 'taken_over', 'checkpointed', 'agent_lost')
-), marked AS (
-    SELECT *,
+WITH marked AS (
+    SELECT id, event, job,
         max(iif(event = 'checkpointed', id, NULL)) OVER (PARTITION BY job ORDER BY id) AS saved,
-        max(iif(event = 'agent_lost', id, NULL)) OVER (PARTITION BY who ORDER BY id) AS lost,
-        max(iif(event IN ('granted', 'taken_over'), id, NULL)) OVER (
+        max(iif(event <> 'checkpointed', id, NULL)) OVER (
             PARTITION BY job ORDER BY id ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
         ) AS held
-    FROM told
+    FROM history WHERE event IN ('granted', 'taken_over', 'checkpointed')
 )
-SELECT m.wall, m.job, m.epoch, m.agent, m.former, l.wall AS lost_wall,
+SELECT h.wall, m.job, json_extract(h.facts, '$.epoch') AS epoch,
+    json_extract(h.facts, '$.agent') AS agent, json_extract(h.facts, '$.former') AS former,
+    (
+        SELECT l.wall FROM history l
+        WHERE l.event = 'agent_lost' AND json_extract(l.facts, '$.agent') =
+            json_extract(h.facts, '$.former') AND l.id < m.id AND l.id > coalesce(m.held, 0)
+        ORDER BY l.id DESC LIMIT 1
+    ) AS lost_wall,
     json_extract(c.facts, '$.epoch') AS from_epoch, json_extract(c.facts, '$.seq') AS from_seq
-FROM marked m LEFT JOIN history c ON c.id = m.saved
-    LEFT JOIN history l ON l.id = m.lost AND m.lost > coalesce(m.held, 0)
+FROM marked m JOIN history h ON h.id = m.id LEFT JOIN history c ON c.id = m.saved
 WHERE m.event = 'taken_over';
 """
 _AGENTS: Final = """
@@ -101,5 +103,5 @@ FROM (
 )
 GROUP BY agent;
 """
-SCHEMA: Final = _JOBS + _ATTEMPTS + _CHECKPOINTS + _TAKEOVERS + _AGENTS
+SCHEMA: Final = _JOBS + _ATTEMPTS + _CHECKPOINTS + TAKEOVERS + _AGENTS
 """All of them, as statements."""

@@ -13,6 +13,7 @@ from workrs.cli.node import (
     add_stores_option,
     state_directory,
 )
+from workrs.cli.number import seconds
 from workrs.cli.options import Options
 from workrs.domain.ids import client_id
 from workrs.trust.kind import Kind
@@ -57,7 +58,7 @@ def options() -> Options:
     )
     it.value(
         "--grace",
-        convert=float,
+        convert=seconds,
         default=GRACE_S,
         metavar="SECONDS",
         help="how long a stop may take to move its jobs; a service manager must wait longer",
@@ -84,7 +85,7 @@ def _add_leave_options(it: Options) -> None:
     )
     it.value(
         "--leave-poll",
-        convert=float,
+        convert=seconds,
         default=LEAVE_POLL_S,
         metavar="SECONDS",
         help="how often that command is run",

@@ -24,6 +24,7 @@ from workrs.cli.demo_play import DEVICE, Play, Summary
 from workrs.cli.demo_screen import DemoScreen
 from workrs.cli.demo_tui import under_dashboard
 from workrs.cli.leftover import unmount_below, wait_clean
+from workrs.cli.number import seconds
 from workrs.cli.options import Options
 from workrs.cli.stage import Stage, stage
 from workrs.domain.errors import ConfigError
@@ -48,7 +49,7 @@ def options() -> Options:
         choices=("auto", "docker", "process"),
         help="where jobs run; auto: containers if an engine of ours can run here",
     )
-    found.value("--long", convert=float, default=12.0, help="seconds of work of the long job")
+    found.value("--long", convert=seconds, default=12.0, help="seconds of work of the long job")
     found.flag("--tui", help="show the dashboard while it is played; q leaves it")
     found.flag("--keep", help="keep the cluster's disks and logs afterwards, and say where")
     return found

@@ -13,6 +13,7 @@ from workrs.cli import order
 from workrs.cli.connection import add_node_options, caller, connected, fill
 from workrs.cli.error import FAILED, OK, TIMED_OUT
 from workrs.cli.move_watch import End, MoveWatch
+from workrs.cli.number import seconds
 from workrs.cli.options import Options
 from workrs.cli.table import print_json
 from workrs.domain.errors import BusError, ConfigError, IdError
@@ -41,7 +42,7 @@ def options() -> Options:
     it.flag("--wait", help="wait until it has no job left, and say what becomes of each")
     it.value(
         "--within",
-        convert=float,
+        convert=seconds,
         metavar="SECONDS",
         help="how long to wait at most; then the command ends with code 4, and the drain goes on",
     )

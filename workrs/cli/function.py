@@ -14,6 +14,7 @@ from workrs.cli.connection import add_node_options, caller
 from workrs.cli.error import FAILED, OK, NotFoundError
 from workrs.cli.function_text import as_toml
 from workrs.cli.function_view import FunctionView, read_functions
+from workrs.cli.number import seconds
 from workrs.cli.options import Options
 from workrs.cli.spec import add_program, add_program_options
 from workrs.cli.table import print_json, print_table
@@ -52,7 +53,7 @@ def options() -> Options:
         "--caller", metavar="NAME", help="device that may call it, * for any characters; or all may"
     )
     it.many("--tenant", metavar="NAME", help="tenant whose devices may call it")
-    it.value("--forecast", convert=float, metavar="SECONDS", help="how long a job of it takes")
+    it.value("--forecast", convert=seconds, metavar="SECONDS", help="how long a job of it takes")
     add_program_options(it)
     order.add_order_options(it)
     add_node_options(it)

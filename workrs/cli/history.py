@@ -9,6 +9,7 @@ from typing import Any
 from broker.ledger_reader import LedgerReader, open_reader
 from workrs.cli.error import OK
 from workrs.cli.ledger_options import add_ledger_options, ledger_path
+from workrs.cli.number import count
 from workrs.cli.options import Options
 from workrs.cli.table import print_table
 
@@ -40,7 +41,7 @@ def options() -> Options:
     it.value("--job", metavar="JOB", help="only this job, as DEVICE/ID")
     it.value("--event", metavar="KEY", help="only this event, for example taken_over")
     it.value("--agent", metavar="NAME", help="only events of this agent")
-    it.value("--last", convert=int, default=40, metavar="COUNT", help="at most so many events")
+    it.value("--last", convert=count, default=40, metavar="COUNT", help="at most so many events")
     it.flag("--json", help="print one JSON object a line")
     add_ledger_options(it)
     return it

@@ -5,6 +5,7 @@ from argparse import Namespace
 from pathlib import Path
 
 from workrs.cli.node import state_home
+from workrs.cli.number import seconds
 from workrs.cli.options import Options
 from workrs.domain.errors import ConfigError
 
@@ -20,7 +21,7 @@ def add_ledger_options(options: Options) -> None:
     )
     options.value(
         "--timeout",
-        convert=float,
+        convert=seconds,
         default=60.0,
         metavar="SECONDS",
         help="how long it may be read: meanwhile the log of a running node grows",

@@ -21,6 +21,7 @@ from workrs.cli import job_name
 from workrs.cli.connection import add_node_options, caller, connected, fill
 from workrs.cli.error import FAILED, OK, TimedOutError
 from workrs.cli.harmless import harmless
+from workrs.cli.number import seconds
 from workrs.cli.options import Options
 from workrs.domain.errors import BusError, WireError
 from workrs.domain.ids import ClientId
@@ -51,7 +52,7 @@ def options() -> Options:
     it.flag("--follow", help="go on until the job has ended; also wait for its start")
     it.value(
         "--timeout",
-        convert=float,
+        convert=seconds,
         metavar="SECONDS",
         help="how long to wait for the log (10 unless told otherwise), or to follow it (no limit)",
     )

@@ -6,9 +6,11 @@ from argparse import Namespace
 from pathlib import Path
 
 from broker.config import NodeConfig
+from broker.ledger_retention import HistoryLimits
 from workrs.adapters import log
 from workrs.adapters.stores.address import shared_location
 from workrs.cli.connection import address, credential_of, member_name
+from workrs.cli.number import count, seconds
 from workrs.cli.options import Options
 from workrs.cli.quota_options import add_quota_options, quotas
 from workrs.domain.errors import ConfigError, IdError
@@ -19,6 +21,7 @@ from workrs.trust.kind import Kind
 
 _BLOBS_PORT_OFFSET = 10_000
 _DEFAULT = LeaseTiming()
+_HISTORY = HistoryLimits()
 _LOCAL = Address(host="127.0.0.1", port=1883)
 
 
@@ -78,9 +81,26 @@ def options() -> Options:
     it.flag("--given-broker", help="a Mosquitto already runs at --listen: start none")
     _add_timing(it)
     add_quota_options(it)
+    _add_history(it)
     add_metrics_option(it)
     it.flag("--verbose", help="log details")
     return it
+
+
+def _add_history(it: Options) -> None:
+    it.value(
+        "--history-keep",
+        convert=seconds,
+        metavar="TIME",
+        help="how long what happened is kept for workrs history, for example 12h; default 30d",
+    )
+    it.value(
+        "--history-max",
+        convert=count,
+        default=_HISTORY.rows_max,
+        metavar="ROWS",
+        help="most of it: a job leaves about five rows, and one for each checkpoint",
+    )
 
 
 def _add_timing(it: Options) -> None:
@@ -98,7 +118,7 @@ def _add_timing(it: Options) -> None:
 
 
 def _add_seconds(options: Options, flag: str, default: float, text: str) -> None:
-    options.value(flag, convert=float, default=default, metavar="SECONDS", help=text)
+    options.value(flag, convert=seconds, default=default, metavar="SECONDS", help=text)
 
 
 def state_home() -> Path:
@@ -195,6 +215,10 @@ def config(asked: Namespace) -> NodeConfig:
             reconnect_grace_s=asked.reconnect_grace,
         ),
         quotas=quotas(asked),
+        history=HistoryLimits(
+            keep_s=_HISTORY.keep_s if asked.history_keep is None else asked.history_keep,
+            rows_max=asked.history_max,
+        ),
     )
 
 

@@ -131,7 +131,8 @@ class Options:
         The converter may raise ValueError or an error of ours. *default* is used as it is. *key*
         is its name in the file and the environment where its own means something else there.
         """
-        more = f" (default {default})" if default is not None else ""
+        shown = f"{default:g}" if isinstance(default, float) else default
+        more = f" (default {shown})" if default is not None else ""
         more = " (required)" if required else more
         self.parser.add_argument(
             flag,

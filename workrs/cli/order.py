@@ -9,6 +9,7 @@ from typing import Final
 from workrs.cli.connection import Caller, connected
 from workrs.cli.error import FAILED, OK, TimedOutError
 from workrs.cli.harmless import harmless
+from workrs.cli.number import seconds
 from workrs.cli.options import Options
 from workrs.cli.table import print_json
 from workrs.domain.errors import BusError, WireError
@@ -25,7 +26,7 @@ def add_order_options(options: Options) -> None:
     """Add what every order can be told."""
     options.value(
         "--timeout",
-        convert=float,
+        convert=seconds,
         default=_TIMEOUT_S,
         metavar="SECONDS",
         help="how long to repeat the order while it is not answered",

@@ -2,6 +2,7 @@
 
 from argparse import Namespace
 
+from workrs.cli.number import seconds
 from workrs.cli.options import Options
 from workrs.domain.quota import BAR_S, DEVICE, TENANT, Quota, Quotas
 
@@ -35,7 +36,7 @@ def add_quota_options(options: Options) -> None:
             )
     options.value(
         "--bar",
-        convert=float,
+        convert=seconds,
         default=BAR_S,
         metavar="SECONDS",
         help="how long a device is shut out that goes on although it is refused",

@@ -11,6 +11,7 @@ from workrs.cli.connection import add_node_options, caller, connected, fill
 from workrs.cli.error import FAILED, OK, TimedOutError
 from workrs.cli.harmless import harmless
 from workrs.cli.jobs import as_json
+from workrs.cli.number import seconds
 from workrs.cli.options import Options
 from workrs.cli.table import print_json
 from workrs.domain.errors import BusError, ConfigError
@@ -38,7 +39,7 @@ def options() -> Options:
     it.flag("--wait", help="wait for the job's end")
     it.value(
         "--timeout",
-        convert=float,
+        convert=seconds,
         default=3600.0,
         metavar="SECONDS",
         help="how long to wait at most, with --wait",

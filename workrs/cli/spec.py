@@ -7,6 +7,7 @@ from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
+from workrs.cli.number import seconds
 from workrs.cli.options import Options
 from workrs.domain.errors import ConfigError
 
@@ -35,7 +36,7 @@ def add_program_options(options: Options) -> None:
     it.value("--priority", convert=int, metavar="0-9", help="higher runs first; default 4")
     it.value("--memory-mb", convert=int, metavar="MB", help="memory limit; default 256")
     it.value("--cpus", convert=float, metavar="N", help="processors; default 1")
-    it.value("--attempt-timeout", convert=float, metavar="SECONDS", help="limit of one attempt")
+    it.value("--attempt-timeout", convert=seconds, metavar="SECONDS", help="limit of one attempt")
     it.value("--attempts-max", convert=int, metavar="N", help="starts before it fails; default 3")
 
 

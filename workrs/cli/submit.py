@@ -10,6 +10,7 @@ from device_client import AsyncDevice, JobError, Report, State, Timing
 from workrs.cli.connection import Caller, add_node_options, caller, connected
 from workrs.cli.error import FAILED, OK, TimedOutError
 from workrs.cli.harmless import harmless
+from workrs.cli.number import seconds
 from workrs.cli.options import Options
 from workrs.cli.progress import shown_progress
 from workrs.cli.spec import add_spec_options, read_spec
@@ -43,7 +44,7 @@ def options() -> Options:
     it.flag("--wait", help="show progress, then write the result to the standard output")
     it.value(
         "--timeout",
-        convert=float,
+        convert=seconds,
         metavar="SECONDS",
         help="longest wait: for the acceptance (default 30), or with --wait for the end",
     )

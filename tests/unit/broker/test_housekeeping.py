@@ -65,3 +65,20 @@ def test_blobs_are_dropped_soon_and_a_refusing_disk_does_not_end_it(
     asyncio.run(play())
     ledger.close()
     assert dropped == [JobId("pump-7_two")]
+
+
+def test_a_round_goes_on_while_there_is_more_to_throw_away_and_has_an_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    create_ledger(tmp_path / "ledger.db")
+    ledger = open_ledger(tmp_path / "ledger.db")
+    house = House(make_node(), ledger, BlobDirectory(tmp_path / "blobs"))
+    monkeypatch.setattr("broker.housekeeping.PAUSE_S", 0.0)
+    monkeypatch.setattr("broker.housekeeping.PIECES_MAX", 3)
+    forgotten, cut = [0], [5, 5, 5, 5]
+    monkeypatch.setattr(ledger, "forget", lambda *, older_than_s: forgotten.pop(0))  # noqa: ARG005
+    monkeypatch.setattr(ledger, "cut_history", lambda: cut.pop(0))
+    asyncio.run(house._hourly())
+    ledger.close()
+    # History is cut though no id was to be forgotten, and the last piece is the next round's.
+    assert (forgotten, cut) == ([], [5])

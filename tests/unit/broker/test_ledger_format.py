@@ -1,6 +1,6 @@
-"""Goal: a ledger of format 1 is brought to the present one where it lies, and keeps all it had.
+"""Goal: a ledger of an older format is brought to the present one, in place, with all it had.
 
-Method: a file made with the schema of then, which stands beside this test.
+Method: files made with the schemas of then, which stand beside this test.
 """
 
 import sqlite3
@@ -67,7 +67,9 @@ def test_a_file_of_format_2_gets_the_table_that_it_lacks(path: Path, tmp_path: P
     open_ledger(path).close()
     drops = " ".join(f"DROP VIEW {name};" for name in ledger_view.NAMES)
     with closing(sqlite3.connect(path, isolation_level=None)) as database:
-        database.executescript(f"DROP TABLE functions; {drops} PRAGMA user_version = 2;")
+        database.executescript(
+            f"DROP TABLE functions; DROP INDEX history_lost; {drops} PRAGMA user_version = 2;"
+        )
     ledger = open_ledger(path)
     assert list(ledger.functions()) == []
     assert [saved.record for saved in ledger.load()] == [RECORD]
@@ -76,12 +78,14 @@ def test_a_file_of_format_2_gets_the_table_that_it_lacks(path: Path, tmp_path: P
     assert schema(path) == schema(tmp_path / "new.db")
 
 
-def test_a_file_of_the_version_before_keeps_what_it_had_and_gets_the_views(
-    tmp_path: Path,
+@pytest.mark.parametrize("version", [3, 4])
+def test_a_file_of_a_version_before_keeps_what_it_had_and_gets_the_views(
+    tmp_path: Path, version: int
 ) -> None:
     former = tmp_path / "former.db"
+    script = Path(__file__).with_name(f"ledger_format_{version}.sql").read_text()
     with closing(sqlite3.connect(former, isolation_level=None)) as database:
-        database.executescript(Path(__file__).with_name("ledger_format_3.sql").read_text())
+        database.executescript(script)
         row = (JOB, "queued", 4, codec.encode(RECORD).decode())
         database.execute("INSERT INTO records (job, state, epoch, body) VALUES (?,?,?,?)", row)
     ledger = open_ledger(former)
@@ -93,6 +97,10 @@ def test_a_file_of_the_version_before_keeps_what_it_had_and_gets_the_views(
         assert database.execute("SELECT device, id, epoch FROM jobs").fetchall() == [
             ("pump-7", "sum", 4)
         ]
+        (made,) = database.execute("SELECT sql FROM sqlite_schema WHERE name = 'takeovers'")
+    with closing(sqlite3.connect(tmp_path / "new.db")) as database:
+        (new,) = database.execute("SELECT sql FROM sqlite_schema WHERE name = 'takeovers'")
+    assert made == new
 
 
 def test_it_has_the_tables_and_columns_of_a_new_one(path: Path, tmp_path: Path) -> None:
@@ -110,4 +118,4 @@ def test_a_migration_that_fails_leaves_the_file_as_it_was(path: Path) -> None:
     assert schema(path) == before
     with closing(sqlite3.connect(path)) as database:
         assert database.execute("PRAGMA user_version").fetchone() == (1,)
-        assert ledger_file.SCHEMA_VERSION == 4
+        assert ledger_file.SCHEMA_VERSION == 5

@@ -10,13 +10,16 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlite_utils
 
 from broker import ledger_file
-from broker.ledger import HISTORY_MAX, SqliteLedger, create_ledger, open_ledger
+from broker.ledger import SqliteLedger, create_ledger, open_ledger
+from broker.ledger_retention import HistoryLimits
 from workrs.domain.errors import ConfigError, LedgerError
 from workrs.domain.ids import EPOCH_MAX, NUMBER_MAX, Epoch, JobId
 from workrs.domain.job import Outcome, Verdict
@@ -236,7 +239,9 @@ def test_a_full_disk_at_the_start_is_an_error_of_ours(tiny: Path) -> None:
 
 WRITER = """
 import sys
+from contextlib import closing
 from pathlib import Path
+from typing import Any
 from broker.ledger import open_ledger
 from workrs.domain.record import Record
 from workrs.ports.ledger import SaveRecord
@@ -308,18 +313,57 @@ def test_sqlite_utils_reads_the_columns_that_queries_need(path: Path) -> None:
 
 
 def test_history_is_bounded(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("broker.ledger.HISTORY_MAX", 100)
-    monkeypatch.setattr("broker.ledger._TRIM_EVERY", 4)
-    assert HISTORY_MAX > 100
-    ledger = open_ledger(path)
-    for number in range(40):
+    monkeypatch.setattr("broker.ledger_retention.CUT_EVERY", 40)
+    ledger = open_ledger(path, history=HistoryLimits(rows_max=1_000))
+    for number in range(400):
         ledger.commit([NoteHistory(event="granted", job=None, facts={"n": number})] * 10)
     ledger.close()
-    database = sqlite3.connect(path)
-    (rows, newest) = database.execute("SELECT count(*), max(id) FROM history").fetchone()
-    database.close()
-    assert rows == 100
-    assert newest == 400
+    assert history(path) == (1_000, 4_000)
+
+
+def test_a_limit_that_was_lowered_is_reached_in_small_pieces(path: Path) -> None:
+    ledger = open_ledger(path)
+    note = NoteHistory(event="granted", job=None)
+    ledger.commit([note] * 20_000)
+    ledger.close()
+    ledger = open_ledger(path, history=HistoryLimits(rows_max=1_000))
+    ledger.commit([note] * 1_000)
+    assert history(path) == (19_000, 21_000), "a commit drops twice of what it brings, no more"
+    assert [ledger.cut_history() for _ in range(3)] == [10_000, 8_000, 0]
+    assert history(path) == (1_000, 21_000)
+    ledger.close()
+
+
+def test_history_ends_by_age_and_what_votes_hang_on_stays(path: Path) -> None:
+    now = 100.0
+    ledger = open_ledger(path, wall=lambda: now, history=HistoryLimits(keep_s=3600.0))
+    done = Outcome(verdict=Verdict.FAILED)
+    ended, opened = JobId("pump-7_1"), JobId("pump-7_2")
+    decided = SaveRecord(record=Record(job=ended, decided=done, decided_digest=done.digest()))
+    ledger.commit([decided, RetireJob(job=ended), NoteHistory(event="retired", job=ended)])
+    ledger.commit([SaveRecord(record=Record(job=opened)), NoteHistory(event="granted", job=opened)])
+    now = 3700.0
+    ledger.commit([NoteHistory(event="rejoined", job=None)])
+    assert ledger.cut_history() == 0, "an hour old, to the second"
+    now = 3700.1
+    assert ledger.cut_history() == 2
+    assert history(path)[0] == 1
+    assert ledger.retired(ended) is not None
+    assert [saved.record.job for saved in ledger.load()] == [opened]
+    ledger.close()
+
+
+@pytest.mark.parametrize("limits", [{"keep_s": 59.9}, {"keep_s": float("nan")}, {"rows_max": 999}])
+def test_a_history_of_nothing_is_refused(limits: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match="--history-"):
+        HistoryLimits(**limits)
+
+
+def history(path: Path) -> tuple[int, int]:
+    """Return how many rows there are, and the number of the newest."""
+    with closing(sqlite3.connect(path)) as database:
+        rows, newest = database.execute("SELECT count(*), max(id) FROM history").fetchone()
+    return rows, newest
 
 
 def test_forgotten_ids_count_as_new(path: Path) -> None:

@@ -50,8 +50,9 @@ class Cluster:
 def make_cluster(path: Path, *, ports: Sequence[int] = (18_883, 18_893, 18_903)) -> Cluster:
     """Make a cluster in *path*.
 
-    Besides the honest: `old`, an agent whose certificate has ended; `foreign`, one of another
-    cluster with the same names; `sensor`, a device with a password.
+    Besides the honest: `old`, an agent whose certificate has ended, and `early`, one whose has
+    not begun; `foreign`, one of another cluster with the same names. `sensor` is a device with a
+    password.
     """
     nodes = tuple(Endpoint(n, "127.0.0.1", port) for n, port in zip(NODES, ports, strict=True))
     directory = create(path / "own", Register(cluster="plant", nodes=nodes), now=NOW)
@@ -63,6 +64,7 @@ def make_cluster(path: Path, *, ports: Sequence[int] = (18_883, 18_893, 18_903))
         "fan": directory.enrol(Kind.DEVICE, "fan", now=NOW),
         "sensor": directory.enrol_password("sensor", now=NOW),
         "old": directory.enrol(Kind.AGENT, "old", now=NOW - timedelta(days=30), days=1),
+        "early": directory.enrol(Kind.AGENT, "early", now=NOW + timedelta(days=30)),
         "n2": directory.node_folder("n2"),
     }
     other = create(path / "other", Register(cluster="plant", nodes=nodes), now=NOW)

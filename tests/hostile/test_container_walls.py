@@ -264,7 +264,12 @@ def test_memory_is_not_swapped_out_to_go_beyond_its_limit(
     engines: Engines, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[dict[str, object]] = []
-    loosened(monkeypatch, lambda found: asked.append(found) or {})
+
+    def seen(found: dict[str, object]) -> dict[str, object]:
+        asked.append(found)
+        return {}
+
+    loosened(monkeypatch, seen)
     run(engines, tmp_path, "true", memory_mb=64)
     assert asked[0]["memswap_limit"] == asked[0]["mem_limit"] == 64 << 20
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import paho.mqtt.client as paho
 import pytest
+from paho.mqtt.enums import CallbackAPIVersion
 
 from broker import mosquitto_config
 from tests.acceptance.agreement import until
@@ -235,4 +236,4 @@ def test_a_packet_above_the_limit_ends_its_sender_and_reaches_nobody(
 
 
 def client() -> paho.Client:
-    return paho.Client(paho.CallbackAPIVersion.VERSION2, protocol=paho.MQTTv5)
+    return paho.Client(CallbackAPIVersion.VERSION2, protocol=paho.MQTTv5)

@@ -20,6 +20,7 @@ import pytest
 
 from device_client import Device
 from tests.acceptance.agreement import until
+from tests.hostile.junk import JUNK, SECRET
 from tests.hostile.members import NODES, Cluster, free_blocks, make_cluster
 from workrs.adapters.mqtt import connect
 from workrs.cli.cluster import free_ports
@@ -33,19 +34,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-SECRET = "hunter2-7f3a"
-DEEP = b'{"v":1,"env":' + b"[" * 60_000
-JUNK = {
-    "empty": b"",
-    "deep": DEEP,
-    "truncated": b'{"v": 1, "image": "' + SECRET.encode(),
-    "not-utf8": b'{"image": "\xff\xfe\x80"}',
-    "zeros": bytes(1000),
-    "no-object": b"[" + b"0," * 60_000 + b"0]",
-    "huge-number": b'{"v": ' + b"9" * 5000 + b"}",
-    "long-name": b'{"' + b"a" * 60_000 + b'": 1}',
-    "wrong-types": json.dumps({"v": "1", "image": 7, "cpus": SECRET, "env": []}).encode(),
-}
 VERBS = {
     "pump": ["submit/{n}", "run/f/{n}", "cancel/{n}", "submit/No-{n}", "run/no-such/{n}"],
     "sensor": ["submit/{n}", "run/f/{n}", "cancel/{n}"],

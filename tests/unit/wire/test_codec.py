@@ -121,10 +121,15 @@ def test_bombs_are_refused_shortly_and_in_short(bomb: bytes) -> None:
 
 def test_very_many_mistakes_are_counted_and_not_looked_at() -> None:
     """A kilobyte for each would be a hundred times what was sent."""
-    payload: dict[str, list[int]] = {"command": [1] * codec.ERRORS_MAX}
-    assert explain(JobSpec, payload).startswith("command.0: ")
-    payload["command"].append(1)
+    payload = {str(number): 1 for number in range(codec.ERRORS_MAX)}
+    assert explain(JobSpec, payload).startswith("unknown field")
+    payload["one more"] = 1
     assert "values are not what is wanted" in explain(JobSpec, payload)
+
+
+def test_of_a_sequence_the_first_mistake_is_told_and_the_rest_not_looked_at() -> None:
+    payload = {"image": "a", "command": ["x", 1, *[2] * 5000]}
+    assert explain(JobSpec, payload) == "command.1: Input should be a valid string"
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,9 @@
 3. What one message may take is bounded by `packet_max_bytes`: a longer one is read past.
 4. A broker that breaks MQTT's rules loses its connection; nothing it sends raises here.
 5. With an outbox file, a job whose `submit` returned is sent after a loss of power, too.
+6. Each name costs some 15 bytes of heap, and with the 141st of all programs MicroPython's table
+   of names takes 1,150 more. So what is private goes by a name that is there anyway, of an option
+   or of MicroPython itself; public is what docs/micropython.md lists.
 
 The bus is only looked at within calls: a program with other work calls `poll` now and then.
 See docs/micropython.md.
@@ -29,13 +32,11 @@ _SLICE_MS = const(200)
 _PONG_MS = const(1500)
 _GRACE_MS = const(2000)
 _REASK_MS = const(10000)
-_RETAINED_MS = const(300)
-_LENGTH_MAX = const(300000)
 _HEAD_MAX = const(384)
-_SPEC_MAX = const(98304)
+_DOWN = "workrs/1/down/"
 _TOO_LONG = "longer than packet_max_bytes"
-_FINAL = ("succeeded", "failed", "cancelled", "expired", "rejected")
-_OPEN = ("waiting", "accepted", "queued", "running")
+_FINAL = "succeeded failed cancelled expired rejected"
+_OPEN = "waiting accepted queued running"
 
 
 class JobError(Exception):
@@ -78,42 +79,41 @@ class Device:
         keepalive_s=10,
         answer_timeout_s=3,
     ):
-        _check(name, "")
+        _check(name)
         if packet_max_bytes < 512:
             raise ValueError("packet_max_bytes")
         self.name = name
         self.trouble = ""
-        self._nodes = nodes
-        hello = bytearray(b"\x00\x04MQTT\x04\x02") + keepalive_s.to_bytes(2, "big") + _text(name)
-        for flag, word in ((0x80, user or (password and name)), (0x40, password)):
-            if word:
-                hello[7] |= flag
-                hello += _text(word)
-        self._hello = hello
-        self._ssl = ssl_context
-        self._feed = feed
-        self._jobs_max = jobs_max
-        self._keepalive_ms = keepalive_s * 1000
+        self.nodes = nodes
+        data = bytearray(b"\x00\x04MQTT\x04\x02") + keepalive_s.to_bytes(2, "big") + _text(name)
+        for flags, text in ((0x80, user or (password and name)), (0x40, password)):
+            if text:
+                data[7] |= flags
+                data += _text(text)
+        self._hello = bytes(data)
+        self.ssl_context = ssl_context
+        self.feed = feed
+        self.jobs_max = jobs_max
+        self.keepalive_s = keepalive_s
         self._answer_ms = int(answer_timeout_s * 1000)
-        self._buffer = memoryview(bytearray(packet_max_bytes))
-        self._poller = select.poll()
-        self._sock = None
-        self._phase = self._at = self._failures = self._hops = 0
-        self._packet_id = 0
-        self._retry_at = ticks_ms()
-        self._outbox = None
+        self.buffer = memoryview(bytearray(packet_max_bytes))
+        self.poller = select.poll()
+        self.socket = None
+        self.phase = self.index = self._failures = self._hops = self.id = 0
+        self.due = ticks_ms()
+        self.outbox = None
         self._jobs = {}
         if outbox:
             import workrs_outbox
 
-            self._outbox = workrs_outbox.Outbox(outbox)
-            self._outbox.load(self._jobs, _Job)
+            self.outbox = workrs_outbox.Outbox(outbox)
+            self.outbox.load(self._jobs, _Job)
 
     # What the device's program calls.
 
     def run(self, function, data, job=None):
         """Keep bytes for a registered function; return the job's id. No JSON on the way."""
-        _check(function, "")
+        _check(function)
         return self._keep("run/" + function + "/", data, job, 32768)
 
     def submit(self, spec, job=None):
@@ -122,7 +122,7 @@ class Device:
             import json
 
             spec = json.dumps(spec)
-        return self._keep("submit/", spec, job, _SPEC_MAX)
+        return self._keep("submit/", spec, job, 98304)
 
     def accepted(self, job, timeout_s=10):
         """Wait until the job is on the disks of a majority, or over; False if not in time."""
@@ -142,7 +142,7 @@ class Device:
             entry.wanted = False
             if entry.payload is None:
                 self._jobs.pop(job)
-            raise OSError(ETIMEDOUT, job + " " + entry.state + "; " + self.trouble)
+            raise OSError(ETIMEDOUT, job + " " + entry.state + ": " + self.trouble)
         self._jobs.pop(job)
         if entry.state != "succeeded" or entry.value is None:
             raise JobError(job, entry.state, entry.note)
@@ -158,7 +158,7 @@ class Device:
         entry = self._jobs.get(job) or self._begin(job)
         if not entry.done and not entry.cancel:
             entry.cancel = 1
-            self._mark(entry, b"C")
+            self._mark(entry, 0x43)
             if entry.accepted or entry.payload is None:
                 # Not before: a cancel that overtakes its job names an unknown one.
                 entry.due = ticks_ms()
@@ -167,7 +167,7 @@ class Device:
     def poll(self, timeout_s=0):
         """Do what is due, and wait so long for more; return whether a connection stands."""
         self._until(None, True, timeout_s)
-        return self._phase == 2
+        return self.phase == 2
 
     def jobs(self):
         """Return the ids of all jobs that are kept, those that ended included."""
@@ -176,7 +176,7 @@ class Device:
     def close(self):
         """Disconnect. Jobs stay in the outbox file."""
         try:
-            if self._phase == 2:
+            if self.phase == 2:
                 self._send(0xE0, b"")
         except OSError:
             pass
@@ -184,30 +184,30 @@ class Device:
 
     # Jobs.
 
-    def _keep(self, head, data, name, bytes_max):
+    def _keep(self, head, data, name, limit):
         if isinstance(data, str):
             data = data.encode()
-        name = _check(name or hexlify(os.urandom(8)).decode(), "_")
+        name = _check(name or hexlify(os.urandom(8)).decode(), 1)
         topic = head + name
-        known = self._jobs.get(name)
-        if known and known.payload is not None:
-            if (known.topic, known.payload) != (topic, data):
+        entry = self._jobs.get(name)
+        if entry and entry.payload is not None:
+            if (entry.topic, entry.payload) != (topic, data):
                 raise ValueError(name + " is another job")
             return name
-        if len(data) > bytes_max:
-            raise ValueError("above %d bytes" % bytes_max)
-        if len(self._jobs) - (known is not None) >= self._jobs_max:
+        if len(data) > limit:
+            raise ValueError("above %d bytes" % limit)
+        if len(self._jobs) - (entry is not None) >= self.jobs_max:
             raise RuntimeError("jobs_max")
         data = bytes(data)
-        if self._outbox:
-            self._outbox.append(b"S", topic, data)
+        if self.outbox:
+            self.outbox.append(0x53, topic, data)
         self._begin(name, topic, data)
         self.poll()
         return name
 
     def _begin(self, name, topic=None, payload=None):
-        job = self._jobs[_check(name, "_")] = _Job(name, topic, payload)
-        if self._phase == 2:
+        job = self._jobs[_check(name, 1)] = _Job(name, topic, payload)
+        if self.phase == 2:
             try:
                 self._subscribe(job)
             except OSError as error:
@@ -216,31 +216,31 @@ class Device:
 
     def _mark(self, job, kind):
         """Note in the outbox what may get lost: without it the node is told the same again."""
-        if self._outbox and job.payload is not None:
+        if self.outbox and job.payload is not None:
             try:
                 if kind:
-                    self._outbox.append(kind, job.name)
+                    self.outbox.append(kind, job.name)
                 else:
-                    self._outbox.rewrite(self._jobs)
+                    self.outbox.rewrite(self._jobs)
             except OSError:
                 pass
 
     def _say(self, job):
         """Say what this job needs said now, and plan when to say it again."""
         now = ticks_ms()
-        period = self._answer_ms
+        wait_ms = self._answer_ms
         if job.state == "succeeded":
             self._finish(job, b"")
             return
         if job.accepted or job.payload is None:
             if job.cancel:
                 self._publish("cancel/" + job.name, b"")
-                period <<= min(job.cancel - 1, 3)
+                wait_ms <<= min(job.cancel - 1, 3)
                 job.cancel += 1
             elif not job.wanted:
                 job.due = None
                 return
-        job.due = ticks_add(now, period)
+        job.due = ticks_add(now, wait_ms)
         if job.payload is not None:
             self._publish(job.topic, job.payload)
             if job.asked is None:
@@ -252,7 +252,7 @@ class Device:
         if job.value is None:
             job.value = value
         self._mark(job, None)
-        self._subscribe(job, 0xA2, b"")
+        self._subscribe(job, 0xA2)
 
     # Waiting.
 
@@ -269,48 +269,55 @@ class Device:
                 left = int(timeout_s * 1000) - ticks_diff(ticks_ms(), since)
             try:
                 self._serve(max(0, min(left, _SLICE_MS)))
-            except (OSError, MemoryError) as error:
+            except (OSError, MemoryError, ValueError) as error:  # the last: a certificate's
                 self._lost(error)
 
     def _serve(self, wait_ms):
-        if self._sock is None:
-            if self._feed:
-                self._feed()
-            pause = ticks_diff(self._retry_at, ticks_ms())
-            if 0 < pause < _REASK_MS:  # no pause is longer: this was long ago
-                sleep_ms(min(pause, wait_ms))
+        if self.socket is None:
+            if self.feed:
+                self.feed()
+            left = ticks_diff(self.due, ticks_ms())
+            if 0 < left < _REASK_MS:  # no pause is longer: this was long ago
+                sleep_ms(min(left, wait_ms))
                 return
             self._dial()
-        if self._phase == 0:
+        if self.phase == 0:
             if self._ready(select.POLLOUT, wait_ms):
-                self._greet()
-        elif self._ready(select.POLLIN, wait_ms) or self._ssl:
+                if self.ssl_context:
+                    self.poller.unregister(self.socket)
+                    host = self.nodes[self.index].partition(":")[0]
+                    self.socket = self.ssl_context.wrap_socket(
+                        self.socket, server_hostname=host, do_handshake_on_connect=False
+                    )
+                    self.poller.register(self.socket, select.POLLOUT)
+                self.phase = 1
+                self._send(0x10, self._hello)
+        elif self._ready(select.POLLIN, wait_ms) or self.ssl_context:
             for _ in range(16):  # a flood must not keep the caller here
                 if not self._receive():
                     break
-                if self._feed:
-                    self._feed()
+                if self.feed:
+                    self.feed()
         self._tend()
 
     def _ready(self, flags, wait_ms):
-        if self._feed:
-            self._feed()
-        self._poller.modify(self._sock, flags)
-        return self._poller.poll(wait_ms)
+        if self.feed:
+            self.feed()
+        self.poller.modify(self.socket, flags)
+        return self.poller.poll(wait_ms)
 
     def _tend(self):
         """Leave a node that is silent; repeat what is due."""
         now = ticks_ms()
-        quiet = ticks_diff(now, self._heard)
-        if self._phase < 2:
-            if ticks_diff(now, self._since) > self._answer_ms:
+        if self.phase < 2:
+            if ticks_diff(now, self.since) > self._answer_ms:
                 raise OSError("no connect")
             return
-        if self._asked is not None:
-            if ticks_diff(now, self._asked) > _PONG_MS and quiet > _PONG_MS:
+        if self.asked is not None:
+            if min(ticks_diff(now, self.asked), ticks_diff(now, self._heard)) > _PONG_MS:
                 raise OSError("no pong")
-        elif quiet > self._keepalive_ms:
-            self._asked = now
+        elif ticks_diff(now, self._heard) > self.keepalive_s * 1000:
+            self.asked = now
             self._send(0xC0, b"")
         for job in list(self._jobs.values()):
             if job.asked is not None and ticks_diff(now, job.asked) > self._answer_ms:
@@ -321,81 +328,74 @@ class Device:
     # The connection.
 
     def _dial(self):
-        host, _, port = self._nodes[self._at].partition(":")
-        self._heard = self._since = ticks_ms()
-        self._asked = None
-        self._phase = self._got = self._kind = 0
+        host, _, port = self.nodes[self.index].partition(":")
+        self._heard = self.since = ticks_ms()
+        self.asked = None
+        self.phase = self._got = self.kind = 0
         address = socket.getaddrinfo(
-            host, int(port or (8883 if self._ssl else 1883)), 0, socket.SOCK_STREAM
+            host, int(port or (8883 if self.ssl_context else 1883)), 0, socket.SOCK_STREAM
         )[0]
-        self._sock = sock = socket.socket(address[0], socket.SOCK_STREAM)
-        sock.setblocking(False)
+        self.socket = socket.socket(address[0], socket.SOCK_STREAM)
+        self.socket.setblocking(False)
         try:
-            sock.setsockopt(6, 1, 1)  # TCP_NODELAY: Nagle holds a second packet back for 40 ms
+            self.socket.setsockopt(
+                6, 1, 1
+            )  # TCP_NODELAY: Nagle holds a second packet back for 40 ms
         except (OSError, AttributeError):
             pass
-        self._poller.register(sock, select.POLLOUT)
+        self.poller.register(self.socket, select.POLLOUT)
         try:
-            sock.connect(address[-1])
+            self.socket.connect(address[-1])
         except OSError as error:
             if error.errno != EINPROGRESS:
                 raise
 
-    def _greet(self):
-        if self._ssl:
-            self._poller.unregister(self._sock)
-            host = self._nodes[self._at].partition(":")[0]
-            self._sock = self._ssl.wrap_socket(
-                self._sock, server_hostname=host, do_handshake_on_connect=False
-            )
-            self._poller.register(self._sock, select.POLLOUT)
-        self._phase = 1
-        self._send(0x10, self._hello)
-
-    def _lost(self, why):
+    def _lost(self, error):
         """Go on to the next node; pause, longer each time, when a whole round failed."""
         self._hang_up()
-        self.trouble = self._nodes[self._at] + ": " + str(why)
-        self._at = (self._at + 1) % len(self._nodes)
+        self.trouble = self.nodes[self.index] + ": " + str(error).strip()
+        self.index = (self.index + 1) % len(self.nodes)
         self._failures += 1
-        rounds, within = divmod(self._failures, len(self._nodes))
-        pause = 0 if within else 100 << min(rounds, 5)
+        count, value = divmod(self._failures, len(self.nodes))
+        wait_ms = 0 if value else 100 << min(count, 5)
         # Half of it random: devices that lost a node together come back apart.
-        self._retry_at = ticks_add(ticks_ms(), pause // 2 + os.urandom(1)[0] * pause // 512)
+        self.due = ticks_add(ticks_ms(), wait_ms // 2 + os.urandom(1)[0] * wait_ms // 512)
 
     def _hang_up(self):
-        self._phase = 0
-        sock, self._sock = self._sock, None
-        if sock is not None:
-            self._poller.unregister(sock)
-            sock.close()
+        self.phase = 0
+        if self.socket is not None:
+            self.poller.unregister(self.socket)
+            self.socket.close()
+            self.socket = None
 
-    def _send(self, kind, head, body=b""):
-        length = len(head) + len(body)
-        frame = bytearray((kind,))
+    def _send(self, kind, head, payload=b""):
+        length = len(head) + len(payload)
+        data = bytearray((kind,))
         while length > 127:
-            frame.append(length & 127 | 128)
+            data.append(length & 127 | 128)
             length >>= 7
-        frame.append(length)
-        for data in (frame + head, body):
-            limit = self._answer_ms + len(data)  # a slow line has a kilobyte a second
+        data.append(length)
+        data.extend(head)
+        for value in (data, payload):
+            wait_ms = self._answer_ms + len(value)  # a slow line has a kilobyte a second
             since = ticks_ms()
-            while data:
-                sent = self._sock.write(data)
-                if sent:
-                    data = memoryview(data)[sent:]
-                elif ticks_diff(ticks_ms(), since) > limit:
+            while value:
+                count = self.socket.write(value)
+                if count:
+                    value = memoryview(value)[count:]
+                elif ticks_diff(ticks_ms(), since) > wait_ms:
                     raise OSError("stuck")
                 else:
                     self._ready(select.POLLOUT, 50)
 
     def _next_id(self):
-        self._packet_id = self._packet_id % 65535 + 1
-        return self._packet_id.to_bytes(2, "big")
+        self.id = self.id % 65535 + 1
+        return self.id.to_bytes(2, "big")
 
-    def _subscribe(self, job, kind=0x82, qos=b"\x01"):
-        pattern = _text("workrs/1/down/" + self.name + "/" + job.name + "/#")
-        self._send(kind, self._next_id() + pattern + qos)
+    def _subscribe(self, job, kind=0x82):
+        """Subscribe to what is said of a job, at QoS 1; with the other *kind* no longer."""
+        topic = _text(_DOWN + self.name + "/" + job.name + "/#")
+        self._send(kind, self._next_id() + topic + (b"\x01" if kind == 0x82 else b""))
 
     def _publish(self, tail, payload):
         topic = _text("workrs/1/up/" + self.name + "/" + tail)
@@ -405,56 +405,55 @@ class Device:
 
     def _receive(self):
         """Read on at the current packet; return whether there may be more."""
-        sock = self._sock
         while not self._got:
-            byte = sock.read(1)
-            if byte is None:
+            data = self.socket.read(1)
+            if data is None:
                 return False
-            if not byte:
+            if not data:
                 raise OSError("closed")
-            byte = byte[0]
-            if not self._kind:
-                self._kind, self._left, self._shift = byte or 1, 0, 0
+            value = data[0]
+            if not self.kind:
+                self.kind, self.left, self._shift = value or 1, 0, 0
                 continue
-            self._left |= (byte & 127) << self._shift
+            self.left |= (value & 127) << self._shift
             self._shift += 7
-            if byte < 128:
+            if value < 128:
                 self._got = 1
-            if self._left > _LENGTH_MAX or (self._shift > 21 and byte > 127):
+            if self.left > 300000 or (self._shift > 21 and value > 127):
                 raise OSError("too long")
-        while self._left:
+        while self.left:
             # Past the buffer's end only its later part is written to, so the topic stays.
-            end = len(self._buffer)
+            end = len(self.buffer)
             start = min(self._got - 1, end)
             if start == end:
                 start = _HEAD_MAX
-            count = sock.readinto(self._buffer[start : min(end, start + self._left)])
+            count = self.socket.readinto(self.buffer[start : min(end, start + self.left)])
             if count is None:
                 return False
             if count == 0:
                 raise OSError("closed")
             self._got += count
-            self._left -= count
+            self.left -= count
             self._heard = ticks_ms()
-        kind, length = self._kind, self._got - 1
-        self._kind = self._got = 0
+        kind, length = self.kind, self._got - 1
+        self.kind = self._got = 0
         self._heard = ticks_ms()
-        self._asked = None
+        self.asked = None
         self._take(kind, length)
-        return self._sock is not None
+        return self.socket is not None
 
     def _take(self, kind, length):
-        buffer = self._buffer
-        if self._phase == 1:
+        buffer = self.buffer
+        if self.phase == 1:
             if kind != 0x20 or length != 2 or buffer[1]:
                 raise OSError("refused %d" % buffer[1])
-            self._phase = 2
-            self._since = self._heard
+            self.phase = 2
+            self.since = self._heard
             for job in self._jobs.values():
                 if not job.done:
                     job.asked = None
                     # What is accepted is told by what the broker retains; only then is asked.
-                    wait_ms = _RETAINED_MS if job.accepted else 0
+                    wait_ms = 300 if job.accepted else 0
                     # A connection that was lost is no proof that there is no output.
                     wait_ms = _GRACE_MS if job.state == "succeeded" else wait_ms
                     job.due = ticks_add(self._heard, wait_ms)
@@ -476,24 +475,24 @@ class Device:
             raise OSError("not MQTT")
 
     def _hear(self, topic, start, length, retained):
+        data = (_DOWN + self.name + "/").encode()
+        if not topic.startswith(data):
+            return
         try:
-            words = topic.decode().split("/")
+            name, _, tail = topic[len(data) :].decode().partition("/")
         except UnicodeError:
             return
-        if words[:4] != ["workrs", "1", "down", self.name]:
-            return
-        job = self._jobs.get(words[4]) if len(words) > 4 else None
+        job = self._jobs.get(name)
         # Retained words may be of an older job of the same id, until this one was answered.
         if job is None or job.done or (retained and job.payload is not None and not job.accepted):
             return
-        tail = words[5] if len(words) == 6 else ""
-        long = length > len(self._buffer)
-        payload = bytes(self._buffer[start : _HEAD_MAX if long else length])
-        value, progress, minority, retry_s = None, None, False, 0
+        end = len(self.buffer)
+        payload = bytes(self.buffer[start : _HEAD_MAX if length > end else length])
+        value, progress, minority, left = None, None, False, 0
         try:
             if tail == "out":
-                job.note = _TOO_LONG if long else ""
-                job.value = None if long else payload
+                job.note = _TOO_LONG if length > end else ""
+                job.value = None if length > end else payload
                 if job.state == "succeeded":
                     self._finish(job, None)
                 return
@@ -503,8 +502,8 @@ class Device:
                     progress = float(note.split()[0])
                     note = ""
                 elif note[:14] == "retry_after_s=":
-                    retry_s, _, note = note[14:].partition(" ")
-            elif long:
+                    left, _, note = note[14:].partition(" ")
+            elif length > end:
                 # The reader of the end of a job needs its word, which nodes write early.
                 word, note = payload.split(b'"state"')[1].split(b'"')[1].decode(), _TOO_LONG
             else:
@@ -514,17 +513,17 @@ class Device:
                 word, value = get("state"), get("result")
                 note = get("reason") or get("note") or get("result_url") or ""
                 progress, minority = get("progress"), get("quorum") is False
-                retry_s = get("retry_after_s") or 0
+                left = get("retry_after_s") or 0
                 if value is not None:
                     value = value.encode()
                 elif get("result_b64"):
                     value = a2b_base64(get("result_b64"))
                 elif not note:
                     value = b""
-            retry_ms = int(max(0, min(float(retry_s), 3600)) * 1000)
+            retry_ms = int(max(0, min(float(left), 3600)) * 1000)
         except (ValueError, TypeError, AttributeError, IndexError):  # junk; UnicodeError, too
             return
-        if word in _FINAL or word in _OPEN:
+        if word in (_FINAL + " " + _OPEN).split():
             self._told(job, word, note, progress, value, retained, retry_ms, minority)
 
     def _told(self, job, word, note, progress, value, retained, retry_ms, minority):
@@ -548,8 +547,8 @@ class Device:
         else:
             if not job.accepted and word != "rejected":
                 job.accepted = True
-                self._mark(job, b"A")
-            if word in _FINAL:
+                self._mark(job, 0x41)
+            if word in _FINAL.split():
                 job.state = word
                 job.note = job.note if job.note is _TOO_LONG else note
                 if word == "succeeded" and value is None and job.value is None and not job.note:
@@ -568,22 +567,27 @@ class Device:
                     job.due = ticks_add(now, _REASK_MS) if job.wanted else None
         if not minority:
             self._hops = self._hops if retained else 0
-        elif len(self._nodes) > 1 and not retained:
+        elif (
+            len(self.nodes) > 1
+            and not retained
             # The others are tried at once; when all have said so, each is given a while.
-            is_round_over = self._hops + 1 >= len(self._nodes)
-            if not is_round_over or ticks_diff(now, self._since) > _REASK_MS:
-                self._hops += 1
-                raise OSError("minority")
+            and (self._hops + 1 < len(self.nodes) or ticks_diff(now, self.since) > _REASK_MS)
+        ):
+            self._hops += 1
+            raise OSError("minority")
 
 
-def _check(name, more):
-    """Return *name* if it may be a part of a topic."""
-    ok = 0 < len(name) < 64 and name[0] not in ".-_"
-    for letter in name:
-        ok = ok and ("a" <= letter <= "z" or "0" <= letter <= "9" or letter in ".-" + more)
-    if not ok:
-        raise ValueError("name " + name)
-    return name
+def _check(name, more=0):
+    """Return *name* if it may be a part of a topic; with *more*, an underscore may be in it."""
+    end = 36  # it begins with none of the marks
+    for text in name:
+        if "abcdefghijklmnopqrstuvwxyz0123456789.-_".find(text, 0, end) < 0:
+            break
+        end = 38 + more
+    else:
+        if 0 < len(name) < 64:
+            return name
+    raise ValueError("name " + name)
 
 
 def _text(text):

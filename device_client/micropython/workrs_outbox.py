@@ -10,84 +10,82 @@
 import os
 from binascii import crc32
 
-_PAYLOAD_MAX = 98304
-
 
 class Outbox:
     """The jobs of one device, in one file."""
 
     def __init__(self, path):
-        self._path = path
+        self.path = path
 
     def append(self, kind, topic, payload=b""):
-        """Add a record: S a job, A its acceptance, C the wish to cancel it. Raises OSError."""
-        with open(self._path, "ab") as file:
+        """Add a record: S a job, A its acceptance, C the wish to cancel it. Raises OSError.
+
+        The letters are given as numbers: a constant of bytes takes 32 of the heap.
+        """
+        with open(self.path, "ab") as file:
             _put(file, kind, topic, payload)
         _sync()
 
     def rewrite(self, jobs):
         """Keep the jobs that have not ended. Raises OSError; then the old file is still right."""
-        new = self._path + ".new"
-        with open(new, "wb") as file:
+        name = self.path + ".new"
+        with open(name, "wb") as file:
             for job in jobs.values():
                 if job.payload is not None and not job.done:
-                    _put(file, b"S", job.topic, job.payload)
+                    _put(file, 0x53, job.topic, job.payload)
                     if job.accepted:
-                        _put(file, b"A", job.name)
+                        _put(file, 0x41, job.name)
                     if job.cancel:
-                        _put(file, b"C", job.name)
+                        _put(file, 0x43, job.name)
         _sync()
         try:
-            os.rename(new, self._path)
+            os.rename(name, self.path)
         except OSError:
-            os.remove(self._path)
-            os.rename(new, self._path)
+            os.remove(self.path)
+            os.rename(name, self.path)
         _sync()
 
     def load(self, jobs, make):
         """Put the jobs of the file into *jobs*, by name; cut off a torn end."""
         try:
-            os.stat(self._path)
+            os.stat(self.path)
         except OSError:
             try:
-                os.rename(self._path + ".new", self._path)
+                os.rename(self.path + ".new", self.path)
             except OSError:
                 return
-        with open(self._path, "rb") as file:
-            while _read(file, jobs, make):
-                pass
+        with open(self.path, "rb") as file:
+            while True:
+                head = file.read(10)
+                length = int.from_bytes(head[2:6], "big")
+                if len(head) < 10 or length > 98304:
+                    break
+                topic, payload = file.read(head[1]), file.read(length)
+                kind = head[0]
+                if _head(kind, topic, payload) != head:
+                    break
+                topic = topic.decode()
+                name = topic.split("/")[-1]
+                if kind == 0x53:
+                    jobs[name] = make(name, topic, payload)
+                elif name in jobs:  # else its own record was lost with the file before this one
+                    if kind == 0x41:
+                        jobs[name].accepted = True
+                    else:
+                        jobs[name].cancel = 1
         self.rewrite(jobs)
-
-
-def _read(file, jobs, make):
-    head = file.read(10)
-    length = int.from_bytes(head[2:6], "big")
-    if len(head) < 10 or length > _PAYLOAD_MAX:
-        return False
-    topic, payload = file.read(head[1]), file.read(length)
-    if _sum(head[:6], topic, payload) != head[6:]:
-        return False
-    topic = topic.decode()
-    name = topic.split("/")[-1]
-    if head[:1] == b"S":
-        jobs[name] = make(name, topic, payload)
-    elif name in jobs:  # else the record of the job itself was lost with the file before this one
-        if head[:1] == b"A":
-            jobs[name].accepted = True
-        else:
-            jobs[name].cancel = 1
-    return True
 
 
 def _put(file, kind, topic, payload=b""):
     topic = topic.encode()
-    head = kind + bytes((len(topic),)) + len(payload).to_bytes(4, "big")
-    file.write(head + _sum(head, topic, payload) + topic)
+    file.write(_head(kind, topic, payload) + topic)
     file.write(payload)
 
 
-def _sum(head, topic, payload):
-    return crc32(payload, crc32(topic, crc32(head))).to_bytes(4, "big")
+def _head(kind, topic, payload):
+    """Return a record's kind, its lengths and the checksum of all of it."""
+    head = bytes((kind, len(topic))) + len(payload).to_bytes(4, "big")
+    return head + crc32(payload, crc32(topic, crc32(head))).to_bytes(4, "big")
 
 
 def _sync():

@@ -144,7 +144,7 @@ print(fed)
 def test_a_program_that_made_no_call_for_days_connects_at_once(tmp_path: Path) -> None:
     program = """
 d = workrs.Device("pump-7", at)
-d._retry_at = time.ticks_add(time.ticks_ms(), 1 << 28)  # as ticks that wrapped around look
+d.due = time.ticks_add(time.ticks_ms(), 1 << 28)  # as ticks that wrapped around look
 print(d.poll(2))
 """
     with (

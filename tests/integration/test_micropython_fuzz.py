@@ -101,13 +101,13 @@ while len(troubles) < {len(JUNK)}:
     while not device.trouble:
         device.poll(0.05)
         assert time.ticks_diff(time.ticks_ms(), since) < 3000
-    device._retry_at = time.ticks_ms()
+    device.due = time.ticks_ms()
     troubles.append(device.trouble.partition(" ")[2])
     device.trouble = ""
 gc.collect()
 print(gc.mem_alloc() - before < 2000, *troubles, sep=";")
-device._nodes = [real]
-device._at = 0
+device.nodes = [real]
+device.index = 0
 print(device.result(job, 15))
 """
     try:

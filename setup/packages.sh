@@ -1,7 +1,7 @@
 # Programs that come from the system's packages: Mosquitto and its command-line clients,
 # Docker Engine, runc, BusyBox; for the fault matrix nftables, which cuts networks; for
 # the tests alone the model checker Spin, C compilers for this machine and for a
-# Cortex-M0, Eclipse Paho and Node.js, and, from npm, Azurite, MQTT.js and the schemas of AsyncAPI.
+# Cortex-M0, Mbed TLS, Eclipse Paho and Node.js, and, from npm, Azurite, MQTT.js and the schemas of AsyncAPI.
 
 # The service programs are in sbin, which a plain user's PATH may leave out.
 PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
@@ -34,7 +34,8 @@ step_test_packages() {
     packages=
     if has spin; then ok "spin"; else packages="$packages spin"; fi
     if has gcc && [ -e /usr/include/stdio.h ]; then ok "gcc"; else packages="$packages gcc libc6-dev"; fi
-    install_packages "$packages" "" "tests: the model check (tests/model), the C client"
+    if [ -e /usr/include/mbedtls/ssl.h ]; then ok "libmbedtls-dev"; else packages="$packages libmbedtls-dev"; fi
+    install_packages "$packages" "" "tests: the model check (tests/model), the C client and its TLS"
     # promtool comes with the server, which must not begin to run here.
     if has promtool; then packages=; else packages=" prometheus"; fi
     [ -n "$packages" ] || ok "promtool"

@@ -24,6 +24,7 @@ STRICT = [
     "-Wstrict-prototypes",
     "-Werror",
 ]
+MBED_TLS = ("mbedtls", "mbedx509", "mbedcrypto")
 SANITIZED = ["-g", "-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
 
 needs_gcc = pytest.mark.skipif(
@@ -38,12 +39,12 @@ def _folder() -> TemporaryDirectory[str]:
 
 
 @cache
-def compiled(*sources: Path) -> Path:
+def compiled(*sources: Path, libraries: tuple[str, ...] = ()) -> Path:
     """Return a program made of the client and *sources*."""
     program = Path(_folder().name) / sources[0].stem
     command = ["gcc", *STRICT, *SANITIZED, f"-I{CLIENT}", str(CLIENT / "workrs.c")]
     done = subprocess.run(
-        [*command, *map(str, sources), "-o", str(program)],
+        [*command, *map(str, sources), "-o", str(program), *(f"-l{name}" for name in libraries)],
         capture_output=True,
         text=True,
         check=False,

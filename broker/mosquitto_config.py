@@ -38,6 +38,17 @@ if TYPE_CHECKING:
 
 MEMORY_MAX_BYTES: Final = 1024**3
 """Heap of the broker, at most."""
+RELAYED: Final = (
+    "+/beat",
+    "+/claim/+",
+    "+/outcome/+",
+    "+/checkpoint/+",
+    "+/release/+",
+    "+/progress/+",
+    "+/cancel/+",
+    "+/order/+",
+)
+"""What bridges carry of `up/`."""
 CONNECTIONS_MAX: Final = 10_000
 """Of clients at one port. A flood of them leaves those that stand, and other kinds' ports."""
 SOCKET_PATH_MAX_BYTES: Final = 107
@@ -112,6 +123,9 @@ def render(
     ) + "".join(
         _template("bridge").substitute(
             root=ROOT,
+            relayed="\n".join(
+                f"topic {pattern} out 1 {ROOT}/up/ {ROOT}/relay/{node}/" for pattern in RELAYED
+            ),
             node=node,
             peer=peer.name,
             host=peer.address.host,

@@ -22,7 +22,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from broker.mosquitto_config import bridge_client_id, bridge_state_topic
+from broker.mosquitto_config import RELAYED, bridge_client_id, bridge_state_topic
 from workrs.adapters import log
 from workrs.domain.errors import BusError
 from workrs.ports.bus import (
@@ -152,7 +152,7 @@ class StandIn:
     async def _hand_all_on(self, own: Bus, there: Bus) -> None:
         """Hand on what the bridge would, until it is up."""
         await own.subscribe(
-            Subscription(pattern=f"{self._up}#"),
+            *(Subscription(pattern=self._up + pattern) for pattern in RELAYED),
             Subscription(pattern=topics.node(self._node, "#")),
         )
         while True:

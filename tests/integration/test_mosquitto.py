@@ -85,7 +85,7 @@ class Mesh:
         async with self.bus(peer, f"probe-of-{origin}") as reader:
             await reader.subscribe(Subscription(pattern=f"workrs/1/relay/{origin}/#"))
             while True:
-                sender.publish(Message("workrs/1/up/probe/x", b""))
+                sender.publish(Message("workrs/1/up/probe/beat", b""))
                 try:
                     async with asyncio.timeout(0.05):
                         await reader.receive()

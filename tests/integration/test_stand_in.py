@@ -96,15 +96,16 @@ def test_what_the_bridge_carries_arrives_while_it_is_down(tmp_path: Path) -> Non
                     assert found[TOPIC].payload == b"kept"
                     assert found[TOPIC].retain
                     writer.publish(Message("workrs/1/down/d/j/state", b"stays here"))
-                    writer.publish(Message("workrs/1/relay/n2/d/submit/j", b"made its hop"))
-                    writer.publish(Message("workrs/1/node/n2/state", b"not its own"))
+                    writer.publish(Message("workrs/1/relay/n2/d/cancel/j", b"made its hop"))
                     writer.publish(Message("workrs/1/up/d/submit/j", b"spec"))
+                    writer.publish(Message("workrs/1/node/n2/state", b"not its own"))
+                    writer.publish(Message("workrs/1/up/d/cancel/j", b"word"))
                     writer.publish(Message("workrs/1/node/n1/offer/j", b"live"))
                     found = await heard(
-                        reader, "workrs/1/relay/n1/d/submit/j", "workrs/1/node/n1/offer/j"
+                        reader, "workrs/1/relay/n1/d/cancel/j", "workrs/1/node/n1/offer/j"
                     )
                     assert len(found) == 2
-                    assert found["workrs/1/relay/n1/d/submit/j"].payload == b"spec"
+                    assert found["workrs/1/relay/n1/d/cancel/j"].payload == b"word"
                     assert not found["workrs/1/node/n1/offer/j"].retain
             assert set(it.words) == {b"0"}
 
@@ -123,11 +124,11 @@ def test_nothing_older_comes_after_the_bridge_is_back(tmp_path: Path) -> None:
                 seen += [int(m.payload) for m in await reader.receive() if m.topic == TOPIC]
             assert seen == sorted(seen)
             # The bridge alone carries from here on: one copy of each message.
-            writer.publish(Message("workrs/1/up/d/submit/j", b"once"))
+            writer.publish(Message("workrs/1/up/d/cancel/j", b"once"))
             writer.publish(Message("workrs/1/node/n1/last", b""))
             arrived = []
             while "workrs/1/node/n1/last" not in arrived:
                 arrived += [message.topic for message in await reader.receive()]
-            assert arrived.count("workrs/1/relay/n1/d/submit/j") == 1
+            assert arrived.count("workrs/1/relay/n1/d/cancel/j") == 1
 
     asyncio.run(scene())

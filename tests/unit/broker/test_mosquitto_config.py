@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from broker.mosquitto import write_private
-from broker.mosquitto_config import Peer, render
+from broker.mosquitto_config import RELAYED, Peer, render
 from workrs.domain.errors import ConfigError
 from workrs.ports.bus import Address
 
@@ -38,7 +38,7 @@ def test_each_bridge_goes_one_way_under_the_name_of_its_origin() -> None:
     text = render(node="n1", listener=LISTENER, peers=PEERS)
     lines = settings(text)
     assert [line for line in lines if line.startswith("topic ")] == 2 * [
-        "topic # out 1 workrs/1/up/ workrs/1/relay/n1/",
+        *(f"topic {up} out 1 workrs/1/up/ workrs/1/relay/n1/" for up in RELAYED),
         "topic workrs/1/node/n1/# out 1",
     ]
     assert [line for line in lines if line.startswith("address ")] == [

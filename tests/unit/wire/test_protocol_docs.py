@@ -19,7 +19,7 @@ from broker import gate, inbox, limits
 from broker.backlog import HELD_BACK_MAX, HELD_BACK_MAX_BYTES
 from broker.blob_directory import BlobLimits
 from broker.housekeeping import FORGET_AFTER_S
-from broker.mosquitto_config import CONNECTIONS_MAX, MEMORY_MAX_BYTES
+from broker.mosquitto_config import CONNECTIONS_MAX, MEMORY_MAX_BYTES, Peer, render
 from broker.node import PEER_BEAT_S, PEER_SILENT_S
 from broker.teller import WAITING_S
 from device_client.outbox import JOBS_MAX
@@ -46,7 +46,7 @@ from workrs.domain.function import (
 from workrs.domain.job_state import FINAL, State
 from workrs.domain.lease import LeaseTiming
 from workrs.domain.record import Accepted, CheckpointRef, Record
-from workrs.ports.bus import LAGGING_MAX_BYTES, PAYLOAD_MAX_BYTES
+from workrs.ports.bus import LAGGING_MAX_BYTES, PAYLOAD_MAX_BYTES, Address
 from workrs.wire import message, topics
 
 ROOT = Path(__file__).parents[3]
@@ -163,10 +163,11 @@ def check_listening(page: Page) -> None:
     heard = {p.split("/")[3] for p in wanted if p.startswith("relay/")}
     assert set(names(relayed[1])) == heard
     assert set(names(shown[1])) == {p.split("/")[2] for p in wanted if p.startswith("node/")}
-    template = (ROOT / "mosquitto/bridge.conf").read_text(encoding="utf-8")
-    carried = [line for line in template.splitlines() if line.startswith("topic ")]
-    plain = [c.replace("${root}", topics.ROOT).replace("${node}", "SELF") for c in carried]
-    assert page.blocks("Bridges") == ["\n".join(plain)]
+    peer = Peer(name="n2", address=Address(host="node2", port=1883))
+    config = render(node="SELF", listener=Address(host="node1", port=1883), peers=[peer])
+    carried = [line for line in config.splitlines() if line.startswith("topic ")]
+    assert page.blocks("Bridges") == ["\n".join(carried)]
+    assert {f"relay/+/{c.split()[1]}" for c in carried[:-1]} == {w for w in wanted if "relay" in w}
 
 
 def check_agents_listening(page: Page) -> None:
@@ -347,10 +348,11 @@ def limit_rows() -> dict[str, str]:
             f"{size(quota.DEVICE.open_max_bytes)}; {size(quota.TENANT.open_max_bytes)}; "
             "and a part of what is free"
         ),
-        "requests sent although the device is refused": (
+        "requests sent although the device was told that it is refused": (
             f"{gate.GRACE_S:g} s, and {gate.IGNORED_MAX} more"
         ),
         "refusals said by a node": (
+            f"{gate.TOLD_MAX} of a device; of first ones and of further ones of all, "
             f"{limits.REFUSALS_MAX:,} at once, {limits.REFUSALS_PER_S} a second"
         ),
         "requests kept by a node that does not vote yet": (
@@ -421,7 +423,7 @@ PLANTED: list[tuple[Check, str, str]] = [
     (check_grammar, "| `down/{device}/{id}/out` |", "| `down/{device}/{id}/result` |"),
     (check_listening, "`release`, `progress`, `cancel`", "`progress`, `cancel`"),
     (check_listening, "they hear `job`, `spec`, `function` and", "they hear `job` and"),
-    (check_listening, "topic # out 1 ", "topic # both 1 "),
+    (check_listening, "topic +/beat out 1 ", "topic +/beat both 1 "),
     (check_agents_listening, "listens to `node/+/terms`, to", "listens to `node/+/state`, to"),
     (
         check_agents_listening,

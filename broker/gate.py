@@ -2,31 +2,37 @@
 
 1. Each device, and each tenant, has a bucket of requests (`workrs.domain.quota`); and a device
    may have as many waiting as are free.
-2. What is refused is told with a time to wait. A device that goes on for longer than GRACE_S,
-   and IGNORED_MAX times more, does not listen: it is barred for `bar_s`, disconnected, and nothing
-   of it is heard or answered. If it comes back meanwhile it is disconnected again.
+2. What is refused is told with a time to wait: once at least, and TOLD_MAX times at most until the
+   device has waited. A device that goes on GRACE_S after it was told, and IGNORED_MAX times more,
+   does not listen: it is barred for `bar_s` and disconnected, what waits of it is forgotten, and
+   nothing of it is heard or answered. If it comes back meanwhile it is disconnected again, and if
+   it goes on there the bar begins anew.
 3. At most METERS_MAX devices and tenants are remembered; the one silent longest is forgotten, and
    a new bucket is a full one.
 """
 
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import TypeVar
 
 from broker.event import CancelHeard, Event, Refused, SubmitHeard
 from broker.intake_queue import IntakeQueue
-from broker.limits import INTAKE_MAX, METERS_MAX
+from broker.limits import INTAKE_MAX, METERS_MAX, REFUSALS_MAX, REFUSALS_PER_S
 from workrs.domain.ids import ClientId, Instant, tenant_of
 from workrs.domain.quota import Bucket, Quotas, share, spend
 
 _Name = TypeVar("_Name", bound=str)
-GRACE_S = 2.0
+GRACE_S = 1.0
 """What a device had sent before it could read that it was refused."""
-IGNORED_MAX = 100
+IGNORED_MAX = 64
+"""As many as the device clients leave unanswered at a time."""
 IGNORED_PER_S = 1.0
+TOLD_MAX = 64
+"""Likewise: of each of those its sender wants to hear."""
 WAIT_S = 10.0
 """What a device is told to wait at least: its jobs come again all at once."""
-KICK_PAUSE_S = 1.0
-"""Between two times that one device is disconnected."""
+KICK_PAUSE_S = 0.25
+"""Between two times that one device is disconnected: so long, what it had sent before arrives."""
 
 
 @dataclass(slots=True)
@@ -36,8 +42,10 @@ class Meter:
     bucket: Bucket | None = None
     refused_at: float = float("-inf")
     """When it was refused last."""
-    since: float = 0.0
-    """When that began: it was silent before, as it was told."""
+    told: int = 0
+    """How often it was told since it was silent last, as it was told to be."""
+    told_at: float = 0.0
+    """When it was told first."""
     ignored: Bucket | None = None
     barred_until: float = float("-inf")
     kicked_at: float = float("-inf")
@@ -56,6 +64,8 @@ class Gate:
     """Devices barred since `take_barred`."""
     _barred_until: float = float("-inf")
     """When the bar of the last of them ends."""
+    _first_words: Bucket | None = None
+    _further_words: Bucket | None = None
     _devices: dict[ClientId, Meter] = field(default_factory=dict)
     """By name, the one silent longest first."""
     _tenants: dict[str, Meter] = field(default_factory=dict)
@@ -87,31 +97,29 @@ class Gate:
         if meter is None or now >= meter.barred_until:
             return False
         self.ignored += 1
+        if _goes_on(meter, now):
+            meter.barred_until = self._barred_until = now + self.quotas.bar_s
         self._kick(ClientId(device), meter, now)
         return True
 
     def note_refusal(self, device: ClientId, now: Instant) -> bool:
-        """Count a refusal; return whether the device is barred by it."""
+        """Count a refusal that the device is told of; return whether it is barred by it."""
         meter = _meter(self._devices, device)
-        if now >= meter.refused_at + WAIT_S / 2:
-            meter.since = now
-        meter.refused_at = now
-        if now < meter.since + GRACE_S:
-            return False
-        meter.ignored, wait_s = spend(
-            meter.ignored, rate_per_s=IGNORED_PER_S, burst=IGNORED_MAX, now=now
-        )
-        if not wait_s:
-            return False
-        meter.barred_until = self._barred_until = now + self.quotas.bar_s
-        self.barred.append(device)
-        self._kick(device, meter, now)
-        return True
+        _note_silence(meter, now)
+        _note_told(meter, now)
+        return self._is_enough(device, meter, now)
 
-    def take_kicks(self) -> list[ClientId]:
-        """Return the devices to be disconnected now."""
-        taken = list(self.kicks)
-        self.kicks.clear()
+    def bar(self, device: ClientId, now: Instant) -> None:
+        """Shut a device out from now on."""
+        meter = _meter(self._devices, device)
+        meter.barred_until = self._barred_until = now + self.quotas.bar_s
+        self._kick(device, meter, now)
+
+    def take_kicks(self, count: int) -> list[ClientId]:
+        """Return up to *count* devices to be disconnected now."""
+        taken = list(islice(self.kicks, count))
+        for device in taken:
+            del self.kicks[device]
         return taken
 
     def take_barred(self) -> list[ClientId]:
@@ -136,13 +144,39 @@ class Gate:
         meter.bucket = bucket
         return ""
 
+    def _is_enough(self, device: ClientId, meter: Meter, now: Instant) -> bool:
+        """Return whether a refused device, which is told or was, goes on and is barred."""
+        if not meter.told or now < meter.told_at + GRACE_S or not _goes_on(meter, now):
+            return False
+        self.barred.append(device)
+        self.bar(device, now)
+        return True
+
+    def _may_tell(self, meter: Meter, now: Instant) -> bool:
+        """Return whether there is time for one more answer: who has had none goes first."""
+        if meter.told >= TOLD_MAX:
+            return False
+        words = self._further_words if meter.told else self._first_words
+        words, wait_s = spend(words, rate_per_s=REFUSALS_PER_S, burst=REFUSALS_MAX, now=now)
+        if meter.told:
+            self._further_words = words
+        else:
+            self._first_words = words
+        return not wait_s
+
     def _refuse(
         self, event: SubmitHeard | CancelHeard | Refused, reason: str, now: Instant
-    ) -> Refused:
-        wait_s = WAIT_S
-        if self.note_refusal(event.device, now):
+    ) -> Refused | bool:
+        """Return what a device is told of a refusal; False if that is nothing."""
+        wait_s, meter = WAIT_S, _meter(self._devices, event.device)
+        _note_silence(meter, now)
+        if self._is_enough(event.device, meter, now):
             wait_s = self.quotas.bar_s
             reason = f"{reason.partition(':')[0]}, and goes on: it is barred for {wait_s:g} s"
+        elif self._may_tell(meter, now):
+            _note_told(meter, now)
+        else:
+            return False
         match event:
             case SubmitHeard(device=device, local=local, function=function):
                 return Refused(device, local, reason, bool(function), wait_s)
@@ -155,6 +189,27 @@ class Gate:
         if now >= meter.kicked_at + KICK_PAUSE_S:
             meter.kicked_at = now
             self.kicks[device] = None
+
+
+def _note_silence(meter: Meter, now: Instant) -> None:
+    """Note a refusal. A device that was silent before begins anew."""
+    if now >= meter.refused_at + WAIT_S / 2:
+        meter.told = 0
+    meter.refused_at = now
+
+
+def _note_told(meter: Meter, now: Instant) -> None:
+    if not meter.told:
+        meter.told_at = now
+    meter.told += 1
+
+
+def _goes_on(meter: Meter, now: Instant) -> bool:
+    """Count a request that should not have come; return whether there were too many."""
+    meter.ignored, wait_s = spend(
+        meter.ignored, rate_per_s=IGNORED_PER_S, burst=IGNORED_MAX, now=now
+    )
+    return wait_s > 0
 
 
 def _meter(meters: dict[_Name, Meter], name: _Name) -> Meter:

@@ -77,10 +77,13 @@ def intake_subscriptions() -> list[Subscription]:
 
     Of whatever depth, since a device that gets a topic wrong is told. Relayed cancels come the same
     way as those from here, for one device may send both.
+
+    At QoS 0: a device repeats what is not answered, and in a flood the broker takes one packet of
+    each client in turn, so that the node's acknowledgements would be a few dozen in a second.
     """
     patterns = [f"up/+/{verb}/#" for verb in ("submit", "run", "cancel")]
     return [
-        Subscription(pattern=f"{topics.ROOT}/{pattern}", qos=1)
+        Subscription(pattern=f"{topics.ROOT}/{pattern}", qos=0)
         for pattern in (*patterns, "relay/+/+/cancel/+")
     ]
 

@@ -10,20 +10,19 @@
 """
 
 import asyncio
-from collections import deque
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 
-from broker import inbox, intake, reader
+from broker import inbox, intake, reader, teller
 from broker.event import Event, Refused
 from broker.intake_queue import IntakeQueue
-from broker.limits import REFUSALS_MAX, REFUSALS_PER_S, STALLED_S, STALLED_TURN, TURN_MAX
+from broker.limits import KICKS_AT_ONCE, READ_AT_ONCE, STALLED_S, STALLED_TURN
 from broker.node import Node
 from broker.retry import CONNECT_S, KEEPALIVE_S, SETTLED_S, pause_s
 from workrs.adapters import log
 from workrs.domain.errors import BusError
 from workrs.domain.ids import ClientId, Instant
-from workrs.domain.quota import Bucket, spend
-from workrs.ports.bus import Address, Connect, Message
+from workrs.ports.bus import Address, Bus, BusClosedError, BusFullError, Connect, Message
 
 
 def client_id(node: str) -> str:
@@ -50,8 +49,6 @@ class IntakeLine:
         self._clock = clock
         self._arrived = arrived
         self._queue = IntakeQueue()
-        self._refusals: deque[Refused] = deque()
-        self._answers: Bucket | None = None
         self._kicking = asyncio.Event()
         self._taken = asyncio.Event()
         self._taken_at = clock()
@@ -85,14 +82,20 @@ class IntakeLine:
             await bus.subscribe(*inbox.intake_subscriptions())
             while True:
                 batch = await bus.receive()
-                was_empty = not (self._queue or self._refusals)
-                heard = self._without_barred(batch)
-                self._judge(reader.read(self._node, bus, heard, self._log))
-                if was_empty and (self._queue or self._refusals):
-                    self._arrived()
+                for begin in range(0, len(batch), READ_AT_ONCE):
+                    if begin:
+                        await asyncio.sleep(0)  # votes and heartbeats have arrived meanwhile
+                    self._take_in(bus, batch[begin : begin + READ_AT_ONCE])
                 while not self._queue.has_room:
                     self._taken.clear()
                     await self._taken.wait()
+
+    def _take_in(self, bus: Bus, batch: list[Message]) -> None:
+        was_empty = not self._queue
+        heard = self._without_barred(batch)
+        self._judge(bus, reader.read(self._node, bus, heard, self._log))
+        if was_empty and self._queue:
+            self._arrived()
 
     def _without_barred(self, batch: list[Message]) -> list[Message]:
         """Leave out what barred devices say, before it costs anything; see that they go again."""
@@ -102,45 +105,50 @@ class IntakeLine:
         # The fourth level of a device's topic is its name. One that is relayed passes.
         return [m for m in batch if m.retain or not gate.is_barred(m.topic.split("/", 4)[3], now)]
 
-    def _judge(self, events: Iterable[Event]) -> None:
+    def _judge(self, bus: Bus, events: Iterable[Event]) -> None:
         gate, now = self._node.gate, Instant(self._clock())
         for event in events:
             verdict = gate.judge(event, self._queue, now)
             if isinstance(verdict, Refused):
-                self._refuse(verdict, now)
+                self._say(bus, verdict)
             elif verdict:
                 self._queue.put(event)
+            else:
+                self._node.dropped += 1
         for device in gate.take_barred():
+            self._node.dropped += self._queue.forget(device)
             self._log.warning("device_barred", device=device, seconds=gate.quotas.bar_s)
         if gate.kicks:
             self._kicking.set()
 
-    def _refuse(self, refusal: Refused, now: Instant) -> None:
-        """Have it said, unless too many were of late: to answer costs more than to read."""
-        self._answers, wait_s = spend(
-            self._answers, rate_per_s=REFUSALS_PER_S, burst=REFUSALS_MAX, now=now
-        )
-        if wait_s:
-            self._node.dropped += 1
-        else:
-            self._refusals.append(refusal)
+    def _say(self, bus: Bus, refusal: Refused) -> None:
+        """Answer on this connection: on the other, votes would wait behind it.
+
+        One that is lost is not missed for long: the device says its request again.
+        """
+        topic, body = teller.refusal(self._node, refusal)
+        with suppress(BusClosedError, BusFullError):
+            bus.publish(Message(topic, body, qos=0))
 
     async def _keep_out(self) -> None:
-        """Disconnect devices, one after the other."""
+        """Disconnect devices, many at a time: each has to wait for the broker it burdens."""
         while True:
             await self._kicking.wait()
             self._kicking.clear()
-            for device in self._node.gate.take_kicks():
-                if self._is_ours(device):
-                    continue
-                try:
-                    async with self._connect(
-                        address=self._address, client_id=device, timeout_s=CONNECT_S
-                    ):
-                        pass
-                except BusError as error:
-                    self._log.debug("not_disconnected", device=device, why=str(error))
-                    await asyncio.sleep(pause_s(0))
+            while devices := self._node.gate.take_kicks(KICKS_AT_ONCE):
+                async with asyncio.TaskGroup() as tasks:
+                    for device in devices:
+                        if not self._is_ours(device):
+                            name = f"node[{self._node.name}].gate[{device}]"
+                            tasks.create_task(self._disconnect(device), name=name)
+
+    async def _disconnect(self, device: ClientId) -> None:
+        try:
+            async with self._connect(address=self._address, client_id=device, timeout_s=CONNECT_S):
+                pass
+        except BusError as error:
+            # Whoever is still there is heard again, and is taken again.
+            self._log.debug("not_disconnected", device=device, why=str(error))
 
     def _is_ours(self, device: ClientId) -> bool:
         """Return whether a node or an agent may be known to the broker by this name.
@@ -161,18 +169,14 @@ class IntakeLine:
 
     def take(self) -> list[Event]:
         """Return the requests whose turn it is, as many as there is room for."""
-        said = min(TURN_MAX, len(self._refusals))
-        refused: list[Event] = [self._refusals.popleft() for _ in range(said)]
         taken = self._queue.take(self.room)
         if taken or not self._queue:
             self._taken_at = self._clock()
             self._taken.set()
-        return refused + taken
+        return taken
 
     def wake_at(self, at: float) -> float:
         """Return when to look here, at the latest at *at*."""
-        if self._refusals:
-            return self._clock()
         if not self._queue:
             return at
         return self._clock() if self.room else min(at, self._taken_at + STALLED_S)

@@ -4,7 +4,7 @@
    its submit.
 2. The device that has the fewest waiting goes first. A device that sends now and then is not behind
    those that send all they can, however many they are; they share what it leaves.
-3. Bounded by number and bytes. Whoever fills it asks `has_room` first.
+3. Bounded by number (twice INTAKE_MAX) and bytes. Whoever fills it asks `has_room` first.
 
 Not promised: that a device with many waiting gets on while devices with fewer take all there is.
 """
@@ -46,8 +46,12 @@ class IntakeQueue:
 
     @property
     def has_room(self) -> bool:
-        """Return whether more may be put in; one connection's batch more does no harm."""
-        return self._count < INTAKE_MAX and self.waiting_bytes < INTAKE_MAX_BYTES
+        """Return whether more may be put in; one connection's batch more does no harm.
+
+        The gate sees to INTAKE_MAX by refusing. It lets every device have one, so many devices pass
+        it; to read no more would help them, since the next device's request would not be read.
+        """
+        return self._count < 2 * INTAKE_MAX and self.waiting_bytes < INTAKE_MAX_BYTES
 
     def waiting(self, device: str) -> int:
         """Return how many requests of a device wait."""
@@ -76,6 +80,16 @@ class IntakeQueue:
             self.waiting_bytes -= size_bytes(event)
             taken.append(event)
         return taken
+
+    def forget(self, device: str) -> int:
+        """Forget what waits of a device; return how much that was."""
+        line = self._lines.pop(device, None)
+        if line is None:
+            return 0
+        self._move(device, len(line), 0)
+        self._count -= len(line)
+        self.waiting_bytes -= sum(map(size_bytes, line))
+        return len(line)
 
     def _move(self, device: str, before: int, after: int) -> None:
         """Note that so many of a device wait now; it comes last among those with as many."""

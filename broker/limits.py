@@ -19,21 +19,25 @@ TENANT_SHARE: Final = 1.0
 """The same for all devices of a tenant: two share evenly, and leave a third of it."""
 RETRY_AFTER_S: Final = 30.0
 """What a device is told to wait when a node has no room."""
-INTAKE_MAX: Final = 25_000
+INTAKE_MAX: Final = 10_000
 """Requests of devices that wait for their turn; one device may have as many as are free. Beyond,
 they are refused; what one batch of the connection brings too many waits with it, unread."""
 INTAKE_MAX_BYTES: Final = 64 << 20
 """What their payloads take. Beyond: as above."""
 REFUSALS_MAX: Final = 1_000
-"""Requests refused by the gate that are answered at once, TURN_MAX in one batch. Beyond, they go
-unanswered, and devices repeat them."""
+"""Requests refused by the gate that are answered at once: first ones of a device, and as many
+further ones. Beyond, they go unanswered, and devices repeat them."""
 REFUSALS_PER_S: Final = 200
-"""How many are answered in the long run."""
+"""How many of each are answered in the long run."""
+KICKS_AT_ONCE: Final = 100
+"""Barred devices that are disconnected at the same time. The others' turn is after that."""
+READ_AT_ONCE: Final = 500
+"""Requests of devices that are judged before the node does something else for a moment."""
 METERS_MAX: Final = 100_000
 """Devices whose rate is remembered, and tenants. Beyond, the one silent longest begins anew."""
 TURN_MAX: Final = 100
 """Requests of devices handled in one batch, so that heartbeats and votes wait for no more."""
-STALLED_S: Final = 0.2
+STALLED_S: Final = 0.1
 """After so long without a request taken, though some wait, a few are: such jobs may stay."""
 STALLED_TURN: Final = 10
 """How many."""

@@ -14,8 +14,9 @@ from typing import Final
 
 from workrs.domain.ids import Instant
 
-SOON_S: Final = 0.25
-"""A quarter of the second within which a device should hear *accepted*."""
+SOON_S: Final = 0.1
+"""A tenth of the second within which a device should hear *accepted*: in a flood that is what the
+jobs of others on their way cost the next one."""
 WINDOW_FIRST: Final = 50.0
 WINDOW_MIN: Final = 4.0
 WINDOW_MAX: Final = 200.0

@@ -10,11 +10,12 @@ from dataclasses import replace
 from broker import front
 from broker.effect import Publish
 from broker.entry import JobEntry
+from broker.event import Refused
 from broker.node import Node
 from workrs.domain.ids import ClientId, Instant, LocalJobId, job_id, split_job_id
 from workrs.domain.record import Record
 from workrs.ports.ledger import RetiredJob
-from workrs.wire import topics
+from workrs.wire import codec, topics
 from workrs.wire.message import JobState, State
 
 WAITING_S = 1.0
@@ -114,6 +115,21 @@ def reject(
     node.dropped += 1
     node.fact_limited("request_rejected", device=device, name=name[:80], reason=reason[:LINE_MAX])
     _answer(node, device, front.rejected(name, reason, retry_after_s), plain=plain)
+
+
+def refusal(node: Node, event: Refused) -> tuple[str, bytes]:
+    """Note what the gate refused; return where and how its device is told."""
+    node.dropped += 1
+    node.fact_limited(
+        "request_rejected",
+        device=event.device,
+        name=event.name[:80],
+        reason=event.reason[:LINE_MAX],
+    )
+    state = front.rejected(event.name, event.reason, event.retry_after_s)
+    if event.plain:
+        return topics.down(event.device, state.job, "state"), front.plain_word(state)
+    return topics.down(event.device, state.job), codec.encode(state)
 
 
 def tell_retired(node: Node, device: str, name: str, kept: RetiredJob, *, plain: bool) -> None:

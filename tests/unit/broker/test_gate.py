@@ -3,13 +3,15 @@
 Method: the gate and its queue, on a clock of the test's; quotas in a cluster in memory.
 """
 
+from collections import Counter
+
 import pytest
 
 from broker import gate as gates
 from broker import intake
 from broker.event import CancelHeard, Event, Refused, SubmitHeard
 from broker.front import plain_word, rejected
-from broker.gate import GRACE_S, IGNORED_MAX, KICK_PAUSE_S, WAIT_S, Gate
+from broker.gate import GRACE_S, IGNORED_MAX, KICK_PAUSE_S, TOLD_MAX, WAIT_S, Gate
 from broker.intake_queue import IntakeQueue
 from tests.unit.broker.cluster import Agent, Cluster
 from workrs.domain.ids import ClientId, Instant, LocalJobId
@@ -88,15 +90,55 @@ def test_who_goes_on_is_barred_disconnected_and_not_heard_until_that_is_over(gat
     (end,) = [v for v in said if isinstance(v, Refused) and v.retry_after_s == 30.0]
     assert "barred for 30 s" in end.reason
     assert said[-1] is False
-    assert gate.take_kicks() == [PUMP]
+    assert gate.take_kicks(9) == [PUMP]
     assert gate.take_barred() == [PUMP]
     assert gate.ignored > 0
     since = GRACE_S + 10
     assert judge(gate, since + KICK_PAUSE_S) is False
-    assert gate.take_kicks() == [PUMP], "it is back, and goes again"
+    assert gate.take_kicks(9) == [PUMP], "it is back, and goes again"
     assert judge(gate, since + KICK_PAUSE_S) is False
-    assert gate.take_kicks() == [], "not more than once a second"
-    assert judge(gate, since + 31) is True
+    assert gate.take_kicks(9) == [], "its last words from before arrive"
+    assert judge(gate, since + KICK_PAUSE_S + 31) is True
+
+
+def test_a_bar_begins_anew_for_who_goes_on_and_not_for_who_only_comes_back(gate: Gate) -> None:
+    flood(gate, 0.0, 60.0)
+    assert judge(gate, 60.0 + 29.0) is False, "it went on until now"
+    assert judge(gate, 60.0 + 31.0) is True
+    flood(gate, 200.0, GRACE_S + 2)
+    since = 200.0 + GRACE_S + 2
+    said = [judge(gate, since + turn) for turn in range(40)]
+    assert said[:20] == [False] * 20
+    assert said[-1] is True, "a library that connects again and says its last word is let in"
+    assert gate.take_barred() == [PUMP, PUMP]
+
+
+def test_who_was_not_told_is_not_barred(monkeypatch: pytest.MonkeyPatch, gate: Gate) -> None:
+    monkeypatch.setattr(gates, "REFUSALS_PER_S", 1e-9)
+    monkeypatch.setattr(gates, "REFUSALS_MAX", 1)
+    flood(gate, 0.0, 20.0)
+    for _ in range(20):
+        said = [judge(gate, 20.0, submit("farm.other")) for _ in range(10)]
+    assert not any(isinstance(v, Refused) for v in said)
+    flood(gate, 20.0, 20.0)
+    assert gate.take_barred() == [PUMP]
+
+
+def test_in_a_flood_everybody_is_told_once_before_anybody_is_told_again(gate: Gate) -> None:
+    told = Counter(
+        device
+        for turn in range(1_000)
+        for device in ("a.d", "b.d", "c.d")
+        if isinstance(judge(gate, 0.0, submit(device)), Refused)
+    )
+    assert told == {"a.d": TOLD_MAX, "b.d": TOLD_MAX, "c.d": TOLD_MAX}
+    for number in range(1_000):
+        for _ in range(10):
+            judge(gate, 0.0, submit(f"t{number}.d"))
+    assert gate._further_words is not None
+    assert gate._further_words.tokens < 1
+    last = [judge(gate, 10.0, submit("z.d")) for _ in range(6)]
+    assert isinstance(last[4], Refused)
 
 
 def test_what_was_sent_before_the_refusal_could_be_read_is_no_offence(gate: Gate) -> None:

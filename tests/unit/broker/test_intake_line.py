@@ -178,6 +178,7 @@ def test_who_does_not_listen_is_disconnected_and_another_device_does_not_notice(
         with pytest.raises(BusClosedError, match="taken over"):
             await asyncio.wait_for(go_on(), 20)
         entries = len(world.node.entries)
+        assert not world.node.gate.kicks
         async with world.broker.connect(address=ADDRESS, client_id="pump-8") as other:
             await other.subscribe(Subscription(pattern=topics.down("pump-8", "j1")))
             other.publish(Message(topics.up("pump-8", "submit", "j1"), SPEC))

@@ -71,15 +71,27 @@ def test_who_has_nothing_waiting_is_forgotten() -> None:
     assert queue.waiting("d0") == 0
 
 
+def test_what_waits_of_one_device_can_be_forgotten() -> None:
+    queue = IntakeQueue()
+    for number in range(9):
+        queue.put(submit("bulk", number))
+        queue.put(submit(f"d{number}", number))
+    assert queue.forget("bulk") == 9
+    assert queue.forget("bulk") == 0
+    assert len(queue) == 9
+    assert "bulk" not in [sender(event) for event in queue.take(99)]
+    assert queue.waiting_bytes == 0
+
+
 def test_it_is_full_by_number_and_by_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(intake_queue, "INTAKE_MAX", 2)
     monkeypatch.setattr(intake_queue, "INTAKE_MAX_BYTES", 1_000)
     queue = IntakeQueue()
-    queue.put(submit("a", 1))
-    assert queue.has_room
-    queue.put(submit("a", 2))
+    for number in range(4):
+        assert queue.has_room, "to read on is what the gate can refuse by"
+        queue.put(submit("a", number))
     assert not queue.has_room
-    queue.take(2)
+    queue.take(4)
     assert queue.has_room
     queue.put(submit("a", 3, bytes(1_000)))
     assert not queue.has_room

@@ -13,11 +13,19 @@ from typing import TextIO
 _PLAIN = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-/:+@%")
 
 
+def _printable(letter: str) -> str:
+    return letter if letter.isprintable() else json.dumps(letter).strip('"')
+
+
 def _quote(value: object) -> str:
     if isinstance(value, float):
         return f"{value:.6g}"
     text = str(value)
-    return text if text and set(text) <= _PLAIN else json.dumps(text, ensure_ascii=False)
+    if text and set(text) <= _PLAIN:
+        return text
+    # JSON writes out line ends and escapes, but not those above ASCII: 0x9b is one, too, for some
+    # terminals, and there are characters that turn the rest of a line around.
+    return "".join(map(_printable, json.dumps(text, ensure_ascii=False)))
 
 
 _COUNTS: dict[str, int] = {}

@@ -19,7 +19,7 @@ in `workrs.trust.node_folder`: its `server_context` is for its HTTPS server.
 import re
 import ssl
 import stat
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
@@ -65,7 +65,7 @@ class Credential:
     """Last day, for humans; the certificate's own date counts. Empty: a password never ends."""
     authority: str
     """PEM certificate of the authority of nodes."""
-    password: str | None
+    password: str | None = field(repr=False)
     """Of a device without a certificate, else None."""
 
     def client_context(self) -> ssl.SSLContext:

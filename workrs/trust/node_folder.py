@@ -12,7 +12,7 @@
 
 import ssl
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, NamedTuple, cast
 
@@ -57,9 +57,9 @@ class NodeTrust:
     folder: Path
     credential: Credential
     lists: Mapping[Kind, RevocationList]
-    passwords: Mapping[str, str]
+    passwords: Mapping[str, str] = field(repr=False)
     """Hashes by name."""
-    files: Mapping[str, str]
+    files: Mapping[str, str] = field(repr=False)
     """Contents of what the broker needs, by file name."""
 
     def client_context(self) -> ssl.SSLContext:

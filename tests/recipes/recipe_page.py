@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Self
@@ -107,6 +108,12 @@ class Run:
     def wait_for(self, text: str) -> None:
         """Wait until it has printed this, on either."""
         until(text, lambda: text in self.printed + self.told, END_S)
+
+    def stay(self, seconds: float) -> None:
+        """See that it goes on for so long."""
+        with suppress(subprocess.TimeoutExpired):
+            found = self.process.wait(seconds)
+            raise AssertionError((found, self.printed, self.told))
 
     def result(self, code: int = 0) -> str:
         """Wait for its end; return its standard output."""

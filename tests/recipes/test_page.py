@@ -10,8 +10,9 @@ SOURCES = "".join(path.read_text() for path in Path(__file__).parent.glob("test_
 
 def test_every_block_is_named_but_the_settings() -> None:
     fences = re.findall(r"^```(\w+)$", PAGE, re.MULTILINE)
-    assert len(fences) == len(blocks()) + 1
+    assert len(fences) == len(blocks()) + 2
     assert "HOST=127.0.0.1 PORT=1883 DEVICE=pump-7\nexport HOST PORT DEVICE" in PAGE
+    assert "CREDENTIAL=pump-7.pem DEVICE=pump-7\nexport CREDENTIAL DEVICE" in PAGE
 
 
 def test_every_block_is_run() -> None:

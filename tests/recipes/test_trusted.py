@@ -1,4 +1,4 @@
-"""Goal: mosquitto's programs get their work done in a cluster with certificates and passwords.
+"""Goal: the page's programs get their work done in a cluster with certificates and passwords.
 
 Method: a cluster of one node made by `workrs init`, a device of each kind enrolled, and the
 page's blocks.
@@ -15,6 +15,7 @@ import pytest
 
 from tests.acceptance.agreement import until
 from tests.recipes.recipe_page import Kitchen
+from tests.recipes.test_node import MODULES
 from workrs.cli.cluster import HOST, free_ports
 from workrs.examples.functions import functions_toml
 from workrs.ports.bus import Address
@@ -50,19 +51,52 @@ def farm(tmp_path: Path) -> Iterator[Path]:
         yield farm
 
 
-@pytest.mark.parametrize(("device", "kind"), [("pump-7", "certificate"), ("meter-3", "password")])
-def test_a_device_that_proves_who_it_is(farm: Path, tmp_path: Path, device: str, kind: str) -> None:
+@pytest.fixture(params=[("pump-7", "certificate"), ("meter-3", "password")], ids=lambda it: it[1])
+def kitchen(farm: Path, tmp_path: Path, request: pytest.FixtureRequest) -> Kitchen:
+    """Return the surroundings of a device that has nothing but its credential."""
+    device, _ = request.param
     credential = farm / f"members/{device}.pem"
     nodes = re.search(r"^nodes: n1=(\S+):(\d+)$", credential.read_text(), re.MULTILINE)
     assert nodes is not None
     kitchen = Kitchen(tmp_path / "kitchen", Address(host=nodes[1], port=int(nodes[2])), device)
     kitchen.env = {"CREDENTIAL": str(credential), "XDG_CONFIG_HOME": str(tmp_path / "config")}
-    block = kitchen.block("certificate") if kind == "certificate" else kitchen.block("password")
+    return kitchen
+
+
+def test_a_device_that_proves_who_it_is(kitchen: Kitchen, tmp_path: Path) -> None:
+    is_password = kitchen.device == "meter-3"
+    block = kitchen.block("password") if is_password else kitchen.block("certificate")
     block.result()
     asking = kitchen.start(["sh", "ask.sh", "echo", "j1"], "hello")
     assert asking.result() == "hello"
-    stranger = Kitchen(tmp_path / "stranger", kitchen.at, device)
+    stranger = Kitchen(tmp_path / "stranger", kitchen.at, kitchen.device)
     stranger.env = {"XDG_CONFIG_HOME": str(tmp_path / "nothing")}
     with stranger.start(["sh", "ask.sh", "echo", "j2"], "hello") as refused:
         until("a refusal", lambda: refused.told.count("trying again") == 2)
+        assert "accepted" not in refused.told
+
+
+@pytest.mark.parametrize("name", ["node-trusted", "paho-trusted"])
+def test_a_program_that_proves_who_it_is_and_asks_its_node_to(kitchen: Kitchen, name: str) -> None:
+    kitchen.env["NODE_PATH"] = str(MODULES)
+    block = kitchen.block("node-trusted") if name[0] == "n" else kitchen.block("paho-trusted")
+    assert block.result() == "hello", block.told
+    # The node's certificate has its address, and not this name of it.
+    at = f"localhost:{kitchen.at.port}"
+    words = {
+        "node-trusted": ["node", "device.js", at, kitchen.device, "echo", "j2"],
+        "paho-trusted": ["./device", kitchen.device, "echo", "j2", at],
+    }[name]
+    with kitchen.start(words, "hello") as deceived:
+        deceived.stay(5)
+        assert "accepted" not in deceived.told
+
+
+def test_a_program_without_its_credential_is_not_let_in(kitchen: Kitchen) -> None:
+    del kitchen.env["CREDENTIAL"]
+    kitchen.env["NODE_PATH"] = str(MODULES)
+    at = f"{kitchen.at.host}:{kitchen.at.port}"
+    words = ["node", "device.js", at, kitchen.device, "echo", "j1"]
+    with kitchen.start(words, "hello") as refused:
+        refused.stay(3)
         assert "accepted" not in refused.told

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from device_client.device import Device
 from device_client.error import (
+    CredentialRefusedError,
     DeviceClosedError,
     DeviceError,
     JobCancelledError,
@@ -22,10 +23,12 @@ from device_client.error import (
     JobIdReusedError,
     JobLostError,
     JobRejectedError,
+    NoNodeError,
     OutboxError,
     OutboxFullError,
     ResultGoneError,
     ResultTimeoutError,
+    ResultTooLargeError,
     ResultUnavailableError,
     UnknownJobError,
 )
@@ -39,6 +42,7 @@ if TYPE_CHECKING:
 __all__ = [
     "AsyncDevice",
     "ConfigError",
+    "CredentialRefusedError",
     "Device",
     "DeviceClosedError",
     "DeviceError",
@@ -50,12 +54,14 @@ __all__ = [
     "JobIdReusedError",
     "JobLostError",
     "JobRejectedError",
+    "NoNodeError",
     "OutboxError",
     "OutboxFullError",
     "Report",
     "Result",
     "ResultGoneError",
     "ResultTimeoutError",
+    "ResultTooLargeError",
     "ResultUnavailableError",
     "SpecError",
     "State",

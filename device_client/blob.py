@@ -18,7 +18,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
-from device_client.error import ResultUnavailableError
+from device_client.error import ResultTooLargeError, ResultUnavailableError
 from workrs.domain.errors import StoreError
 from workrs.domain.ids import is_digest
 
@@ -135,6 +135,7 @@ def get_result(
         timeout_s: For each socket operation.
 
     Raises:
+        ResultTooLargeError: It is larger than that.
         ResultUnavailableError: No place gave it.
     """
     if not url.startswith(BLOB_URL_PREFIX):
@@ -149,6 +150,8 @@ def get_result(
         request = urllib.request.Request(place, headers=access.headers())  # noqa: S310 (as above)
         try:
             data = _get(request, access.tls, limit_bytes, timeout_s)
+        except ResultTooLargeError:
+            raise  # So it is everywhere.
         except ResultUnavailableError as error:
             failures.append(str(error))
             continue
@@ -171,10 +174,7 @@ def _get(
             while chunk := response.read(_CHUNK_BYTES):
                 size += len(chunk)
                 if size > limit_bytes:
-                    raise ResultUnavailableError(
-                        f"{request.full_url}: more than {limit_bytes} bytes; "
-                        "a larger result_max_bytes lets it through"
-                    )
+                    raise ResultTooLargeError(f"{request.full_url}: more than {limit_bytes} bytes")
                 parts.append(chunk)
             expected = response.headers.get("Content-Length")
     except StoreError as error:

@@ -114,8 +114,10 @@ class Device:
 
         Raises:
             JobFailedError, JobCancelledError, JobRejectedError, JobExpiredError: It ended so.
-            ResultTimeoutError: It has not ended in time. It goes on; ask again.
+            ResultTimeoutError: It has not ended in time. It goes on; ask again. NoNodeError and
+                CredentialRefusedError if there was nobody to hear it from.
             ResultUnavailableError: Its result is big and cannot be fetched now; ask again.
+                ResultTooLargeError if it is bigger than `result_max_bytes`.
             ResultGoneError: It succeeded so long ago that its result is no longer kept.
             UnknownJobError: Neither the outbox nor the node knows the id; JobLostError if it
                 was accepted before.

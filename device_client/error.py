@@ -104,10 +104,37 @@ class ResultTimeoutError(DeviceError, BusError, TimeoutError):
         return f"job {self.job}: no end within {self.waited_s:g} s, last state {self.last}{since}"
 
 
+class NoNodeError(ResultTimeoutError):
+    """Nothing final was heard in time, and no node could be reached at the end of it."""
+
+    advice = (
+        "Check that nodes run at these addresses. The job stays in the outbox: it is sent, or "
+        "asked about, as soon as a node is there."
+    )
+
+
+class CredentialRefusedError(ResultTimeoutError):
+    """Nothing final was heard in time: the nodes refuse who the device says it is, or it theirs.
+
+    The password or certificate is wrong, has expired or was revoked, or is of another cluster.
+    """
+
+    advice = (
+        "Look at the credential with `workrs doctor --credential FILE`, or enrol the device anew. "
+        "The job stays in the outbox: it is sent, or asked about, once a node lets the device in."
+    )
+
+
 class ResultUnavailableError(DeviceError, StoreError):
     """The job succeeded, but its result cannot be fetched now: ask again."""
 
     advice = "It is kept for the job's retention_s: ask again."
+
+
+class ResultTooLargeError(ResultUnavailableError):
+    """The job succeeded, and its result has more bytes than this device takes."""
+
+    advice = "Give the device a larger result_max_bytes and ask again."
 
 
 class ResultGoneError(DeviceError, StoreError):

@@ -25,6 +25,8 @@ from workrs.domain.errors import BusError
 
 _UNACKNOWLEDGED_MAX = 64
 """Messages sent and not acknowledged, where the broker allows as many; Mosquitto: 20."""
+_REFUSALS = {0x85, 0x86, 0x87, 0x8A}
+"""Client id not valid, bad user name or password, not authorized, banned."""
 _READS_MAX = 64
 """Packets taken in a turn, so that a flood cannot keep the thread from its deadlines."""
 
@@ -61,6 +63,12 @@ class Lost(NamedTuple):
     """The connection is over. The last event."""
 
     reason: str
+    is_refusal: bool = False
+    """The node, or this device, does not take what the other has shown."""
+
+
+class LinkRefusedError(BusError):
+    """The node, or this device, does not take what the other has shown."""
 
 
 LinkEvent = Connected | Subscribed | Received | PublishRefused | Lost
@@ -132,18 +140,21 @@ class Link:
         """Connect TCP and TLS and send CONNECT; blocks for the connect timeout, each.
 
         Raises:
-            BusError: Nobody answered, or TLS failed.
+            BusError: Nobody answered; LinkRefusedError if TLS failed.
         """
         try:
             self._client.connect(self.node.host, self.node.port, self._keepalive_s)
         except (OSError, ValueError) as error:
             why = _explained(error) if self._has_tls else str(error)
-            raise BusError(f"{self.node}: {why}") from error
+            _close_half_open(error)
+            kind = LinkRefusedError if isinstance(error, ssl.SSLError) else BusError
+            raise kind(f"{self.node}: {why}") from error
         opened = self._client.socket()
         if not isinstance(opened, socket.socket):
             # With TLS 1.3 a refused certificate shows as this: its reason comes too late.
-            why = _explained(None) if self._has_tls else "the connection ended at once"
-            raise BusError(f"{self.node}: {why}")
+            if self._has_tls:
+                raise LinkRefusedError(f"{self.node}: {_explained(None)}")
+            raise BusError(f"{self.node}: the connection ended at once")
         return opened
 
     @property
@@ -207,10 +218,10 @@ class Link:
             with contextlib.suppress(OSError):
                 held.close()
 
-    def _note_lost(self, reason: str) -> None:
+    def _note_lost(self, reason: str, *, is_refusal: bool = False) -> None:
         if not self._lost:
             self._lost = True
-            self._events.append(Lost(reason))
+            self._events.append(Lost(reason, is_refusal))
 
     def _on_socket_close(self, _client: mqtt.Client, _data: object, closing: object) -> None:
         if isinstance(closing, socket.socket):
@@ -226,7 +237,7 @@ class Link:
     ) -> None:
         self._was_answered = True
         if reason.is_failure:
-            self._note_lost(f"refused: {reason}")
+            self._note_lost(f"refused: {reason}", is_refusal=reason.value in _REFUSALS)
             return
         self.max_packet_bytes = getattr(properties, "MaximumPacketSize", None)
         window = getattr(properties, "ReceiveMaximum", None)
@@ -269,7 +280,8 @@ class Link:
         _properties: Properties | None,
     ) -> None:
         is_unheard = self._has_tls and not self._was_answered
-        self._note_lost(_explained(None) if is_unheard else f"connection lost: {reason}")
+        why = _explained(None) if is_unheard else f"connection lost: {reason}"
+        self._note_lost(why, is_refusal=is_unheard)
 
 
 def _explained(error: Exception | None) -> str:
@@ -277,6 +289,16 @@ def _explained(error: Exception | None) -> str:
     from workrs.trust.refusal import SILENT, explain  # noqa: PLC0415 (where something failed)
 
     return SILENT if error is None else explain(error)
+
+
+def _close_half_open(error: Exception) -> None:
+    """Close the socket of a handshake that failed: paho leaves it to the garbage collector."""
+    step = error.__traceback__
+    while step is not None:
+        held = step.tb_frame.f_locals.get("ssl_sock")
+        if isinstance(held, ssl.SSLSocket):
+            held.close()
+        step = step.tb_next
 
 
 def _set_nodelay(_client: mqtt.Client, _data: object, opened: object) -> None:

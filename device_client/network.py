@@ -28,7 +28,16 @@ from device_client.effect import (
     WatchNodes,
 )
 from device_client.error import DeviceClosedError, OutboxError
-from device_client.link import Connected, Link, LinkEvent, Login, Lost, Received, Subscribed
+from device_client.link import (
+    Connected,
+    Link,
+    LinkEvent,
+    LinkRefusedError,
+    Login,
+    Lost,
+    Received,
+    Subscribed,
+)
 from device_client.outbox import Outbox
 from device_client.pulse import Pulse
 from device_client.route import Route, Timing
@@ -62,6 +71,8 @@ class Network:
     ) -> None:
         self.trouble = ""
         """The last thing that went wrong, for humans. Empty while all is well."""
+        self.is_refused = False
+        """Whether the last node that was tried and device do not take each other's proof."""
         self._device = device
         self._route = route
         self._login = login
@@ -203,6 +214,7 @@ class Network:
             opened = link.open()
         except BusError as error:
             self.trouble = str(error)
+            self.is_refused = isinstance(error, LinkRefusedError)
             self._route.failed(self._clock())
             return
         self._socket = opened
@@ -223,7 +235,7 @@ class Network:
                     link.subscribe(_STATES)
             case Subscribed(token, refusal) if token == self._down_token:
                 if refusal:
-                    self._lose(f"refuses the device its own results: {refusal}")
+                    self._lose(f"refuses the device its own results: {refusal}", is_refusal=True)
                 else:
                     self._deadline = None
                     return list(self._brain.connected(now))
@@ -233,8 +245,8 @@ class Network:
                 if self._watchers:
                     self._heard_node(topic, payload)
                 return list(self._brain.heard(topic, payload, now, retained=retained))
-            case Lost(reason):
-                self._lose(reason)
+            case Lost(reason, is_refusal):
+                self._lose(reason, is_refusal=is_refusal)
             case refused:
                 return self._on_refused(refused.job, refused.code, refused.reason)
         return ()
@@ -246,12 +258,13 @@ class Network:
             return list(self._brain.refused(job, f"the node's broker says: {reason}"))
         return ()
 
-    def _lose(self, reason: str) -> None:
+    def _lose(self, reason: str, *, is_refusal: bool = False) -> None:
         """Give the connection up and go on to the next node."""
         if self._link is None:
             return
         told = f" ({self._refusal})" if self._refusal else ""
         self.trouble = f"{self._link.node}: {reason}{told}"
+        self.is_refused = is_refusal
         self._drop_link()
         now = self._clock()
         if now - self._connected_at > self._timing.backoff_max_s:

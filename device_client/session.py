@@ -16,11 +16,13 @@ from device_client import submission as submissions
 from device_client.board import Board, Feed
 from device_client.effect import UnwatchNodes, WatchNodes
 from device_client.error import (
+    CredentialRefusedError,
     DeviceClosedError,
     JobCancelledError,
     JobExpiredError,
     JobFailedError,
     JobRejectedError,
+    NoNodeError,
     ResultGoneError,
     ResultTimeoutError,
     ResultUnavailableError,
@@ -214,8 +216,12 @@ class Session:
         """Return the error of a wait that was too short, with all that is known."""
         known = self.board.look(job)
         last = "unknown" if known is None else str(known.state)
-        trouble = self._network.trouble or (known.note if known else "")
-        return ResultTimeoutError(job, waited_s, last, trouble)
+        network = self._network
+        trouble = network.trouble or (known.note if known else "")
+        kind = ResultTimeoutError
+        if network.node is None:
+            kind = CredentialRefusedError if network.is_refused else NoNodeError
+        return kind(job, waited_s, last, trouble)
 
     def needs_fetch(self, report: Report) -> bool:
         """Return whether `finish` will block on HTTP."""

@@ -24,7 +24,7 @@ from workrs.cli.cluster import LocalCluster
 
 ROOT = Path(__file__).parents[2]
 LINES_MAX = 10
-POINTS = [*range(0, 140, 14), *range(140, 320, 8), *range(320, 760, 22), *range(760, 1561, 200)]
+POINTS = [*range(0, 140, 7), *range(140, 320, 4), *range(320, 760, 11), *range(760, 1561, 100)]
 """Steps after the call: closest where the job is written and not sent yet. The last are for a slow
 machine, on which more is done before the job is accepted."""
 WAIT_S = 60.0
@@ -79,7 +79,7 @@ def test_kill_9_at_any_step_of_a_submit_loses_and_doubles_no_job(
         env=os.environ | {"PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
-        timeout=150,
+        timeout=300,
         check=False,
     )
     assert (done.returncode, done.stderr) == (0, "")

@@ -27,6 +27,7 @@ from device_client import (
     JobFailedError,
     JobIdReusedError,
     JobRejectedError,
+    NoNodeError,
     ResultGoneError,
     ResultTimeoutError,
     State,
@@ -173,11 +174,15 @@ def test_a_job_submitted_while_no_node_is_there_is_sent_when_one_comes(broker: B
     with Device("pump-7", [broker.address]) as device:
         job = device.submit(SPEC)
         assert device.state(job).state is State.KEPT
-        with pytest.raises(ResultTimeoutError, match=r"last state kept.*refused"):
+        with pytest.raises(NoNodeError, match=r"last state kept.*refused"):
             device.result(job, timeout=0.3)
         broker.start()
-        with ScriptedNode(broker):
+        with ScriptedNode(broker) as node:
             assert device.result(job, timeout=WAIT_S).value == b"cba"
+            node.on_job = ignore
+            with pytest.raises(ResultTimeoutError) as silence:
+                device.result(device.submit(SPEC), timeout=0.3)
+            assert type(silence.value) is ResultTimeoutError, "this node is there"
 
 
 @pytest.mark.parametrize("fault", [signal.SIGKILL, signal.SIGSTOP])
@@ -256,7 +261,7 @@ def test_a_strange_job_is_not_called_unknown_when_there_was_no_node_to_ask(broke
     quick = Timing(answer_timeout_s=0.2, connect_timeout_s=0.2)
     with (
         Device("pump-7", [broker.address], timing=quick) as device,
-        pytest.raises(ResultTimeoutError, match=r"last state unknown; last trouble: .*refused"),
+        pytest.raises(NoNodeError, match=r"last state unknown; last trouble: .*refused"),
     ):
         device.state("never-was")
 

@@ -8,11 +8,15 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
-from device_client import ConfigError, Device, ResultTimeoutError, Timing
+from device_client import ConfigError, CredentialRefusedError, Device, Timing
 from tests.integration.device_peer import WAIT_S, Broker, ScriptedNode
 from tests.mosquitto_fixture import HOST, free_port
 from workrs.domain.ids import ClientId
@@ -44,6 +48,19 @@ class Authority:
         new = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2")
         command = ("openssl", "req", "-x509", *new, *words)
         subprocess.run(command, cwd=self.folder, check=True, capture_output=True)
+
+    def expire(self, name: str) -> None:
+        """Put a certificate that ended yesterday in the place of this one."""
+        key = serialization.load_pem_private_key((self.folder / "ca.key").read_bytes(), None)
+        old = x509.load_pem_x509_certificate(self.read(name).encode())
+        assert isinstance(key, ec.EllipticCurvePrivateKey)
+        new = x509.CertificateBuilder(old.issuer, old.subject, old.public_key(), old.serial_number)
+        for extension in old.extensions:
+            new = new.add_extension(extension.value, extension.critical)
+        ended = old.not_valid_before_utc - timedelta(days=1)
+        new = new.not_valid_before(ended - timedelta(days=1)).not_valid_after(ended)
+        signed = new.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+        (self.folder / name).write_bytes(signed)
 
     def read(self, name: str) -> str:
         return (self.folder / name).read_text()
@@ -117,7 +134,7 @@ def test_a_password_is_enough_where_there_is_no_certificate(
         quick = Timing(connect_timeout_s=0.5)
         with (
             Device(credential=authority.credential(broker, password="no"), timing=quick) as device,
-            pytest.raises(ResultTimeoutError, match="refused"),
+            pytest.raises(CredentialRefusedError, match="refused"),
         ):
             device.result(device.submit(SPEC), timeout=1)
 
@@ -138,7 +155,21 @@ def test_a_device_whose_certificate_is_not_taken_is_told_what_that_can_be(
     path.write_text(text)
     with (
         Device(credential=path) as device,
-        pytest.raises(ResultTimeoutError, match="another cluster"),
+        pytest.raises(CredentialRefusedError, match="another cluster"),
+    ):
+        device.result(device.submit(SPEC), timeout=1)
+
+
+@pytest.mark.parametrize("whose", [HOST, "pump-7"], ids=["of the node", "of the device"])
+def test_a_certificate_that_has_expired_is_told_so(
+    make_broker: Callable[..., Broker], authority: Authority, whose: str
+) -> None:
+    authority.expire(whose)
+    asks = "require_certificate true\nuse_identity_as_username true"
+    broker = make_broker(more=secure(authority, free_port(), asks))
+    with (
+        Device(credential=authority.credential(broker)) as device,
+        pytest.raises(CredentialRefusedError, match="expired"),
     ):
         device.result(device.submit(SPEC), timeout=1)
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from device_client.blob import Access, InputRefusedError, get_result, put_input
-from device_client.error import ResultUnavailableError
+from device_client.error import ResultTooLargeError, ResultUnavailableError
 from device_client.store_directory import StoreDirectory, Stores
 from workrs.domain.errors import ConfigError, StoreError
 
@@ -117,8 +117,9 @@ def test_no_store_a_dead_one_and_a_bad_name_are_errors(servers: list[Server]) ->
 
 def test_too_much_is_not_read(servers: list[Server]) -> None:
     assert get(URL, [servers[0].url], limit_bytes=len(DATA)) == DATA
-    with pytest.raises(ResultUnavailableError, match="result_max_bytes"):
-        get(URL, [servers[0].url], limit_bytes=len(DATA) - 1)
+    with pytest.raises(ResultTooLargeError, match="result_max_bytes"):
+        get(URL, [server.url for server in servers], limit_bytes=len(DATA) - 1)
+    assert servers[1].seen == [], "it is as large everywhere"
 
 
 def test_a_foreign_url_gets_no_password(servers: list[Server]) -> None:

@@ -8,11 +8,12 @@ import asyncio
 import secrets
 import signal
 import socket
+import ssl
 import time
 from collections.abc import Coroutine, Iterator, Mapping
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import uvloop
 
@@ -29,23 +30,26 @@ from broker.gate import Gate
 from broker.housekeeping import House
 from broker.ledger import SqliteLedger, create_ledger, open_ledger
 from broker.metrics import NodeMetrics
-from broker.mosquitto import mosquitto
+from broker.mosquitto import MosquittoProcess, mosquitto
 from broker.mosquitto_config import Peer, render, write_trust
 from broker.node import Node, NodeSettings
+from broker.node_tls import NodeTls
 from broker.self_test import try_permissions
 from broker.stand_in import StandIn
 from broker.store_clearing import keep_clear
 from broker.supervisor import NodeSupervisor
-from broker.trust_keeper import TrustKeeper
+from broker.trust_keeper import TrustKeeper, with_kept_lists
+from broker.trust_line import TrustLine
 from workrs import __version__
 from workrs.adapters import log
 from workrs.adapters.metric_server import metrics_served
-from workrs.adapters.mqtt import connect, secured
+from workrs.adapters.mqtt import connect
 from workrs.adapters.stores.opener import Stores
 from workrs.domain.errors import ConfigError, SpecError
 from workrs.domain.function import Function
 from workrs.domain.ids import Instant, client_id
 from workrs.domain.record import Incarnation
+from workrs.ports.bus import Connect
 from workrs.ports.ledger import Rejoin
 from workrs.trust.node_folder import NodeTrust, load_node
 from workrs.trust.probe import Probes, make_probes
@@ -127,7 +131,7 @@ def _restore(config: NodeConfig, ledger: SqliteLedger, now: Instant) -> Node:
 
 async def _serve(config: NodeConfig, ledger: SqliteLedger) -> None:
     loop = asyncio.get_running_loop()
-    trust = _trust(config)
+    secure = _secure(config)
     node = _restore(config, ledger, Instant(loop.time()))
 
     def read_ledger(generation: int) -> Iterator[bytes]:
@@ -135,9 +139,10 @@ async def _serve(config: NodeConfig, ledger: SqliteLedger) -> None:
         return ledger_copy.lines(ledger, agents, generation)
 
     folder = config.state_dir / "blobs"
-    identity = None if trust is None else Identity(trust)
     guard = Guard(
-        access=Access(records=node.records, nodes=node.size), identify=identity, lines=node.lines
+        access=Access(records=node.records, nodes=node.size),
+        identify=None if secure is None else secure.identity,
+        lines=node.lines,
     )
     blobs = BlobServer(
         folder,
@@ -145,9 +150,9 @@ async def _serve(config: NodeConfig, ledger: SqliteLedger) -> None:
         config.blobs.port,
         ledger=read_ledger,
         guard=guard,
-        tls=None if trust is None else trust.server_context(),
+        tls=None if secure is None else secure.tls.server,
     )
-    tls = None if trust is None else trust.client_context()
+    as_node = None if secure is None else secure.tls.client
     shared = Stores(config.stores).open_configured()
     await blobs.start()
     try:
@@ -157,12 +162,12 @@ async def _serve(config: NodeConfig, ledger: SqliteLedger) -> None:
             ledger=ledger,
             drop_blobs=house.drop,
             # A broker that somebody else runs asks for a name as any other's does.
-            connect=secured(trust.credential if trust and config.given_broker else None),
+            connect=_own_connect(config, as_node),
             address=config.own_broker,
             clock=loop.time,
-            read_peer_ledger=partial(ledger_copy.read_peer_ledger, tls=tls),
+            read_peer_ledger=partial(ledger_copy.read_peer_ledger, tls=as_node),
         )
-        repairer = Repairer(node, blobs.directory, tls=tls)
+        repairer = Repairer(node, blobs.directory, tls=as_node)
         async with asyncio.TaskGroup() as tasks:
             name = f"node[{config.name}]"
             keeping = [
@@ -177,14 +182,22 @@ async def _serve(config: NodeConfig, ledger: SqliteLedger) -> None:
             async with metrics_served(
                 config.metrics, metrics=seen.metrics, health=seen.health, ready=seen.ready
             ):
-                await _with_broker(config, supervisor, trust, identity)
+                await _with_broker(config, supervisor, secure)
             for task in keeping:
                 task.cancel()
     finally:
         await blobs.stop()
 
 
-def _trust(config: NodeConfig) -> NodeTrust | None:
+class Secure(NamedTuple):
+    """What a node with a credential has besides."""
+
+    trust: NodeTrust
+    identity: Identity
+    tls: NodeTls
+
+
+def _secure(config: NodeConfig) -> Secure | None:
     """Read the node's folder, and say what the node is without one."""
     if config.credential is None:
         LOG.warning("no_credential", why="everybody who reaches this node may do everything")
@@ -195,56 +208,86 @@ def _trust(config: NodeConfig) -> NodeTrust | None:
             f"{trust.credential.path} is the credential of {trust.credential.name}, and this node "
             f"is called {config.name}"
         )
+    trust = with_kept_lists(trust, config.kept_lists_folder)
     until = trust.credential.valid_until_wall
     LOG.event("credential_read", cluster=trust.credential.cluster, valid_until=until)
-    return trust
+    return Secure(trust, Identity(trust), NodeTls(trust))
+
+
+def _own_connect(config: NodeConfig, as_node: ssl.SSLContext | None) -> Connect:
+    """Return how the daemon connects to its broker.
+
+    One that somebody else runs asks for a name as any other's does; its own has a socket file.
+    """
+    return partial(connect, tls=as_node) if config.given_broker and as_node else connect
 
 
 async def _with_broker(
-    config: NodeConfig,
-    supervisor: NodeSupervisor,
-    trust: NodeTrust | None,
-    identity: Identity | None,
+    config: NodeConfig, supervisor: NodeSupervisor, secure: Secure | None
 ) -> None:
+    folder = config.broker_folder.absolute()
     if config.given_broker:
-        await _until_told(config, {"supervisor": supervisor.run()})
+        parts = {"supervisor": supervisor.run()}
+        if secure is not None:
+            write_trust(folder, secure.trust)
+            parts |= _trust_parts(config, secure)
+        await _until_told(config, parts)
         return
     peers = [Peer(name=name, address=at) for name, at in sorted(config.peers.items())]
-    folder = config.broker_folder.absolute()
     probes: Probes | None = None
-    if trust is not None:
+    if secure is not None:
         now = datetime.now(tz=UTC)  # noqa: TID251 (certificates are good for a time of the real clock)
         probes = make_probes(config.name, now=now)
-        write_trust(folder, trust, probes)
+        write_trust(folder, secure.trust, probes)
     text = render(
         node=config.name,
         listener=config.listen,
         peers=peers,
-        trust=None if trust is None else folder,
+        trust=None if secure is None else folder,
     )
-    own = config.own_broker
     async with mosquitto(name=config.name, config=text, folder=folder) as process:
-        if trust is not None and probes is not None:
-            await try_permissions(config.listen, trust, connect, probes)
-            write_trust(folder, trust)
+        if secure is not None and probes is not None:
+            await try_permissions(config.listen, secure.trust, connect, probes)
+            write_trust(folder, secure.trust)
             probes = None  # and with it the only keys that those authorities ever sign with
         parts = {"supervisor": supervisor.run(), "mosquitto": process.keep()}
-        if trust is not None:
-            keeper = TrustKeeper(
-                trust,
-                broker_folder=folder,
-                own=own,
-                connect=connect,
-                reload=process.reload,
-                ids=process.connected.ids,
-            )
-            if identity is not None:
-                keeper.changed.append(identity.take)
-            parts["trust"] = keeper.keep()
+        if secure is not None:
+            parts |= _trust_parts(config, secure, process)
         for peer in peers:
-            stand_in = StandIn(node=config.name, own=own, peer=peer, connect=connect, trust=trust)
+            stand_in = StandIn(
+                node=config.name,
+                own=config.own_broker,
+                peer=peer,
+                connect=connect,
+                tls=None if secure is None else secure.tls.client,
+            )
             parts[f"stand_in[{peer.name}]"] = stand_in.run()
         await _until_told(config, parts)
+
+
+def _trust_parts(
+    config: NodeConfig, secure: Secure, process: MosquittoProcess | None = None
+) -> dict[str, Coroutine[Any, Any, None]]:
+    """Return what keeps a node's trust up to date.
+
+    Args:
+        config: the node's.
+        secure: what it began with.
+        process: its broker; None: somebody else's, who has it read the files again.
+    """
+    own = config.own_broker
+    link = _own_connect(config, secure.tls.client)
+    keeper = TrustKeeper(
+        secure.trust,
+        kept=config.kept_lists_folder,
+        broker_folder=config.broker_folder.absolute(),
+        own=own,
+        connect=link,
+        broker=process,
+    )
+    keeper.changed += [secure.identity.take, secure.tls.take]
+    line = TrustLine(keeper, own=own, connect=link)
+    return {"trust": keeper.keep(), "trust_line": line.run()}
 
 
 async def _until_told(config: NodeConfig, parts: Mapping[str, Coroutine[Any, Any, None]]) -> None:

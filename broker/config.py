@@ -96,6 +96,11 @@ class NodeConfig:
         return self.state_dir / "mosquitto"
 
     @property
+    def kept_lists_folder(self) -> Path:
+        """Return where lists of the revoked are that came over the bus."""
+        return self.state_dir / "trust"
+
+    @property
     def own_broker(self) -> Address:
         """Return where the daemon reaches its broker: a socket file, if others need names."""
         if self.credential is None or self.given_broker:

@@ -213,11 +213,21 @@ def command(program: str | None = None) -> list[str]:
             raise ConfigError("mosquitto is not installed: apt-get install mosquitto")
 
 
-def write_private(folder: Path, name: str, text: str) -> Path:
-    """Write a file only its owner can read, at once as a whole, and return its path."""
+def write_private(folder: Path, name: str, text: str, *, sync: bool = False) -> Path:
+    """Write a file only its owner can read, at once as a whole, and return its path.
+
+    Args:
+        folder: where; made if absent.
+        name: of the file.
+        text: what is in it.
+        sync: have its contents on disk before it gets its name.
+    """
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     target, draft = folder / name, folder / f".{name}.new"
     with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
         file.write(text)
+        if sync:
+            file.flush()
+            os.fsync(file.fileno())
     draft.replace(target)
     return target

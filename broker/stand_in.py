@@ -37,9 +37,10 @@ from workrs.trust.kind import PORT_OFFSETS, Kind
 from workrs.wire import topics
 
 if TYPE_CHECKING:
+    import ssl
+
     from broker.mosquitto_config import Peer
     from workrs.ports.bus import Bus, Connect
-    from workrs.trust.node_folder import NodeTrust
 
 _PAUSE_S: Final = 0.1
 _PAUSE_MAX_S: Final = 0.5
@@ -61,7 +62,7 @@ class StandIn:
         own: Address,
         peer: Peer,
         connect: Connect,
-        trust: NodeTrust | None = None,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         """Prepare it.
 
@@ -70,17 +71,17 @@ class StandIn:
             own: where its daemon reaches its broker.
             peer: where the bridge leads.
             connect: how to get a connection.
-            trust: what proves this node there; None: nothing has to.
+            tls: what proves this node there; None: nothing has to.
         """
         self._node = node
         self._own = own
         self._peer = peer
         self._connect = connect
-        self._there, self._tls = peer.address, None if trust is None else trust.client_context()
-        if trust is not None:
+        self._there, self._tls = peer.address, tls
+        if tls is not None:
             port = peer.address.port + PORT_OFFSETS[Kind.NODE]
             self._there = Address(host=peer.address.host, port=port)
-        self._name = bridge_client_id(node, secure=trust is not None)
+        self._name = bridge_client_id(node, secure=tls is not None)
         self._state_topic = bridge_state_topic(node, peer.name)
         self._up, self._relayed = f"{topics.ROOT}/up/", f"{topics.ROOT}/relay/{node}/"
         self._log = log.get(f"node[{node}]")

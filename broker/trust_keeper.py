@@ -1,8 +1,10 @@
-"""Keeps a running node's trust as its folder has it: new lists, passwords and certificates.
+"""Keeps a running node's trust up to date: new lists, passwords and certificates.
 
-1. The folder is looked at every `LOOK_S`. What is damaged or older than what is in use changes
-   nothing and is logged once.
-2. Whoever a new list or file of passwords shuts out is let in no more, and then every connection
+1. Two ways lead here: the node's folder, which is looked at every `LOOK_S`, and lists of the
+   revoked that come over the bus (`trust_line`). What is damaged, foreign or older than what is
+   in use changes nothing, and is logged.
+2. A list is on this node's disk before it counts, so no start forgets it.
+3. Whoever a new list or file of passwords shuts out is let in no more, and then every connection
    under that name is ended: the daemon takes its client id, as only the daemon can.
 
 Not promised: that a server with a revoked certificate is found out by its clients. A node that
@@ -14,15 +16,20 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Final
 
+from broker.mosquitto import write_private
 from broker.mosquitto_config import write_trust
 from workrs.adapters import log
+from workrs.adapters.disk import sync_directory
 from workrs.domain.errors import BusError, ConfigError
-from workrs.trust.node_folder import NodeTrust, check_newer, load_node, shut_out
+from workrs.trust.kind import Kind
+from workrs.trust.node_folder import REVOKED_NAME, NodeTrust, load_node, shut_out
+from workrs.trust.revocation import newer, read_list
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from broker.mosquitto import MosquittoProcess
     from workrs.ports.bus import Address, Connect
 
 LOOK_S: Final = 2.0
@@ -41,62 +48,110 @@ class TrustKeeper:
         self,
         trust: NodeTrust,
         *,
+        kept: Path,
         broker_folder: Path,
         own: Address,
         connect: Connect,
-        reload: Callable[[], None],
-        ids: Callable[[str], list[str]],
+        broker: MosquittoProcess | None,
     ) -> None:
         """Begin with *trust*, which the broker has been given.
 
         Args:
-            trust: the node's folder, checked.
+            trust: the node's folder and the kept lists, checked.
+            kept: where lists that came over the bus are kept.
             broker_folder: where the broker's copies are.
             own: the daemon's way to the broker.
             connect: how to get a connection.
-            reload: has the broker read its files again.
-            ids: under which further client ids somebody is connected.
+            broker: reads its files again when it is told to; None: it is somebody else's, who
+                tells it, and ends whom it shut out.
         """
         self.trust = trust
         self.changed: list[Callable[[NodeTrust], None]] = []
         """Called with what is in use from now on."""
+        self._kept = kept
         self._broker_folder = broker_folder
         self._own = own
         self._connect = connect
-        self._reload = reload
-        self._ids = ids
+        self._broker = broker
         self._stamp = stamp(trust.folder)
+        self._doomed: dict[str, int] = {}
+        """Names whose connections are to be ended, and how often yet."""
+        self._doom = asyncio.Event()
         self._log = log.get(f"node[{trust.credential.name}]")
 
     async def keep(self) -> None:
-        """Look at the folder for ever."""
+        """Look at the folder, and end connections, for ever."""
+        async with asyncio.TaskGroup() as both:
+            name = f"node[{self.trust.credential.name}].trust"
+            both.create_task(self._look(), name=f"{name}.folder")
+            both.create_task(self._end_all(), name=f"{name}.ends")
+
+    def take_list(self, text: str, *, by: str) -> bool:
+        """Put a list that came over the bus in force; return whether it was news.
+
+        Args:
+            text: PEM.
+            by: who brought it, for the log and the error's text.
+
+        Raises:
+            ListRefusedError: it is damaged, foreign, or older than the one in use.
+            OSError: it cannot be kept; nothing has changed.
+        """
+        offered = read_list(text, self.trust.authorities, where=f"the list that {by} sent")
+        if not newer(self.trust.lists[offered.kind], offered):
+            return False
+        write_private(self._kept, REVOKED_NAME.format(offered.kind.value), offered.text, sync=True)
+        sync_directory(self._kept)
+        self._put_in_force(self.trust.with_lists([offered]), source=by)
+        return True
+
+    async def _look(self) -> None:
         while True:
             await asyncio.sleep(LOOK_S)
             now = stamp(self.trust.folder)
             if now != self._stamp:
                 self._stamp = now
-                await self._take()
+                self._take_folder()
 
-    async def _take(self) -> None:
-        old = self.trust
+    def _take_folder(self) -> None:
         try:
-            new = load_node(old.folder)
-            check_newer(old, new)
+            found = load_node(self.trust.folder)
+            new = found.with_lists(self.trust.lists.values())
         except ConfigError as error:
             self._log.warning("trust_not_taken", why=str(error))
             return
+        older = [k.value for k in Kind if found.lists[k].number < self.trust.lists[k].number]
+        if older:
+            self._log.event("older_lists_left", folder=new.folder, kinds=" ".join(older))
+        self._put_in_force(new, source=str(new.folder))
+
+    def _put_in_force(self, new: NodeTrust, *, source: str) -> None:
+        old, self.trust = self.trust, new
         write_trust(self._broker_folder, new)
-        self.trust = new
-        names = shut_out(old, new)
-        self._log.event("trust_taken", folder=new.folder, shut_out=" ".join(sorted(names)))
-        self._reload()
+        # The node's own name at its own broker is the daemon, which came by the socket.
+        names = shut_out(old, new) - {new.credential.name}
+        self._log.event("trust_taken", source=source, shut_out=" ".join(sorted(names)))
         for tell in self.changed:
             tell(new)
-        for _ in range(_ROUNDS if names else 0):
+        if self._broker is None:
+            return
+        self._broker.reload()
+        self._doomed |= dict.fromkeys(names, _ROUNDS)
+        if names:
+            self._doom.set()
+
+    async def _end_all(self) -> None:
+        while True:
+            await self._doom.wait()
             await asyncio.sleep(_RELOADED_S)
-            for name in sorted(names):
-                for client in (name, *self._ids(name)):
+            for name, rounds in list(self._doomed.items()):
+                ids = [] if self._broker is None else self._broker.connected.ids(name)
+                for client in (name, *ids):
                     await self._end(client)
+                self._doomed[name] = rounds - 1
+            self._doomed = {name: rounds for name, rounds in self._doomed.items() if rounds}
+            if not self._doomed:
+                self._doom.clear()
 
     async def _end(self, client: str) -> None:
         """End the connection under a client id by taking it."""
@@ -105,6 +160,24 @@ class TrustKeeper:
                 pass
         except BusError as error:
             self._log.warning("not_ended", client=client, why=str(error))
+
+
+def with_kept_lists(trust: NodeTrust, kept: Path) -> NodeTrust:
+    """Return a node's trust with the lists that came over the bus before its last end.
+
+    Raises:
+        ConfigError: one cannot be read or is damaged. Without it the revoked might get in.
+    """
+    found = []
+    for path in sorted(kept.glob(REVOKED_NAME.format("*"))):
+        try:
+            found.append(read_list(path.read_text(), trust.authorities, where=str(path)))
+        except (OSError, ConfigError) as error:
+            raise ConfigError(
+                f"{error}. It is a list of the revoked that this node took: copy the newest ones "
+                f"of the cluster's directory into {trust.folder}, and delete this one"
+            ) from error
+    return trust.with_lists(found)
 
 
 def stamp(folder: Path) -> Stamp:

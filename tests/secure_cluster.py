@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
 import socket
 import sys
 import threading
@@ -25,10 +26,10 @@ from workrs.cli.main import main
 from workrs.domain.errors import WorkrsError
 from workrs.ports.bus import Address, Bus
 from workrs.trust.credential import Credential, load_credential
-from workrs.trust.kind import PORTS
+from workrs.trust.kind import PORT_OFFSETS, PORTS, Kind
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from contextlib import AbstractAsyncContextManager
     from pathlib import Path
 
@@ -43,6 +44,8 @@ class SecureCluster:
     folder: Path
     """What `workrs init` made."""
     local: LocalCluster
+    blobs: dict[str, Address]
+    """The nodes' blob stores."""
     environment: pytest.MonkeyPatch
 
     def workrs(self, *words: str, credential: str = "ann") -> int:
@@ -53,7 +56,20 @@ class SecureCluster:
     def enrol(self, kind: str, name: str, *words: str) -> Credential:
         """Enrol a member; return its credential."""
         assert main(("enrol", kind, name, "--cluster", str(self.folder), *words)) == 0
+        if "--password" in words:
+            self.bring("passwords")
         return self.credential(name)
+
+    def bring(self, *patterns: str, nodes: Sequence[str] = NODES) -> None:
+        """Copy files of the nodes' folders to the nodes, as a person does by hand."""
+        for node in nodes:
+            for pattern in patterns:
+                for path in (self.folder / "nodes" / node).glob(pattern):
+                    shutil.copy(path, self.node_folder(node))
+
+    def node_folder(self, node: str) -> Path:
+        """Return the folder that a node has of its own."""
+        return self.local.plan.root / "etc" / node
 
     def file(self, name: str) -> Path:
         """Return a member's credential file."""
@@ -68,8 +84,10 @@ class SecureCluster:
     ) -> AbstractAsyncContextManager[Bus]:
         """Connect as a member to the port of its kind."""
         at = next(at for at in who.nodes if at.node == node)
+        # A node's own file has the first port of each.
+        offset = PORT_OFFSETS[Kind.NODE] if who.kind is Kind.NODE else 0
         return connect(
-            address=Address(host=at.host, port=at.port),
+            address=Address(host=at.host, port=at.port + offset),
             client_id=client_id or who.name,
             username=who.name if who.password else None,
             password=who.password,
@@ -130,15 +148,22 @@ def secure_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecureC
         ClusterPlan(root=root), {name: Address(host=HOST, port=at) for name, at in ports.items()}
     )
     with pytest.MonkeyPatch.context() as environment:
-        it = SecureCluster(folder=folder, local=local, environment=environment)
+        it = SecureCluster(
+            folder=folder,
+            local=local,
+            blobs={name: Address(host=HOST, port=at) for name, at in blobs.items()},
+            environment=environment,
+        )
         for name in NODES:
             at = f"{HOST}:{blobs[name]}"
-            words = ("--credential", str(folder / "nodes" / name), "--blobs", at, "--init")
+            shutil.copytree(folder / "nodes" / name, it.node_folder(name))
+            words = ("--credential", str(it.node_folder(name)), "--blobs", at, "--init")
             _start(it, "node", name, *words)
         for name in ("a1", "a2"):
             it.enrol("agent", name)
-            words = ("--credential", str(it.file(name)), "--runtime", "process")
-            _start(it, "agent", name, *words, "--checkpoint-key", str(folder / "checkpoint.key"))
+            key = str(folder / "checkpoint.key")
+            words = ("--credential", str(it.file(name)), "--checkpoint-key", key)
+            _start(it, "agent", name, *words, "--runtime", "process")
         try:
             it.until(lambda: it.live() >= {*NODES, "a1", "a2"})
             yield it

@@ -188,7 +188,8 @@ def test_a_revoked_member_is_cut_off_and_let_in_no_more(secure_cluster: SecureCl
             ending = both.create_task(stay(secure_cluster, who, came))
             await came.wait()
             await other_came.wait()
-            assert main(("revoke", who.name, "--cluster", str(secure_cluster.folder))) == 0
+            words = ("revoke", who.name, "--cluster", str(secure_cluster.folder))
+            assert await asyncio.to_thread(main, words) == 0
             await ending
             assert not staying.done()
             staying.cancel()

@@ -1,12 +1,22 @@
 """`workrs revoke NAME`: a member is let in no more, and what it has open is cut."""
 
+import asyncio
+import sys
 from argparse import Namespace
+from pathlib import Path
 
 from workrs.cli.calendar import wall_clock
+from workrs.cli.connection import Caller
 from workrs.cli.enrol import add_directory_option, copies
-from workrs.cli.error import OK
+from workrs.cli.error import FAILED, OK, NoNodeError
+from workrs.cli.harmless import harmless
+from workrs.cli.list_sender import Spread, bring
 from workrs.cli.options import Options
-from workrs.trust.cluster_directory import opened
+from workrs.domain.errors import ConfigError
+from workrs.ports.bus import PAYLOAD_MAX_BYTES, Address
+from workrs.trust.cluster_directory import ClusterDirectory, opened
+from workrs.trust.credential import Credential, load_credential
+from workrs.trust.kind import Kind
 
 
 def options() -> Options:
@@ -14,19 +24,110 @@ def options() -> Options:
     it = Options(
         "revoke",
         "shut a member out of a cluster",
-        examples=("workrs revoke pump-7 --cluster farm",),
+        examples=(
+            "workrs revoke pump-7 --cluster farm",
+            "workrs revoke a1 --cluster farm --old        # all but its newest: after a renewal",
+            "workrs revoke pump-7 --cluster farm --by-hand    # the cluster is down",
+        ),
     )
     it.argument("name", help="its name; every certificate and password under it ends")
     add_directory_option(it)
+    it.flag("--old", help="keep the newest certificate under the name, and end the others")
+    it.value(
+        "--credential",
+        convert=Path,
+        metavar="FILE",
+        help="the operator that brings the new lists to the nodes; default one in DIR/members",
+    )
+    it.flag("--by-hand", help="do not reach for the nodes: print how to copy the lists to them")
     return it
 
 
 def run(asked: Namespace) -> int:
-    """Revoke, and say what to bring where."""
+    """Revoke, and have the nodes know it; or say what to bring where."""
     with opened(asked.cluster) as directory:
-        ended = directory.revoke(asked.name, now=wall_clock())
-        kinds = " and ".join(sorted({entry.kind.value for entry in ended}))
-        print(f"{asked.name} ({kinds}) is revoked: {len(ended)} of its credentials ended here.")
+        print(_revoke(directory, asked))
+        spread = Spread(
+            nodes=[at.node for at in directory.register.nodes],
+            lists=directory.lists(),
+            authorities=directory.authorities,
+        )
+        who = None if asked.by_hand else _operator(directory, asked.credential)
+    by_hand = copies(directory, "revoked-*.pem", "passwords")
+    if asked.by_hand:
         print("The nodes shut it out seconds after they have the new lists:")
-        print(copies(directory, "revoked-*.pem", "passwords"))
-    return OK
+        print(by_hand)
+        return OK
+    if who is None:
+        trouble = (
+            f"there is no operator's credential in {directory.path} to reach the nodes with: give "
+            "--credential FILE, or enrol an operator and give this command again"
+        )
+    else:
+        trouble = _send(spread, who)
+    if not trouble:
+        return OK
+    print(f"The nodes were NOT told: {trouble}", file=sys.stderr)
+    print("Give the command again when they can be reached, or copy the lists:", file=sys.stderr)
+    print(by_hand, file=sys.stderr)
+    return FAILED
+
+
+def _revoke(directory: ClusterDirectory, asked: Namespace) -> str:
+    """Revoke in the directory; return what there is to say."""
+    name, register = asked.name, directory.register
+    since = register.revoked_at(name)
+    if since and not register.of(name):
+        return f"{name} is revoked since {since}. The nodes are told again."
+    if since and asked.old and len(register.of(name)) == 1:
+        return f"The older credentials of {name} are revoked since {since}."
+    ended = directory.revoke(name, now=wall_clock(), keep_newest=asked.old)
+    kinds = " and ".join(sorted({entry.kind.value for entry in ended}))
+    if asked.old:
+        return f"{name} ({kinds}) keeps its newest credential; revoked: {len(ended)} older."
+    return f"{name} ({kinds}) is revoked: {len(ended)} of its credentials ended here."
+
+
+def _operator(directory: ClusterDirectory, given: Path | None) -> Caller | None:
+    """Return who is to bring the lists, or None.
+
+    Raises:
+        ConfigError: the one that was given cannot.
+    """
+    credential: Credential | None
+    if given is not None:
+        credential = load_credential(given)
+        if credential.authority.strip() != directory.authorities[Kind.NODE].strip():
+            raise ConfigError(
+                f"{given} is a credential of another cluster than {directory.path}; the member is "
+                "revoked there, and the nodes do not know it yet: give --credential of an operator "
+                "of this one, or unset WORKRS_CREDENTIAL"
+            )
+        if credential.kind is Kind.OPERATOR and directory.register.of(credential.name):
+            return _caller(credential)
+    credential = directory.an_operator()
+    return None if credential is None else _caller(credential)
+
+
+def _caller(credential: Credential) -> Caller:
+    nodes = tuple(Address(host=at.host, port=at.port) for at in credential.nodes)
+    return Caller(nodes=nodes, user=credential.name, credential=credential)
+
+
+def _send(spread: Spread, who: Caller) -> str:
+    """Bring the lists; return why that did not work, or nothing."""
+    if any(len(each.text) > PAYLOAD_MAX_BYTES for each in spread.lists):
+        return f"a list has more than {PAYLOAD_MAX_BYTES >> 10} KiB, too much for the bus"
+    try:
+        asyncio.run(bring(spread, who))
+    except NoNodeError as error:
+        return "; ".join(error.failures)
+    if refusal := spread.refusal():
+        return harmless(refusal)
+    having = spread.having()
+    if not having:
+        return "no node answered in time"
+    print(f"In force at {', '.join(having)}.")
+    if missing := [node for node in spread.nodes if node not in having]:
+        print(f"Not yet at {', '.join(missing)}: what was away takes them when it is back.")
+    return ""

@@ -45,6 +45,7 @@ RULES: Final = (
     Rule("up/{self}/progress/+", writers=[Kind.AGENT]),
     Rule("up/{self}/log/+", writers=[Kind.AGENT]),
     Rule("up/{self}/order/+", writers=[Kind.OPERATOR]),
+    Rule("up/{self}/revoke/+", writers=[Kind.OPERATOR]),
     Rule("relay/{self}/#", writers=[Kind.NODE]),
     Rule("node/{self}/#", writers=[Kind.NODE]),
     Rule("node/+/job/+", readers=[Kind.AGENT]),

@@ -24,8 +24,8 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from workrs.domain.errors import ConfigError
 from workrs.domain.ids import ClientId
-from workrs.trust.kind import Kind
-from workrs.trust.node_folder import NAME_OID, authority_name
+from workrs.trust.kind import Kind, authority_name
+from workrs.trust.revocation import NAME_OID
 
 AUTHORITY_DAYS: Final = 3650
 DAYS: Final = {Kind.NODE: 730, Kind.AGENT: 730, Kind.OPERATOR: 365, Kind.DEVICE: 3650}

@@ -22,6 +22,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Final
 
+from cryptography import x509
+
 from workrs.domain.errors import ConfigError
 from workrs.domain.ids import ClientId, client_id
 from workrs.trust.authority import (
@@ -31,7 +33,7 @@ from workrs.trust.authority import (
     load_authority,
     new_authority,
 )
-from workrs.trust.credential import Credential, Endpoint, render
+from workrs.trust.credential import Credential, Endpoint, load_credential, parse, render
 from workrs.trust.kind import PASSWORD_PORT_OFFSET, PORT_OFFSETS, Kind, member_name
 from workrs.trust.node_folder import (
     NODE_FILE,
@@ -41,6 +43,7 @@ from workrs.trust.node_folder import (
 )
 from workrs.trust.password import hash_password, new_password
 from workrs.trust.register import Enrolled, Register, decode, encode, endpoints
+from workrs.trust.revocation import RevocationList, read_list
 
 AUTHORITY_FOLDER: Final = "authority"
 NODES_FOLDER: Final = "nodes"
@@ -128,20 +131,26 @@ class ClusterDirectory:
         self.write_node_lists(now=now)
         return target
 
-    def revoke(self, name: str, *, now: datetime) -> list[Enrolled]:
+    def revoke(self, name: str, *, now: datetime, keep_newest: bool = False) -> list[Enrolled]:
         """Revoke everything under a name; return what that was.
 
         The nodes have to be brought their new lists. The credential's file, which proves
         nothing any more, is put aside, so that the name can be enrolled anew.
 
+        Args:
+            name: the member's.
+            now: the present time.
+            keep_newest: leave the credential that was made last.
+
         Raises:
-            ConfigError: nobody is called so.
+            ConfigError: nobody is called so, or has nothing older.
         """
-        ended = self.register.of(name)
-        self._change(self.register.revoke(name, now))
+        before = self.register.of(name)
+        self._change(self.register.revoke(name, now, keep_newest=keep_newest))
+        ended = before[:-1] if keep_newest else before
         self.write_node_lists(now=now)
         path = self.member_file(name)
-        if path.exists():
+        if path.exists() and _serial(path) in {entry.serial for entry in ended}:
             path.replace(path.with_suffix(".revoked"))
         return ended
 
@@ -149,9 +158,9 @@ class ClusterDirectory:
         """Write the lists of the revoked and the passwords into the folder of every node."""
         for kind, authority in self._authorities.items():
             revoked = [
-                Revocation(int(entry.serial, 16), entry.name, datetime.fromisoformat(entry.revoked))
+                Revocation(entry.number, entry.name, datetime.fromisoformat(entry.revoked))
                 for entry in self.register.members
-                if entry.kind is kind and entry.revoked and entry.serial
+                if entry.kind is kind and entry.revoked
             ]
             text = authority.revocation_list(revoked, number=self.register.number, now=now)
             for node in self.register.nodes:
@@ -159,6 +168,39 @@ class ClusterDirectory:
         for node in self.register.nodes:
             path = self.node_folder(node.node) / PASSWORDS_FILE
             replace_file(path, self.register.passwords())
+
+    def lists(self) -> list[RevocationList]:
+        """Return the newest lists of the revoked.
+
+        Raises:
+            ConfigError: they cannot be read.
+        """
+        folder = self.node_folder(self.register.nodes[0].node)
+        found = []
+        for kind in Kind:
+            path = revoked_file(folder, kind)
+            try:
+                text = path.read_text()
+            except OSError as error:
+                raise ConfigError(f"cannot read {path}: {error.strerror}") from error
+            found.append(read_list(text, self.authorities, where=str(path)))
+        return found
+
+    @property
+    def authorities(self) -> dict[Kind, str]:
+        """Return the certificates of the authorities, PEM."""
+        return {kind: authority.certificate for kind, authority in self._authorities.items()}
+
+    def an_operator(self) -> Credential | None:
+        """Return the credential of an operator in force whose file is here, or None."""
+        serials = {
+            entry.serial
+            for entry in self.register.members
+            if entry.kind is Kind.OPERATOR and not entry.revoked
+        }
+        paths = sorted((self.path / MEMBERS_FOLDER).glob("*.pem"))
+        found = next((path for path in paths if _serial(path) in serials), None)
+        return None if found is None else load_credential(found)
 
     def make_nodes(self, *, now: datetime) -> None:
         """Write the folder of every node."""
@@ -316,4 +358,16 @@ def _make_folder(folder: Path) -> None:
 
 def _require_absent(path: Path) -> None:
     if path.exists():
-        raise ConfigError(f"{path} is there already, and is not written over")
+        raise ConfigError(f"{path} is there already, and is not written over: move it away")
+
+
+def _serial(path: Path) -> str:
+    """Return the number of the certificate in a member's file; empty: it has a password.
+
+    Raises:
+        ConfigError: it is damaged.
+    """
+    text = path.read_text()
+    if parse(text, path).password is not None:
+        return ""
+    return f"{x509.load_pem_x509_certificate(text.encode()).serial_number:x}"

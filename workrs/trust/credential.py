@@ -11,23 +11,27 @@ cannot do certificates has a password there instead of key and certificate.
 1. Only a node's certificate proves a server: an agent's or a device's does not.
 2. TLS 1.2 is the least, and the server's name or address is always checked.
 3. A file that others than its owner can read is refused, as ssh refuses such a key.
+4. A renewed file is shown from the next handshake on, without a restart. One that is damaged or
+   somebody else's is not, and the former certificate stays in use.
 
 Nothing but the standard library is needed here: devices use it. A node has more, and finds it
 in `workrs.trust.node_folder`: its `server_context` is for its HTTPS server.
 """
 
+import logging
 import re
 import ssl
 import stat
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from workrs.domain.errors import ConfigError, IdError
 from workrs.domain.ids import ClientId, client_id
 from workrs.trust.kind import Kind
 
 FORMAT = "1"
+_LOG = logging.getLogger(__name__)
 _HEADER_LINES_MAX = 40
 _CERTIFICATE = re.compile(r"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----\n?", re.DOTALL)
 
@@ -71,18 +75,69 @@ class Credential:
     def client_context(self) -> ssl.SSLContext:
         """Return what proves this member to a node, and a node to it. For MQTT and HTTPS.
 
+        It shows what is in the file at the moment of each handshake.
+
         Raises:
             CredentialError: key and certificate are damaged or do not belong together.
         """
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context = _RenewedContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.of = self
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         try:
             context.load_verify_locations(cadata=self.authority)
             if self.password is None:
+                context.stamp = _stamp(self.path)
                 context.load_cert_chain(self.path)
         except (ssl.SSLError, ValueError) as error:
             raise CredentialError(f"{self.path} is damaged: {error}; enrol it anew") from error
         return context
+
+
+class _RenewedContext(ssl.SSLContext):
+    """Looks at the credential's file before each handshake, which costs 5 us."""
+
+    of: Credential
+    stamp: tuple[int, ...] = ()
+    """Of the file when it was last looked at; empty: there is nothing to look at."""
+
+    def wrap_bio(self, *args: Any, **kwargs: Any) -> ssl.SSLObject:
+        """Begin a handshake of an event loop."""
+        self._look()
+        return super().wrap_bio(*args, **kwargs)
+
+    def wrap_socket(self, *args: Any, **kwargs: Any) -> ssl.SSLSocket:
+        """Begin a handshake on a socket."""
+        self._look()
+        return super().wrap_socket(*args, **kwargs)
+
+    def _look(self) -> None:
+        if not self.stamp or (now := _stamp(self.of.path)) in ((), self.stamp):
+            return
+        self.stamp = now
+        try:
+            _require_same(self.of, load_credential(self.of.path))
+            # A context of its own first: half a file must not take the place of a whole one.
+            ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_cert_chain(self.of.path)
+            self.load_cert_chain(self.of.path)
+        except (OSError, ssl.SSLError, CredentialError) as error:
+            _LOG.warning("credential_not_renewed why=%r", str(error))
+
+
+def _require_same(old: Credential, new: Credential) -> None:
+    if (new.name, new.kind, new.authority) != (old.name, old.kind, old.authority):
+        raise CredentialError(
+            f"{old.path} was that of {old.kind.value} {old.name}, and is now that of "
+            f"{new.kind.value} {new.name} of {new.cluster}: start anew to be that"
+        )
+
+
+def _stamp(path: Path) -> tuple[int, ...]:
+    """Return what changes when the file does; empty: it is not there."""
+    try:
+        status = path.stat()
+    except OSError:
+        return ()
+    return (status.st_mtime_ns, status.st_size, status.st_ino)
 
 
 def render(credential: Credential, *, key: str, certificate: str) -> str:

@@ -36,6 +36,11 @@ PROBE: Final = "probe"
 """First part of the names that self-tests connect under; nobody else gets one like it."""
 
 
+def authority_name(kind: Kind) -> str:
+    """Return the common name of the authority of a kind."""
+    return f"authority of {kind.value}s"
+
+
 def member_name(text: str) -> ClientId:
     """Return a name that a member may have, or raise.
 

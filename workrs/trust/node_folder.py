@@ -7,30 +7,27 @@
 
 1. `load_node` checks all of it, so a file that is damaged, half copied or of another cluster
    is never used: the node goes on with what it had.
-2. A list that is older than the one in use is refused, or an old copy would let the revoked in.
+2. A list counts by its number, wherever it came from: an older one in the folder changes nothing,
+   or an old copy would let the revoked in.
 """
 
 import ssl
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final, NamedTuple, cast
-
-from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import ec
 
 from workrs.domain.errors import IdError
 from workrs.domain.ids import ClientId, client_id
 from workrs.trust.credential import Credential, CredentialError, load_credential
-from workrs.trust.kind import Kind
+from workrs.trust.kind import Kind, authority_name
 from workrs.trust.password import is_right
+from workrs.trust.revocation import RevocationList, password_serial, read_list
 
 NODE_FILE: Final = "node.pem"
 PASSWORDS_FILE: Final = "passwords"
 AUTHORITY_NAME: Final = "authority-{}.pem"
 REVOKED_NAME: Final = "revoked-{}.pem"
-NAME_OID: Final = x509.ObjectIdentifier("2.25.233706171389310458610471034785938262349")
-"""Of the name of a revoked member, in its entry of the list: brokers know clients by name."""
 
 
 class Member(NamedTuple):
@@ -42,25 +39,40 @@ class Member(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RevocationList:
-    """One authority's list."""
-
-    number: int
-    revoked: Mapping[int, str]
-    """Names by serial number."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class NodeTrust:
     """Everything in the folder, checked."""
 
     folder: Path
     credential: Credential
+    node_text: str = field(repr=False)
+    """Of the node's credential."""
+    authorities: Mapping[Kind, str]
+    """Certificates, PEM."""
     lists: Mapping[Kind, RevocationList]
+    filed_passwords: Mapping[str, str] = field(repr=False)
+    """Hashes by name as the folder has them, those that a list names included."""
     passwords: Mapping[str, str] = field(repr=False)
-    """Hashes by name."""
-    files: Mapping[str, str] = field(repr=False)
-    """Contents of what the broker needs, by file name."""
+    """Of these, those in force."""
+
+    @property
+    def files(self) -> dict[str, str]:
+        """Return the contents of what the broker needs, by file name."""
+        found = {NODE_FILE: self.node_text}
+        for kind in Kind:
+            found[AUTHORITY_NAME.format(kind.value)] = self.authorities[kind]
+            found[REVOKED_NAME.format(kind.value)] = self.lists[kind].text
+        lines = (f"{name}:{hashed}\n" for name, hashed in self.passwords.items())
+        return {**found, PASSWORDS_FILE: "".join(lines)}
+
+    def with_lists(self, lists: Iterable[RevocationList]) -> "NodeTrust":
+        """Return this with those of *lists* that have higher numbers; they were checked."""
+        newest = dict(self.lists)
+        for each in lists:
+            if each.number > newest[each.kind].number:
+                newest[each.kind] = each
+        return replace(
+            self, lists=newest, passwords=_in_force(self.filed_passwords, newest[Kind.DEVICE])
+        )
 
     def client_context(self) -> ssl.SSLContext:
         """Return what proves this node to other nodes, for MQTT and HTTPS."""
@@ -132,11 +144,6 @@ def _words(name: object) -> dict[str, str]:
     return {word: value for part in parts for word, value in part}
 
 
-def authority_name(kind: Kind) -> str:
-    """Return the common name of the authority of a kind."""
-    return f"authority of {kind.value}s"
-
-
 def load_node(folder: Path) -> NodeTrust:
     """Read and check a node's folder.
 
@@ -146,31 +153,21 @@ def load_node(folder: Path) -> NodeTrust:
     credential = load_credential(folder / NODE_FILE)
     if credential.kind is not Kind.NODE:
         raise CredentialError(f"{credential.path} is the credential of a {credential.kind.value}")
-    lists = {kind: _load_list(folder, kind) for kind in Kind}
-    if _text(authority_file(folder, Kind.NODE)).strip() != credential.authority.strip():
+    authorities = {kind: _text(authority_file(folder, kind)) for kind in Kind}
+    lists = {kind: _load_list(revoked_file(folder, kind), kind, authorities) for kind in Kind}
+    if authorities[Kind.NODE].strip() != credential.authority.strip():
         raise CredentialError(f"{credential.path} is of another cluster than the rest of {folder}")
     credential.client_context()
+    filed = _read_passwords(folder / PASSWORDS_FILE)
     return NodeTrust(
         folder=folder,
         credential=credential,
+        node_text=_text(folder / NODE_FILE),
+        authorities=authorities,
         lists=lists,
-        passwords=_read_passwords(folder / PASSWORDS_FILE),
-        files={path.name: _text(path) for path in _of_broker(folder)},
+        filed_passwords=filed,
+        passwords=_in_force(filed, lists[Kind.DEVICE]),
     )
-
-
-def _of_broker(folder: Path) -> list[Path]:
-    found = [folder / NODE_FILE, folder / PASSWORDS_FILE]
-    return found + [of(folder, kind) for kind in Kind for of in (authority_file, revoked_file)]
-
-
-def check_newer(old: NodeTrust, new: NodeTrust) -> None:
-    """Raise CredentialError if *new* forgets a revocation that *old* knew."""
-    for kind in Kind:
-        if new.lists[kind].number < old.lists[kind].number:
-            raise CredentialError(
-                f"{revoked_file(new.folder, kind)} is older than the list in use: copy the newest"
-            )
 
 
 def shut_out(old: NodeTrust, new: NodeTrust) -> frozenset[str]:
@@ -185,27 +182,20 @@ def shut_out(old: NodeTrust, new: NodeTrust) -> frozenset[str]:
     return frozenset(names)
 
 
-def _load_list(folder: Path, kind: Kind) -> RevocationList:
-    path = revoked_file(folder, kind)
-    try:
-        authority = x509.load_pem_x509_certificate(_text(authority_file(folder, kind)).encode())
-        found = x509.load_pem_x509_crl(_text(path).encode())
-        key = authority.public_key()
-        assert isinstance(key, ec.EllipticCurvePublicKey)
-        is_valid = found.is_signature_valid(key)
-        number = found.extensions.get_extension_for_class(x509.CRLNumber).value.crl_number
-        revoked = {entry.serial_number: _name(entry) for entry in found}
-    except (ValueError, x509.ExtensionNotFound) as error:
-        raise CredentialError(f"{path} is damaged: {error}; copy it again") from error
-    if not is_valid:
-        raise CredentialError(f"{path} was not signed by this cluster's authority")
-    return RevocationList(number=number, revoked=revoked)
+def _load_list(path: Path, kind: Kind, authorities: Mapping[Kind, str]) -> RevocationList:
+    found = read_list(_text(path), authorities, where=str(path))
+    if found.kind is not kind:
+        raise CredentialError(f"{path} is the list of {found.kind.value}s; copy it again")
+    return found
 
 
-def _name(entry: x509.RevokedCertificate) -> str:
-    value = entry.extensions.get_extension_for_oid(NAME_OID).value
-    assert isinstance(value, x509.UnrecognizedExtension)
-    return client_id(value.value.decode("ascii", errors="replace"))
+def _in_force(filed: Mapping[str, str], revoked: RevocationList) -> dict[str, str]:
+    """Return the passwords that the list of devices does not name."""
+    return {
+        name: hashed
+        for name, hashed in filed.items()
+        if password_serial(hashed) not in revoked.revoked
+    }
 
 
 def _read_passwords(path: Path) -> dict[str, str]:

@@ -15,6 +15,7 @@ from datetime import datetime
 from workrs.domain.errors import ConfigError
 from workrs.trust.credential import Endpoint
 from workrs.trust.kind import Kind
+from workrs.trust.revocation import password_serial
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +31,11 @@ class Enrolled:
     password_hash: str = ""
     revoked: str = ""
     """When it was revoked, or empty."""
+
+    @property
+    def number(self) -> int:
+        """Return the number under which it is on a list of the revoked."""
+        return int(self.serial, 16) if self.serial else password_serial(self.password_hash)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,18 +76,36 @@ class Register:
         self.require_free(entry.name, entry.kind, renew=renew)
         return replace(self, members=(*self.members, entry))
 
-    def revoke(self, name: str, at: datetime) -> "Register":
+    def revoked_at(self, name: str) -> str:
+        """Return when something under a name was last revoked, ISO 8601; empty: never."""
+        return max((entry.revoked for entry in self.members if entry.name == name), default="")
+
+    def revoke(self, name: str, at: datetime, *, keep_newest: bool = False) -> "Register":
         """Return the register with everything under a name revoked.
 
+        Args:
+            name: the member's.
+            at: when.
+            keep_newest: leave the one that was enrolled last.
+
         Raises:
-            ConfigError: nothing is in force under it.
+            ConfigError: nothing that is to be revoked is in force under it.
         """
-        if not self.of(name):
-            raise ConfigError(f"nobody called {name!r} is enrolled in {self.cluster}")
+        in_force = self.of(name)
+        if not in_force:
+            raise ConfigError(
+                f"nobody called {name!r} is enrolled in {self.cluster}; "
+                "its authority/register.json names all members"
+            )
+        ending = in_force[:-1] if keep_newest else in_force
+        if not ending:
+            raise ConfigError(
+                f"{name} has one credential alone: renew it first, with workrs enrol "
+                f"{in_force[0].kind.value} {name} --renew, or leave --old out"
+            )
         stamp = at.isoformat(timespec="seconds")
         members = tuple(
-            replace(entry, revoked=stamp) if entry.name == name and not entry.revoked else entry
-            for entry in self.members
+            replace(entry, revoked=stamp) if entry in ending else entry for entry in self.members
         )
         return replace(self, members=members, number=self.number + 1)
 

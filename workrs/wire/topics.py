@@ -34,7 +34,7 @@ class Node(NamedTuple):
 
     node: ClientId
     kind: str
-    """job, spec, order, log, state, terms, agent, offer or function."""
+    """job, spec, order, log, state, terms, agent, offer, function or revoked."""
     name: str
 
 
@@ -74,7 +74,7 @@ def _parse_up(parts: list[str], via: str) -> Up | None:
                 return Up(client, verb, "", "", via)
             case "run", [function, job]:
                 return Up(client, verb, local_job_id(job), client_id(function), via)
-            case (("submit" | "cancel" | "order"), [name]):
+            case (("submit" | "cancel" | "order" | "revoke"), [name]):
                 return Up(client, verb, local_job_id(name), "", via)
             case (("claim" | "outcome" | "checkpoint" | "release" | "progress" | "log"), [job]):
                 split_job_id(job)
@@ -112,7 +112,7 @@ def parse_node(topic: str) -> Node | None:
         match kind:
             case "job" | "spec" | "log":
                 split_job_id(name)
-            case "agent" | "offer" | "order" | "function":
+            case "agent" | "offer" | "order" | "function" | "revoked":
                 client_id(name)
             case "state" | "terms" if not name:
                 pass

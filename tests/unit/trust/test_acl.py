@@ -26,6 +26,7 @@ NAMES = {
     "job": "pump-7_j1",
     "n": "n1",
     "node": "n2",
+    "kind": "device",
 }
 ROWS = [(row[0].strip("`"), row[1]) for row in Page(PAGE).table("Topics", "topic")]
 _KIND = re.compile(r"\b(device|agent|operator|node|bridge)s?\b")

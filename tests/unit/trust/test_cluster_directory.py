@@ -18,13 +18,13 @@ from workrs.trust.cluster_directory import ClusterDirectory, create, opened, wri
 from workrs.trust.credential import CredentialError, Endpoint, load_credential
 from workrs.trust.kind import Kind
 from workrs.trust.node_folder import (
-    check_newer,
     load_node,
     revoked_file,
     shut_out,
 )
 from workrs.trust.password import hash_password, is_right, new_password
 from workrs.trust.register import Register, decode, encode
+from workrs.trust.revocation import ListRefusedError, newer
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -171,12 +171,15 @@ def test_an_older_list_is_refused_and_a_newer_one_says_who_is_shut_out(
     directory.revoke("a1", now=NOW)
     directory.revoke("d1", now=NOW)
     after = load_node(folder)
-    check_newer(before, after)
     assert shut_out(before, after) == {"a1", "d1"}
     assert shut_out(after, after) == frozenset()
     revoked_file(folder, Kind.AGENT).write_text(old_list)
-    with pytest.raises(CredentialError, match="older than the list in use"):
-        check_newer(after, load_node(folder))
+    old = load_node(folder)
+    assert old.lists[Kind.AGENT].number < after.lists[Kind.AGENT].number
+    with pytest.raises(ListRefusedError, match="older than the one in use"):
+        newer(after.lists[Kind.AGENT], old.lists[Kind.AGENT])
+    assert old.with_lists(after.lists.values()).lists == after.lists
+    assert shut_out(after, old.with_lists(after.lists.values())) == frozenset()
 
 
 def test_a_damaged_or_foreign_file_is_never_used(

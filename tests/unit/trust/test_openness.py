@@ -185,7 +185,8 @@ def test_the_commands_that_revoke_prints_copy_what_they_say(
     path = tmp_path / "my farm"
     directory = create(path, Register(cluster="farm", nodes=NODES), now=NOW)
     directory.enrol(Kind.DEVICE, "pump-7", now=NOW)
-    assert revoke.run(parsed(revoke.options(), "pump-7", "--cluster", str(path))) == 0
+    words = ("pump-7", "--cluster", str(path), "--by-hand")
+    assert revoke.run(parsed(revoke.options(), *words)) == 0
     printed = [line for line in capsys.readouterr().out.splitlines() if "scp" in line]
     assert len(printed) == len(NODES)
     for at, line in zip(NODES, printed, strict=True):

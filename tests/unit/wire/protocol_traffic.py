@@ -7,18 +7,23 @@ voters, a device its own MQTT library with the socket left out.
 from __future__ import annotations
 
 import asyncio
+import tempfile
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING
+from pathlib import Path
+
+import pytest
 
 from device_client.link import Link, Login
 from device_client.route import NodeAddress, Timing
 from edge_agent.effect import Publish as AgentPublish
 from edge_agent.event import LogRead, OrderReceived, ProgressMade
 from tests.unit.broker.cluster import Agent, Cluster
+from tests.unit.broker.trust_world import NOW, TrustWorld, make_directory
 from tests.unit.edge_agent.agent_talk import JOB, Talk, saved
 from workrs.cli import order as ordering
 from workrs.cli.connection import Caller
+from workrs.cli.list_sender import Spread, bring
 from workrs.domain.function import Function
 from workrs.domain.ids import ClientId, Digest
 from workrs.domain.job import CheckpointPolicy
@@ -26,9 +31,6 @@ from workrs.ports.bus import Address, Message, Subscription, read_retained
 from workrs.testing.bus import MemoryBroker
 from workrs.wire import codec, topics
 from workrs.wire.message import Order, OrderKind, OrderReply
-
-if TYPE_CHECKING:
-    import pytest
 
 HERE = Address(host="n1", port=1883)
 
@@ -156,9 +158,32 @@ def operators(monkeypatch: pytest.MonkeyPatch) -> set[Sent]:
     return found
 
 
+def lists() -> set[Sent]:
+    """Let an operator bring a list of the revoked to a node."""
+    found: set[Sent] = set()
+
+    async def scenario(world: TrustWorld) -> None:
+        async with world.running(["n1"]) as bus:
+            world.directory.revoke("a1", now=NOW)
+            spread = Spread(
+                nodes=["n1"],
+                lists=world.directory.lists(),
+                authorities=world.directory.authorities,
+            )
+            # As long as it is answered, a second connection hears what both of them say.
+            await bring(spread, Caller(nodes=(HERE,), user=ClientId("ann")))
+            found.update(Sent(m.topic, m.qos, m.retain) for m in await bus.receive())
+
+    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        world = TrustWorld(Path(folder), make_directory(Path(folder) / "farm"))
+        patch.setattr("workrs.cli.connection.connect", world.broker.connect)
+        asyncio.run(scenario(world))
+    return found
+
+
 @cache
 def _brains() -> frozenset[Sent]:
-    return frozenset(nodes() | agents())
+    return frozenset(nodes() | agents() | lists())
 
 
 def traffic(monkeypatch: pytest.MonkeyPatch) -> set[Sent]:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from broker import gate, inbox, limits
+from broker import gate, inbox, limits, trust_line
 from broker.backlog import HELD_BACK_MAX, HELD_BACK_MAX_BYTES
 from broker.blob_directory import BlobLimits
 from broker.housekeeping import FORGET_AFTER_S
@@ -60,6 +60,7 @@ SAMPLES = {
     "job": "pump-7_j1",
     "n": "n1",
     "node": "n2",
+    "kind": "device",
 }
 AGENT = ids.client_id(SAMPLES["agent"])
 JOB = ids.JobId(SAMPLES["job"])
@@ -159,6 +160,7 @@ def check_listening(page: Page) -> None:
     assert relayed is not None
     assert shown is not None
     listening = (*inbox.vote_subscriptions(), *inbox.intake_subscriptions())
+    listening += tuple(trust_line.subscriptions())
     wanted = [s.pattern.removeprefix(f"{topics.ROOT}/") for s in listening]
     heard = {p.split("/")[3] for p in wanted if p.startswith("relay/")}
     assert set(names(relayed[1])) == heard
@@ -422,7 +424,7 @@ PLANTED: list[tuple[Check, str, str]] = [
     (check_grammar, "| `node/{n}/offer/{agent}` |", "| `node/{n}/offer` |"),
     (check_grammar, "| `down/{device}/{id}/out` |", "| `down/{device}/{id}/result` |"),
     (check_listening, "`release`, `progress`, `cancel`", "`progress`, `cancel`"),
-    (check_listening, "they hear `job`, `spec`, `function` and", "they hear `job` and"),
+    (check_listening, "they hear `job`, `spec`,", "they hear `job`,"),
     (check_listening, "topic +/beat out 1 ", "topic +/beat both 1 "),
     (check_agents_listening, "listens to `node/+/terms`, to", "listens to `node/+/state`, to"),
     (

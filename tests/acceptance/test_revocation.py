@@ -1,0 +1,150 @@
+"""Goal: a revocation reaches every node over the bus, and nobody but its authority makes one.
+
+Method: a real cluster with TLS. `workrs revoke` is given while a node is away; lists that are
+replayed, of another authority or junk are brought by an operator and by a node.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import signal
+import ssl
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cryptography import x509
+
+from broker.mosquitto_config import bridge_state_topic
+from device_client import Device
+from tests.secure_cluster import SecureCluster, secure_cluster
+from workrs.cli.main import main
+from workrs.domain.errors import BusError
+from workrs.ports.bus import Address, Subscription
+from workrs.trust.credential import Credential, load_credential
+from workrs.trust.kind import PORT_OFFSETS, Kind
+
+if TYPE_CHECKING:
+    import pytest
+
+__all__ = ["secure_cluster"]
+
+
+def is_let_in(cluster: SecureCluster, who: Credential, node: str) -> bool:
+    async def enter() -> None:
+        async with cluster.connect(who, node=node) as bus:
+            await bus.subscribe(Subscription(pattern="nothing"))
+
+    try:
+        asyncio.run(enter())
+    except BusError:
+        return False
+    return True
+
+
+def kept(cluster: SecureCluster, name: str) -> Credential:
+    """Return a credential as it is now: a file that nothing puts aside or renews."""
+    is_node = name in ("n1", "n2", "n3")
+    source = cluster.node_folder(name) / "node.pem" if is_node else cluster.file(name)
+    return load_credential(Path(shutil.copy(source, cluster.folder / f"{name}.copy")))
+
+
+def test_a_revocation_reaches_all_nodes_and_one_that_was_away_when_it_is_back(
+    secure_cluster: SecureCluster, capsys: pytest.CaptureFixture[str]
+) -> None:
+    secure_cluster.enrol("agent", "gone")
+    secure_cluster.enrol("device", "meter", "--password")
+    gone, meter = kept(secure_cluster, "gone"), kept(secure_cluster, "meter")
+    for node in ("n1", "n2", "n3"):
+        secure_cluster.until(lambda node=node: is_let_in(secure_cluster, meter, node))  # type: ignore[misc]
+        assert is_let_in(secure_cluster, gone, node)
+    secure_cluster.local.kill("n3", signal.SIGKILL)
+    capsys.readouterr()
+    words = ("--cluster", str(secure_cluster.folder))
+    assert main(("revoke", "gone", *words)) == 0
+    printed = capsys.readouterr().out
+    assert "In force at n1, n2." in printed
+    assert "Not yet at n3" in printed
+    assert main(("revoke", "meter", *words)) == 0
+    secure_cluster.local.start("n3")
+    secure_cluster.until(lambda: secure_cluster.live() >= {"n1", "n2", "n3"})
+    for node in ("n1", "n2", "n3"):
+        for who in (gone, meter):
+            secure_cluster.until(
+                lambda who=who, node=node: not is_let_in(secure_cluster, who, node)  # type: ignore[misc]
+            )
+    assert main(("revoke", "gone", *words)) == 0
+    assert "gone is revoked since" in (told := capsys.readouterr().out)
+    assert "In force at n1, n2, n3." in told
+
+
+def shown_serial(at: Address) -> int:
+    """Return the number of the certificate that a server shows."""
+    pem = ssl.get_server_certificate((at.host, at.port))
+    return x509.load_pem_x509_certificate(pem.encode()).serial_number
+
+
+def file_serial(path: Path) -> int:
+    return x509.load_pem_x509_certificate(path.read_bytes()).serial_number
+
+
+def renew(cluster: SecureCluster, kind: str, name: str) -> Path:
+    """Renew a member; return the new file."""
+    folder = cluster.folder / ("nodes/" + name if kind == "node" else "members")
+    before = set(folder.iterdir())
+    assert main(("enrol", kind, name, "--cluster", str(cluster.folder), "--renew")) == 0
+    (new,) = set(folder.iterdir()) - before
+    return new
+
+
+def bridge_is_up(cluster: SecureCluster, node: str, peer: str) -> bool:
+    """Return whether a node's broker says that its bridge to a peer is up."""
+
+    async def read() -> bytes:
+        async with (
+            cluster.connect(cluster.credential("ann"), node=node, client_id="bridges") as bus,
+            asyncio.timeout(5),
+        ):
+            await bus.subscribe(Subscription(pattern=bridge_state_topic(node, peer)))
+            return (await bus.receive())[-1].payload
+
+    return asyncio.run(read()) == b"1"
+
+
+def test_all_are_renewed_while_a_job_runs_and_nothing_is_started_again(
+    secure_cluster: SecureCluster, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nodes first, then an agent, a device and the operator; the old certificates end."""
+    it, nodes = secure_cluster, ("n1", "n2", "n3")
+    it.enrol("device", "pump-5")
+    old = {name: kept(it, name) for name in (*nodes, "a1", "a2", "pump-5", "ann")}
+    pids = {name: it.local.members[name].pid for name in (*nodes, "a1", "a2")}
+    brokers = {node: it.local.broker_pid(node) for node in nodes}
+    script = f"until [ -e {it.folder}/go ]; do sleep 0.1; done; echo done"
+    with Device(credential=it.file("pump-5")) as device:
+        job = device.submit({"image": "none", "command": ["sh", "-c", script]}, job="long")
+        it.until(lambda: device.state(job).state == "running")
+        for name, who in old.items():
+            new = renew(it, who.kind.value, name)
+            target = it.node_folder(name) / "node.pem" if who.kind is Kind.NODE else it.file(name)
+            shutil.copy(new, target)
+        for node in nodes:
+            want, at = file_serial(it.node_folder(node) / "node.pem"), it.local.addresses[node]
+            agents = Address(host=at.host, port=at.port + PORT_OFFSETS[Kind.AGENT])
+            it.until(lambda want=want, agents=agents: shown_serial(agents) == want)  # type: ignore[misc]
+            assert shown_serial(it.blobs[node]) == want
+        for name in old:
+            assert main(("revoke", name, "--cluster", str(it.folder), "--old")) == 0
+            assert "In force at n1, n2, n3." in capsys.readouterr().out
+        for name, who in old.items():
+            for node in set(nodes) - {name}:
+                assert not is_let_in(it, who, node), (name, node)
+        it.until(lambda: it.live() >= {*nodes, "a1", "a2"})
+        for node in nodes:
+            for peer in set(nodes) - {node}:
+                it.until(lambda node=node, peer=peer: bridge_is_up(it, node, peer))  # type: ignore[misc]
+        (it.folder / "go").touch()
+        assert device.result(job, timeout=60).text == "done\n"
+        assert device.state(job).attempt == 1
+    assert pids == {name: it.local.members[name].pid for name in pids}
+    assert brokers == {node: it.local.broker_pid(node) for node in nodes}

@@ -92,9 +92,6 @@ def field_names(kind: type) -> set[str]:
     return {field.name for field in fields(kind)}
 
 
-# Topics
-
-
 def filled(topic: str) -> str:
     """Return an example of a topic in the table."""
     return f"{topics.ROOT}/" + re.sub(r"\{(\w+)\}", lambda m: SAMPLES[m[1]], topic)

@@ -3,8 +3,12 @@
     .venv/bin/python bench/dashboard.py [--agents 500] [--jobs 10000] [--seconds 30] [--json FILE]
 
 A made-up cluster is published through a real Mosquitto: what it retains at first, then what its
-nodes say in every second (heartbeats, progress, checkpoints, ends, new jobs). `workrs tui` runs in
-a pseudo-terminal of 160x50, as a person starts it. CPU is user and system time of its process.
+nodes say in every second: at 500 agents and 10,000 jobs some 750 heartbeats (each agent every other
+second, by each of three nodes), 1,000 reports of progress, 300 records with checkpoints, ends and
+new jobs, 2,040 messages in all. `workrs tui` runs in a pseudo-terminal of 160x50, as a person
+starts it. CPU is user and system time of its process. Keys are pressed under the same load, apart
+by times that go with no rhythm of the screen; each is timed until what it does is painted: the
+cursor's mark on another line, or another view's name among the tabs.
 
 On a busy machine the times until something is seen are longer; CPU and memory are not.
 """
@@ -39,6 +43,12 @@ TICKS = os.sysconf("SC_CLK_TCK")
 PAGE = os.sysconf("SC_PAGE_SIZE")
 SIZE = (50, 160)
 SEQUENCE = re.compile(r"\x1b\[[0-9;?<>]*[a-zA-Z]")
+CURSOR = re.compile(r"\x1b\[(\d+);1H(?:\x1b\[[\d;]*m)*\N{LEFT HALF BLOCK}")
+"""The mark of a list's cursor, and of the list's heading, with the line it is painted on."""
+HEADING = 3
+MOVES = 60
+KEYS_S = 20
+"""How long the cluster works on while keys are pressed."""
 CONFIG = """\
 listener {port} 127.0.0.1
 allow_anonymous true
@@ -66,7 +76,10 @@ class Found:
     """The same while nobody says anything but nodes their state."""
     memory_mib: float
     key_median_ms: float
+    key_p95_ms: float
     key_most_ms: float
+    view_most_ms: float
+    """Of keys that show another view, the slowest."""
     messages_per_s: float
     load: float
     """Of the machine, over the last minute: above its cores it is busy."""
@@ -85,6 +98,7 @@ class Terminal:
         )
         os.close(slave)
         self.written = ""
+        self._line = 0
         self._news = threading.Condition()
         threading.Thread(target=self._read, daemon=True).start()
 
@@ -118,6 +132,21 @@ class Terminal:
         os.write(self._master, key.encode())
         return (self.wait(pattern) - begun) * 1000
 
+    def move(self, key: str) -> float:
+        """Press a key that moves the cursor; return the milliseconds until it is seen to."""
+        before = self._line
+        with self._news:
+            self.written = ""
+            begun = time.monotonic()
+            os.write(self._master, key.encode())
+            while True:
+                for found in CURSOR.finditer(self.written):
+                    self._line = int(found[1]) if int(found[1]) > HEADING else self._line
+                if self._line != before:
+                    return (time.monotonic() - begun) * 1000
+                if not self._news.wait(5):
+                    raise SystemExit(f"{key!r} moved nothing: {self.written[-500:]!r}")
+
     def cpu_s(self) -> float:
         """Return the CPU time of the program so far."""
         parts = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
@@ -148,9 +177,10 @@ async def measure(address: Address, asked: argparse.Namespace) -> Found:
             whole_s = whole - terminal.started
             idle = await run_s(bus, terminal, scene, 10, quiet=True)
             busy = await run_s(bus, terminal, scene, asked.seconds, quiet=False)
-            keys = [await asyncio.to_thread(terminal.press, "j", ".") for _ in range(20)]
-            for key, name in (("2", "jobs"), ("3", "agents"), ("4", "events"), ("1", "overview")):
-                keys.append(await asyncio.to_thread(terminal.press, key, rf"\[{name}\]"))
+            pressing = asyncio.create_task(press_keys(terminal))
+            await run_s(bus, terminal, scene, KEYS_S, quiet=False)
+            moves, views = await pressing
+            moves.sort()
             return Found(
                 agents=asked.agents,
                 jobs=asked.jobs,
@@ -159,14 +189,30 @@ async def measure(address: Address, asked: argparse.Namespace) -> Found:
                 cpu_share=round(busy[0], 3),
                 idle_cpu_share=round(idle[0], 3),
                 memory_mib=round(terminal.memory_mib(), 1),
-                key_median_ms=round(statistics.median(keys), 1),
-                key_most_ms=round(max(keys), 1),
+                key_median_ms=round(statistics.median(moves), 1),
+                key_p95_ms=round(moves[round(len(moves) * 0.95) - 1], 1),
+                key_most_ms=round(moves[-1], 1),
+                view_most_ms=round(max(views), 1),
                 messages_per_s=round(busy[1], 1),
                 load=round(os.getloadavg()[0], 1),
             )
         finally:
             terminal.process.send_signal(signal.SIGTERM)
             terminal.process.wait(10)
+
+
+async def press_keys(terminal: Terminal) -> tuple[list[float], list[float]]:
+    """Return the milliseconds of moves of the cursor, and of changes of the view."""
+    views, moves = [], []
+    for key, name in (("2", "jobs"), ("3", "agents"), ("4", "events"), ("5", "graphs")) * 2:
+        views.append(await asyncio.to_thread(terminal.press, key, rf"\[{name}\]"))
+        await asyncio.sleep(0.31)
+    await asyncio.to_thread(terminal.press, "2", r"\[jobs\]")
+    await asyncio.to_thread(terminal.move, "j")
+    for place in range(MOVES):
+        await asyncio.sleep(0.13 + place % 7 * 0.017)
+        moves.append(await asyncio.to_thread(terminal.move, "j" if place % 40 < 20 else "k"))
+    return moves, views
 
 
 async def run_s(

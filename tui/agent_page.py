@@ -1,8 +1,9 @@
 """The page of one agent: what it can do, what it holds, and what was seen of it."""
 
 from tui import sign
+from tui.agent_columns import agent_state
 from tui.cell import Cell, Look, Piece
-from tui.columns import agent_state, progress
+from tui.job_columns import progress
 from tui.model.agent import Agent
 from tui.page import Section, fact, facts, table, timeline
 from workrs.domain.ids import ClientId
@@ -50,8 +51,9 @@ def _profile(agent: Agent) -> list[Cell]:
             ("runtime", profile.runtime),
             ("rung", profile.rung),
             ("machine", f"{profile.arch}, {profile.cpus:g} CPUs, {profile.memory_mb} MiB"),
-            ("load", f"{profile.load:.2f}"),
-            ("labels", ", ".join(profile.labels)),
+            ("load", f"{profile.load:.2f} of {profile.cpus:g} CPUs"),
+            ("battery", "" if agent.charge is None else f"{agent.charge:.0%}"),
+            ("labels", ", ".join(agent.labels)),
             ("kernel", host.kernel if host else ""),
             ("criu", host.criu if host else ""),
             ("images", ", ".join(profile.images[:4])),
@@ -65,7 +67,7 @@ def _jobs(agent: Agent, look: Look) -> list[Cell]:
     if not jobs:
         return [[Piece("none", "dim")]]
     rows = [(job.name, f"{job.view.epoch}", progress(job, _BAR)) for job in jobs]
-    return table(("job", "epoch", "progress"), rows)
+    return table(("job", "epoch", "progress"), rows, right=("epoch",))
 
 
 def _views(agent: Agent, look: Look) -> list[Cell]:
@@ -77,4 +79,4 @@ def _views(agent: Agent, look: Look) -> list[Cell]:
             continue
         said = "gone" if seen.gone else f"{len(seen.refused)} refused" if seen.refused else "ok"
         rows.append((node, f"{seen.incarnation.number}.{seen.connection}", f"{seen.counter}", said))
-    return table(("node", "connection", "heartbeat", "says"), rows)
+    return table(("node", "connection", "heartbeat", "says"), rows, right=("heartbeat",))

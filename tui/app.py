@@ -7,12 +7,12 @@ from functools import partial
 from pathlib import Path
 from typing import ClassVar, Final, Protocol, runtime_checkable
 
-from textual import on
+from textual import events, on
 from textual.app import App, SystemCommand
 from textual.binding import Binding, BindingType
 from textual.screen import Screen
 
-from tui import agent_page, guide, headline, job_page
+from tui import agent_page, guide, headline, job_page, node_page
 from tui.acting import AGENT_ACTIONS, JOB_ACTIONS, Acting
 from tui.cell import Look, Piece, narrow
 from tui.feed import Feed, Fetch
@@ -20,9 +20,10 @@ from tui.finder import Finder
 from tui.model.agent import Agent
 from tui.model.event import Event
 from tui.model.job import Job
-from tui.screens.dialog import Shown
+from tui.model.node import Node
+from tui.screens.dialog import Confirm, Dialog, Shown
 from tui.screens.main import MainScreen
-from tui.screens.page import AgentScreen, JobScreen
+from tui.screens.page import AgentScreen, JobScreen, NodeScreen, PageScreen
 from tui.theme import NIGHT, THEMES
 from tui.widgets.lines import Lines
 from tui.widgets.sheet import Sheet
@@ -31,8 +32,8 @@ from workrs.domain.ids import ClientId, Instant, JobId
 PERIOD_S: Final = 0.5
 MANY: Final = 1000
 """Jobs beyond which it is drawn half as often: every line in view changes each time."""
-SETTLE_MAX: Final = 250
-"""Jobs that are worked out between two looks for a key: some 10 ms."""
+SETTLE_MAX: Final = 100
+"""Jobs that are worked out between two looks for a key: some 4 ms."""
 
 
 @runtime_checkable
@@ -41,6 +42,13 @@ class Shows(Protocol):
 
     def show(self, look: Look) -> None:
         """Draw what it says now."""
+
+
+def bindings() -> list[Binding]:
+    """Return what keys do; the `id` of each is its action's name for `--key`."""
+    places = (MainScreen, Lines, Dashboard, PageScreen, Dialog, Confirm)
+    found = [each for place in places for each in place.BINDINGS if isinstance(each, Binding)]
+    return list({each.id: each for each in found if each.id}.values())
 
 
 class Dashboard(Acting):
@@ -52,6 +60,8 @@ class Dashboard(Acting):
     COMMANDS = App.COMMANDS | {Finder}
     BINDINGS: ClassVar[list[BindingType]] = [
         *Acting.BINDINGS,
+        # Over Textual's own, whose word is longer than what 80 columns have room for.
+        Binding("ctrl+p", "command_palette", "find", key_display="^p", id="app.find"),
         Binding("question_mark", "guide", "help", id="app.help"),
         Binding("q", "quit", "quit", id="app.quit"),
     ]
@@ -93,12 +103,19 @@ class Dashboard(Acting):
         self.run_worker(self.feed.run(), name="tui.feed", exit_on_error=True)
         self.run_worker(self._draw(), name="tui.draw", exit_on_error=True)
 
+    async def on_event(self, event: events.Event) -> None:
+        """Let keys and the mouse go first (called by Textual)."""
+        if isinstance(event, events.InputEvent):
+            self.feed.key_pressed()
+        await super().on_event(event)
+
     async def _draw(self) -> None:
         model, watched, is_frozen = self.feed.model, "", False
         while True:
             self.feed.urgent.clear()
             for _ in iter(lambda: model.settle(self.now(), limit=SETTLE_MAX), False):
-                await asyncio.sleep(0)  # a key may wait
+                await self.feed.give_way()
+            await self.feed.give_way()
             model.tick(self.now())
             if model.is_complete and not is_frozen:
                 # What the nodes retain is no rubbish: looking through 30,000 records for some
@@ -121,9 +138,11 @@ class Dashboard(Acting):
         """Have the screen on top show the model."""
         if isinstance(self.screen, Shows):
             self.screen.show(self.look())
+            text = self.caption()
+            if not text:
+                return
             for sheet in self.screen.query("#caption").results(Sheet):
-                text = self.caption()
-                sheet.set_class(bool(text), "-shown")
+                sheet.add_class("-shown")
                 sheet.show([[Piece(f" {narrow(text)} ", "title")]])
 
     @property
@@ -166,6 +185,8 @@ class Dashboard(Acting):
                 self.open_job(job.view.job)
             case Agent() as agent:
                 self.open_agent(agent.name)
+            case Node() as node:
+                self.open_node(node.name)
             case Event() as event:
                 self._open_subject(event.subject)
             case _:
@@ -177,6 +198,8 @@ class Dashboard(Acting):
             self.open_job(job)
         elif ClientId(subject) in self.feed.model.agents:
             self.open_agent(ClientId(subject))
+        elif ClientId(subject) in self.feed.model.nodes:
+            self.open_node(ClientId(subject))
 
     def open_job(self, job: JobId) -> None:
         """Show the page of a job."""
@@ -194,6 +217,11 @@ class Dashboard(Acting):
         page = AgentScreen(name, partial(agent_page.sections, name=name), self.look())
         self.push_screen(page)
 
+    def open_node(self, name: ClientId) -> None:
+        """Show the page of a node."""
+        page = NodeScreen(name, partial(node_page.sections, name=name), self.look())
+        self.push_screen(page)
+
     async def action_back(self) -> None:
         """Leave the page."""
         if isinstance(self.screen, JobScreen):
@@ -203,8 +231,7 @@ class Dashboard(Acting):
 
     def action_guide(self) -> None:
         """Show the help screen."""
-        bindings = [*MainScreen.BINDINGS, *Lines.BINDINGS, *self.BINDINGS]
-        found = guide.sections(bindings, self.keys)
+        found = guide.sections(bindings(), self.keys)
         lines = [line for section in found for line in section.drawn()]
         self.push_screen(Shown("Keys, filters and signs", lines))
 

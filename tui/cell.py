@@ -1,20 +1,16 @@
-"""What stands in a line of a list: pieces of text with a tone, and columns that fit a width.
+"""What stands in a line: pieces of text with a tone, cut to a width.
 
 Tones are names (`good`, `bad`, `dim`, …) that the screen gives colours by its theme. Whatever a
 tone says, a word or a sign says too.
 """
 
 import unicodedata
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, Final, Generic, NamedTuple, TypeVar
+from collections.abc import Sequence
+from typing import Final, NamedTuple
 
 from tui.model.cluster import Model
 from workrs.domain.ids import Instant
 
-R = TypeVar("R")
-GAP: Final = 1
-"""Blanks between columns."""
 ELLIPSIS: Final = "\N{HORIZONTAL ELLIPSIS}"
 
 
@@ -33,45 +29,6 @@ class Look(NamedTuple):
 
     model: Model
     now: Instant
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Column(Generic[R]):
-    """One column of a list of R."""
-
-    key: str
-    """Its name for sorting."""
-    title: str
-    width: int
-    """In cells; the least of one that grows."""
-    cell: Callable[[R, Look], Cell]
-    sort: Callable[[R, Look], Any] | None = None
-    """What lines are sorted by; None: they are not sorted by this."""
-    rank: int = 0
-    """Columns of a low rank leave first when there is no room."""
-    grows: int = 0
-    """Its share of what room is left."""
-    right: bool = False
-
-
-def fit(columns: Sequence[Column[R]], width: int) -> list[tuple[Column[R], int]]:
-    """Return the columns that fit into *width* cells, each with its own width."""
-    kept = list(columns)
-    while len(kept) > 1 and _least(kept) > width:
-        kept.remove(min(reversed(kept), key=lambda column: column.rank))
-    room = max(0, width - _least(kept))
-    shares = sum(column.grows for column in kept)
-    found = []
-    for column in kept:
-        extra = room * column.grows // shares if column.grows else 0
-        shares -= column.grows
-        room -= extra
-        found.append((column, column.width + extra))
-    return found
-
-
-def _least(columns: Sequence[Column[R]]) -> int:
-    return sum(column.width for column in columns) + GAP * (len(columns) - 1)
 
 
 def padded(cell: Cell, width: int, *, right: bool = False) -> list[Piece]:

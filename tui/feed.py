@@ -3,8 +3,9 @@
 1. One node is watched at a time; when it is lost the next of the list is tried at once, and after
    a whole round in vain once a second.
 2. Orders and submits are repeated until a node answers, whichever it is: they are idempotent.
-3. Messages are folded as they come, some hundred at a time, so that keys are answered meanwhile.
-   What a slow reader lets wait is bounded by the bus.
+3. Messages are folded as they come, some hundred at a time, so that keys are answered meanwhile;
+   while one is being answered they wait, each hundred of them for PATIENCE_S at most. What a slow
+   reader lets wait is bounded by the bus.
 """
 
 import asyncio
@@ -22,8 +23,10 @@ from workrs.ports.bus import Address, Bus, BusClosedError, Message, Subscription
 from workrs.wire import codec, topics
 from workrs.wire.message import JobState, Order, OrderReply
 
-FOLD_MAX: Final = 200
-"""Messages between two looks at what else is to be done."""
+FOLD_MAX: Final = 100
+"""Messages between two looks at what else is to be done: some 2 ms."""
+PATIENCE_S: Final = 0.03
+"""A key passes through a dozen turns of the event loop until what it does is painted."""
 SNAPSHOT_S: Final = 10.0
 """A node that says nothing for so long, and has not shown all it has, is given up."""
 _RETRY_S: Final = 1.0
@@ -63,6 +66,7 @@ class Feed:
         self._open = opener
         self.urgent = asyncio.Event()
         """Set when something came that is to be shown at once."""
+        self._key_at: float | None = None
         self._bus: Bus | None = None
         self._answers: dict[str, asyncio.Queue[bytes]] = {}
 
@@ -120,7 +124,17 @@ class Feed:
                 else:
                     model.apply(message.topic, message.payload, now)
                 if place % FOLD_MAX == 0:
-                    await asyncio.sleep(0)
+                    await self.give_way()
+
+    def key_pressed(self) -> None:
+        """Let a key be answered before anything else."""
+        self._key_at = asyncio.get_running_loop().time()
+
+    async def give_way(self) -> None:
+        """Let others run; while a key is being answered, let them finish that."""
+        pressed_at, now = self._key_at, asyncio.get_running_loop().time()
+        is_answered = pressed_at is None or now - pressed_at > PATIENCE_S
+        await asyncio.sleep(0 if is_answered else PATIENCE_S)
 
     async def look_closely(self, job: JobId | None) -> None:
         """Read spec, log and result of *job* from now on; of none, when it is None."""

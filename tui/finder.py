@@ -1,4 +1,4 @@
-"""Search in the command palette: jobs and agents by name."""
+"""Search in the command palette: nodes, agents and jobs by name."""
 
 from collections.abc import Iterator
 from functools import partial
@@ -16,7 +16,7 @@ class Finder(Provider):
     """Finds what has the words in its name. Not fuzzy: 10,000 names are looked through per key."""
 
     async def search(self, query: str) -> Hits:
-        """Yield jobs and agents to open (called by Textual)."""
+        """Yield what can be opened (called by Textual)."""
         words = query.lower().split()
         matcher = self.matcher(query)
         for place, (name, what, call) in enumerate(self._named(words)):
@@ -27,6 +27,10 @@ class Finder(Provider):
     def _named(self, words: list[str]) -> Iterator[tuple[str, str, partial[None]]]:
         app = cast("Dashboard", self.app)
         model = app.feed.model
+        for node in model.nodes.values():
+            if all(word in node.name for word in words):
+                what = f"node, {node.health(app.now())}"
+                yield node.name, what, partial(app.open_node, node.name)
         for agent in model.agents.values():
             if all(word in agent.name for word in words):
                 yield agent.name, f"agent, {agent.state}", partial(app.open_agent, agent.name)

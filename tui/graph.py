@@ -4,6 +4,7 @@ from typing import Final
 
 from tui import sign
 from tui.cell import Cell, Look, Piece
+from tui.model import amount
 from tui.model.age import duration
 from tui.model.history import METRICS
 
@@ -20,11 +21,11 @@ def _now(look: Look, name: str) -> str:
     """Return the metric's present value."""
     history = look.model.history
     if name == "takeovers":
-        return sign.count(sum(history.last(name, 60))) + "/min"
+        return amount.count(sum(history.last(name, 60))) + "/min"
     if name == "throughput":
-        return sign.rate(history.rate(name))
+        return amount.rate(history.rate(name))
     newest = history.last(name, 1)
-    return sign.count(newest[0]) if newest else "-"
+    return amount.count(newest[0]) if newest else "-"
 
 
 def trend(look: Look, width: int, height: int) -> list[Cell]:
@@ -63,7 +64,7 @@ def curves(look: Look, width: int, height: int) -> list[Cell]:
         found.append([Piece(title, "title"), Piece(f"  {_now(look, name)}  "), Piece(span, "dim")])
         lines = sign.chart(values, room, each - 2, top)
         for place, line in enumerate(lines):
-            scale = sign.rate(top) if place == 0 else "0" if place == len(lines) - 1 else ""
+            scale = amount.rate(top) if place == 0 else "0" if place == len(lines) - 1 else ""
             found.append([Piece(f"{scale:>6} ", "dim"), Piece("│", "rule"), Piece(line, tone)])
         found.append([])
     return found[:height]

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
-from textual.binding import Binding, BindingType
+from textual.binding import Binding
 
 from tui import sign
 from tui.cell import Cell, Piece
@@ -27,7 +27,7 @@ _STATES: Final = {
 }
 
 
-def sections(bindings: Iterable[BindingType], keymap: Mapping[str, str]) -> list[Section]:
+def sections(bindings: Iterable[Binding], keymap: Mapping[str, str]) -> list[Section]:
     """Return the page."""
     return [
         Section("keys", _keys(bindings, keymap)),
@@ -46,14 +46,14 @@ def sections(bindings: Iterable[BindingType], keymap: Mapping[str, str]) -> list
     ]
 
 
-def _keys(bindings: Iterable[BindingType], keymap: Mapping[str, str]) -> Sequence[Cell]:
+def _keys(bindings: Iterable[Binding], keymap: Mapping[str, str]) -> Sequence[Cell]:
     found: list[Cell] = []
     for each in bindings:
-        if isinstance(each, Binding) and each.id:
-            keys = keymap.get(each.id, each.key).replace("question_mark", "?")
-            keys = keys.replace("slash", "/").replace(",", " ")
-            text = f"{each.description:<22}"
-            found.append([Piece(f"{keys:<16}", "accent"), Piece(text), Piece(each.id, "dim")])
+        action = each.id or ""
+        keys = keymap.get(action, each.key).replace("question_mark", "?")
+        keys = keys.replace("slash", "/").replace("ctrl+", "^").replace(",", " ")
+        text = f"{each.description:<22}"
+        found.append([Piece(f"{keys:<16}", "accent"), Piece(text), Piece(action, "dim")])
     return found
 
 

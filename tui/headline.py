@@ -3,10 +3,11 @@
 from collections.abc import Sequence
 from typing import Final
 
-from tui import sign
 from tui.cell import Cell, Look, Piece
+from tui.model import amount
 from workrs.wire.view import ARRIVING, CANCELLING, QUEUED, RUNNING
 
+_BETWEEN: Final = "  "
 VIEWS: Final[Sequence[str]] = ("overview", "jobs", "agents", "events", "graphs")
 
 
@@ -40,39 +41,67 @@ def tab_at(x: int) -> str | None:
     return None
 
 
-def summary(look: Look) -> Cell:
-    """Return what a glance should tell: how much of everything, and what is wrong."""
-    model, now = look
+def summary(look: Look, width: int) -> Cell:
+    """Return what a glance should tell: how much of everything, and what needs somebody.
+
+    Where there is no room the least of it is left out, not the last.
+    """
+    model = look.model
     if not model.is_complete:
         what = f"reading: {model.read:,} messages" if model.read else "connecting"
         return [Piece(f" ◌ {what} …", "dim")]
+    parts = _parts(look)
+    while len(parts) > 1 and sum(_width(part) for _, part in parts) > width:
+        parts.remove(min(parts, key=lambda ranked: ranked[0]))
+    return [piece for _, part in parts for piece in (*part, Piece(_BETWEEN))]
+
+
+def _width(part: Cell) -> int:
+    return sum(len(piece.text) for piece in part) + len(_BETWEEN)
+
+
+def _parts(look: Look) -> list[tuple[int, Cell]]:
+    """Return what may stand in the summary, each with its rank."""
+    model, now = look
+    counts = model.counts
     heard = sum(node.is_heard(now) for node in model.nodes.values())
     size = max(model.view.size, len(model.nodes))
     live = [agent for agent in model.agents.values() if agent.state != "gone"]
+    late = sum(agent.is_late(now, model.timing.ttl_s) for agent in live)
     held = sum(agent.held for agent in live)
     slots = sum(agent.slots for agent in live)
-    counts = model.counts
-    waiting = counts[QUEUED] + counts[ARRIVING]
+    orphans = model.orphans(now)
     bad = counts["failed"] + counts["expired"]
-    rate = model.history.rate("throughput")
-    parts: list[list[Piece]] = [
-        [Piece(f" {heard}/{size}", "" if heard == size else "bad"), Piece(" nodes", "dim")],
-        [Piece(sign.count(len(live))), Piece(" agents", "dim")],
-        [Piece(f"{sign.count(held)}/{sign.count(slots)}"), Piece(" slots", "dim")],
-        [Piece("● ", "info"), Piece(sign.count(counts[RUNNING])), Piece(" running", "dim")],
-        [Piece("○ "), Piece(sign.count(waiting)), Piece(" queued", "dim")],
-        [Piece("✓ ", "good"), Piece(sign.count(counts["succeeded"]))],
-        [Piece("✗ ", "bad" if bad else "dim"), Piece(sign.count(bad), "bad" if bad else "")],
-        [Piece(sign.rate(rate)), Piece(" ends/s", "dim")],
+    parts: list[tuple[int, Cell]] = [
+        (9, [Piece(f" {heard}/{size}", "" if heard == size else "bad"), Piece(" nodes", "dim")]),
+        (5, _counted(len(live), "agents")),
     ]
+    if late:
+        parts.append((8, [Piece(f"◍ {amount.count(late)} late", "warn")]))
+    parts += [
+        (4, [Piece(f"{amount.count(held)}/{amount.count(slots)}"), Piece(" slots", "dim")]),
+        (7, _counted(counts[RUNNING] - orphans, "running", "●", "info")),
+        (6, _counted(counts[QUEUED] + counts[ARRIVING], "queued", "○")),
+    ]
+    if orphans:
+        word = "orphan" if orphans == 1 else "orphans"
+        parts.append((8, [Piece(f"◍ {amount.count(orphans)} {word}", "warn")]))
     if counts[CANCELLING]:
-        parts.insert(5, [Piece("◐ ", "warn"), Piece(f"{counts[CANCELLING]} cancelling", "warn")])
+        parts.append((3, [Piece(f"◐ {amount.count(counts[CANCELLING])} cancelling", "warn")]))
+    rate = amount.rate(model.history.rate("throughput"))
+    parts += [
+        (3, _counted(counts["succeeded"], "", "✓", "good")),
+        (7, [Piece("✗ ", "bad" if bad else "dim"), Piece(amount.count(bad), "bad" if bad else "")]),
+        (2, [Piece(rate), Piece(" ends/s", "dim")]),
+    ]
     if model.forgotten:
-        parts.append([Piece(f"{sign.count(model.forgotten)} ended ones not shown", "dim")])
-    found: list[Piece] = []
-    for part in parts:
-        found += [*part, Piece("  ")]
-    return found
+        parts.append((1, _counted(model.forgotten, "ended ones not shown")))
+    return parts
+
+
+def _counted(number: int, word: str, mark: str = "", tone: str = "") -> Cell:
+    found = [Piece(f"{mark} ", tone)] if mark else []
+    return [*found, Piece(amount.count(number)), Piece(f" {word}" if word else "", "dim")]
 
 
 def banner(look: Look) -> Cell:

@@ -5,7 +5,9 @@ from typing import Final
 
 from tui import sign
 from tui.cell import Cell, Look, Piece, narrow
-from tui.columns import job_state, progress
+from tui.job_columns import job_state, lease_tone, progress
+from tui.model import amount
+from tui.model.age import duration
 from tui.model.job import Job
 from tui.model.opened import Opened
 from tui.page import Section, fact, facts, table, timeline
@@ -40,6 +42,7 @@ def sections(look: Look, job_id: JobId) -> list[Section]:
         Section("state", _state(job, look)),
         Section("plan", _plan(job, look)),
         Section("checkpoints", _checkpoints(look, job_id), 1),
+        Section("claims", _claims(job, look), 1),
         Section("votes", _votes(look, job_id), 1),
         Section("what happened", timeline(job.timeline, look.now), 1),
     ]
@@ -62,8 +65,8 @@ def _state(job: Job, look: Look) -> list[Cell]:
         beat = f", heard {agent.beat.text(look.now)} ago" if agent else ""
         lines.append(fact("agent", f"{view.agent}{beat}"))
     if left_s is not None:
-        share = left_s / look.model.timing.ttl_s
-        tone = "bad" if left_s == 0 else "warn" if share < 0.4 else ""
+        ttl_s = look.model.timing.ttl_s
+        share, tone = left_s / ttl_s, lease_tone(left_s, ttl_s)
         bar = Piece("▮" * round(share * 10) + "▯" * (10 - round(share * 10)), tone or "info")
         lines.append(fact("lease", bar, Piece(f" {left_s:.0f} s at least, epoch {view.epoch}")))
     tries = f"{view.attempt}" if view.attempt else ""
@@ -72,7 +75,7 @@ def _state(job: Job, look: Look) -> list[Cell]:
     lines += facts(
         [
             ("attempts", tries),
-            ("note", view.note if view.is_open else ""),
+            ("note", job.note if view.is_open else ""),
             ("reason", " ".join(view.reason.split())),
         ]
     )
@@ -96,7 +99,8 @@ def _plan(job: Job, look: Look) -> list[Cell]:
         lines.append(fact("at risk", f"the work of {lost}, since checkpoint {_name(last)}"))
     if last.next_s is not None:
         why = _WHY.get(last.next_why, last.next_why)
-        lines.append(fact("next", f"after {last.next_s:.1f} s more work: {why}"))
+        lines.append(fact("next", f"after {last.next_s:.1f} s more work"))
+        lines.append(fact("because", why))
     return lines
 
 
@@ -131,7 +135,7 @@ def _checkpoints(look: Look, job: JobId) -> list[Cell]:
         (
             _name(ref),
             ref.rung,
-            sign.size(ref.bytes),
+            amount.size(ref.bytes),
             "" if ref.progress is None else f"{ref.progress:.0%}",
             _seconds(ref.frozen_s),
             _seconds(ref.upload_s),
@@ -139,7 +143,28 @@ def _checkpoints(look: Look, job: JobId) -> list[Cell]:
         )
         for ref in refs
     ]
-    return table(("no.", "rung", "size", "at", "frozen", "upload", "copies"), rows)
+    titles = ("no.", "rung", "size", "at", "frozen", "upload", "copies")
+    return table(titles, rows, right=titles[2:])
+
+
+def _claims(job: Job, look: Look) -> list[Cell]:
+    """Return who held the job, the newest first."""
+    rows: list[Sequence[Cell | str]] = []
+    for claim in reversed(job.claims):
+        how = [Piece(narrow(claim.how), "warn" if claim.how == "taken over" else "")]
+        lasted = f"{'>' if claim.since.before else ''}{duration(claim.lasted_s(look.now))}"
+        ago = f"{claim.since.text(look.now)} ago"
+        holds = [Piece("holds it", "info")]
+        rows.append(
+            (claim.agent, f"{claim.epoch}", ago, lasted, holds if claim.ended is None else how)
+        )
+    return (
+        table(
+            ("agent", "epoch", "began", "lasted", "ended"), rows, right=("epoch", "began", "lasted")
+        )
+        if rows
+        else []
+    )
 
 
 def _seconds(value: float | None) -> str:
@@ -155,7 +180,8 @@ def _votes(look: Look, job: JobId) -> list[Cell]:
     rows: list[Sequence[Cell | str]] = [
         _vote(name, records.get(name), highest) for name in sorted({*look.model.nodes, *records})
     ]
-    return table(("node", "epoch", "granted to", "checkpoint", "outcome"), rows)
+    titles = ("node", "epoch", "granted to", "checkpoint", "outcome")
+    return table(titles, rows, right=("epoch",))
 
 
 def _vote(name: str, record: Record | None, highest: int) -> Sequence[Cell | str]:
@@ -186,7 +212,7 @@ def _output(job: Job, opened: Opened) -> list[Cell]:
         return []
     inline = outcome.inline_result()
     if inline is None:
-        where = f"{sign.size(outcome.result_bytes)} in the nodes' stores: o fetches it"
+        where = f"{amount.size(outcome.result_bytes)} in the nodes' stores: o fetches it"
         return [[Piece(where if outcome.result_url else "none", "dim")]]
     head = inline[:400].decode("utf-8", errors="replace").splitlines()[:6]
     what = Piece(f"{len(inline)} bytes; o shows all of it", "dim")

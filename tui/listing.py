@@ -4,7 +4,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
-from tui.cell import Column, Look
+from tui.cell import Look
+from tui.column import Column
 from tui.model.agent import Agent
 from tui.model.event import Event
 from tui.model.job import Job
@@ -59,7 +60,7 @@ def job_fields(job: Job) -> Mapping[str, str]:
         "device": view.device,
         "state": view.state,
         "agent": (view.agent or "") if view.is_open else "",
-        "note": view.note or view.reason,
+        "note": job.note or view.reason,
     }
 
 

@@ -23,7 +23,7 @@ class Section:
 
     def drawn(self) -> list[Cell]:
         """Return heading and lines, and an empty one after them."""
-        return [[Piece(self.title.upper(), "dim")], *self.lines, []]
+        return [[Piece(self.title.upper(), "heading")], *self.lines, []]
 
 
 def fact(name: str, *pieces: Piece | str) -> Cell:
@@ -54,18 +54,25 @@ def timeline(events: Iterable[Event], now: Instant) -> list[Cell]:
     return found or [[Piece("nothing since this was opened", "dim")]]
 
 
-def table(titles: Sequence[str], rows: Sequence[Sequence[Cell | str]]) -> list[Cell]:
-    """Return rows below their titles, each column as wide as its widest cell."""
+def table(
+    titles: Sequence[str], rows: Sequence[Sequence[Cell | str]], *, right: Sequence[str] = ()
+) -> list[Cell]:
+    """Return rows below their titles, each column as wide as its widest cell.
+
+    Args:
+        titles: of the columns.
+        rows: a cell for each title.
+        right: titles of the columns that end at the same place, as numbers do.
+    """
     cells = [[[Piece(c)] if isinstance(c, str) else list(c) for c in row] for row in rows]
     widths = [
         max([len(title), *(sum(len(p.text) for p in row[place]) for row in cells)])
         for place, title in enumerate(titles)
     ]
-    head = [Piece("  ".join(f"{t:<{w}}" for t, w in zip(titles, widths, strict=True)), "dim")]
-    lines: list[Cell] = [head]
-    for row in cells:
+    lines: list[Cell] = []
+    for row in [[[Piece(title, "dim")] for title in titles], *cells]:
         line: list[Piece] = []
-        for cell, width in zip(row, widths, strict=True):
-            line += [*padded(cell, width), Piece("  ")]
+        for title, cell, width in zip(titles, row, widths, strict=True):
+            line += [*padded(cell, width, right=title in right), Piece("  ")]
         lines.append(line)
     return lines

@@ -18,9 +18,6 @@ NIGHT: Final = Theme(
     error="#e07a78",
     dark=True,
     variables={
-        "footer-background": "#181c22",
-        "footer-key-foreground": "#e0b070",
-        "footer-description-foreground": "#8b939e",
         "scrollbar": "#2a313b",
         "scrollbar-background": "#14171c",
     },
@@ -38,11 +35,6 @@ DAY: Final = Theme(
     warning="#8f5a00",
     error="#b3302c",
     dark=False,
-    variables={
-        "footer-background": "#f3f1ec",
-        "footer-key-foreground": "#8a5a00",
-        "footer-description-foreground": "#5c646e",
-    },
 )
 PLAIN: Final = Theme(
     name="workrs-plain",

@@ -9,15 +9,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.tui.stage import Stage
-from tui import columns, graph, headline, node_columns, sign
-from tui.cell import Column, Look, Piece, fit, narrow, padded
+from tui import graph, headline, sign
+from tui.agent_columns import AGENTS
+from tui.cell import Look, Piece, narrow, padded
+from tui.column import Column, fit
+from tui.event_columns import EVENTS
+from tui.job_columns import JOBS
 from tui.listing import Order, arrange, job_fields
+from tui.model import amount
 from tui.model.event import Kind
 from tui.model.query import parse
+from tui.node_columns import NODES
 from tui.scene import Scene
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from tui.model.job import Job
 
 LINE = {"job": "pump-7/sum-1", "state": "running", "agent": "a1", "note": "Row 12"}
 
@@ -51,9 +59,7 @@ def test_every_text_is_a_filter(text: str) -> None:
 
 
 @pytest.mark.parametrize("width", [1, 20, 79, 159, 300])
-@pytest.mark.parametrize(
-    "columns_of", [columns.JOBS, columns.AGENTS, columns.EVENTS, node_columns.NODES]
-)
+@pytest.mark.parametrize("columns_of", [JOBS, AGENTS, EVENTS, NODES])
 def test_columns_fit_whatever_the_width(width: int, columns_of: Sequence[Any]) -> None:
     table: list[Column[object]] = list(columns_of)
     found = fit(table, width)
@@ -121,7 +127,7 @@ def test_a_bar_tells_saved_done_and_left_by_its_strokes(
     ],
 )
 def test_numbers_are_short(number: float, text: str) -> None:
-    assert sign.count(number) == text
+    assert amount.count(number) == text
 
 
 def test_every_state_and_event_has_a_sign_of_its_own_for_its_kind() -> None:
@@ -136,27 +142,27 @@ def stage() -> Stage:
     return Stage(Scene(agents=4, jobs=30, speed=0.1), quiet_s=20)
 
 
-@pytest.mark.parametrize("column", columns.JOBS, ids=lambda column: column.key)
-def test_every_column_of_jobs_sorts_and_reverses(column: Column[columns.Job]) -> None:
+@pytest.mark.parametrize("column", JOBS, ids=lambda column: column.key)
+def test_every_column_of_jobs_sorts_and_reverses(column: Column[Job]) -> None:
     on = stage()
     look = Look(on.model, on.now)
     rows = list(on.model.jobs.values())
     order = Order(sort=column.key)
-    found = arrange(rows, columns.JOBS, order, job_fields, look)
+    found = arrange(rows, JOBS, order, job_fields, look)
     assert sorted(id(row) for row in found) == sorted(id(row) for row in rows)
     if column.sort is not None:
         keys = [column.sort(row, look) for row in found]
         assert keys == sorted(keys)
-        again = arrange(rows, columns.JOBS, order.by(column.key), job_fields, look)
+        again = arrange(rows, JOBS, order.by(column.key), job_fields, look)
         assert [column.sort(row, look) for row in again] == keys[::-1]
 
 
 def test_the_next_order_goes_round_through_all_columns() -> None:
     order, seen = Order(), []
-    for _ in range(len(columns.JOBS)):
-        order = order.by_next(columns.JOBS)
+    for _ in range(len(JOBS)):
+        order = order.by_next(JOBS)
         seen.append(order.sort)
-    sortable = [column.key for column in columns.JOBS if column.sort]
+    sortable = [column.key for column in JOBS if column.sort]
     assert seen[: len(sortable)] == sortable
     assert seen[len(sortable)] == sortable[0]
 

@@ -10,6 +10,7 @@ from workrs.domain.ids import ClientId, Instant
 from workrs.wire.message import AgentView
 from workrs.wire.view import AgentSummary
 
+_BATTERY = "battery="
 BeatOrder = tuple[int, str, int, int]
 
 
@@ -39,6 +40,23 @@ class Agent:
     def slots(self) -> int:
         """Return how many jobs it can run at once; 0 when it did not say."""
         return self.profile.slots if self.profile else 0
+
+    @property
+    def charge(self) -> float | None:
+        """Return how full its battery is, 0 to 1; None when no label `battery=81%` says so."""
+        for label in self.profile.labels if self.profile else ():
+            text = label.removeprefix(_BATTERY).removesuffix("%")
+            if label.startswith(_BATTERY) and text.isdecimal() and len(text) <= 3:
+                return min(1.0, int(text) / 100)
+        return None
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Return its labels but for the battery's, where that can be read."""
+        found = self.profile.labels if self.profile else ()
+        if self.charge is None:
+            return tuple(found)
+        return tuple(label for label in found if not label.startswith(_BATTERY))
 
     def is_late(self, now: Instant, ttl_s: float) -> bool:
         """Return whether it should have been heard for longer than a lease lasts."""

@@ -170,7 +170,7 @@ class Model:
         self._dirty_agents.clear()
         for job, record in self._progressed.items():
             if (known := self.jobs.get(job)) is not None:
-                jobs_rule.progress(known, record)
+                jobs_rule.move_on(known, record)
         self.version += bool(self._progressed)
         self._progressed.clear()
         some = list(islice(self._dirty, limit))
@@ -278,6 +278,17 @@ class Model:
         if holder.state == "gone":
             ends_at = min(ends_at, holder.since.at + self.timing.reconnect_grace_s)
         return max(0.0, ends_at - now)
+
+    def orphans(self, now: Instant) -> int:
+        """Return how many jobs are held by leases that have run out; looks at lost agents only."""
+        return sum(
+            self.lease_left_s(self.jobs[job], now) == 0 and self.jobs[job].state == RUNNING
+            for name, held in self.held.items()
+            if (agent := self.agents.get(name)) is not None
+            and (agent.state == "gone" or agent.is_late(now, self.timing.ttl_s))
+            for job in held
+            if job in self.jobs
+        )
 
     def minority(self, now: Instant) -> str:
         """Say that what is shown is a minority's view, or that nobody is heard; else nothing."""

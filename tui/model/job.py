@@ -5,15 +5,17 @@
    last of them at the earliest. The nodes count for themselves, so this is an estimate.
 """
 
-from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Final
 
+from tui.model import amount
+from tui.model import claim as claims_rule
 from tui.model.age import Since
+from tui.model.claim import Claim
 from tui.model.event import Event, Kind
 from workrs.domain.ids import Epoch, Instant
-from workrs.domain.record import Record
+from workrs.domain.record import CheckpointRef, Record
 from workrs.wire.view import ARRIVING, CANCELLING, QUEUED, RUNNING, JobView
 
 TIMELINE_MAX: Final = 40
@@ -36,6 +38,9 @@ class Job:
     """DEVICE/ID."""
     since: Since
     """Of its state."""
+    progress: float | None = None
+    """As its agent told last. Most of what nodes say is that, so it is no new view each time."""
+    note: str = ""
     claimed: Since | None = None
     checkpointed: Since | None = None
     """Of the newest checkpoint."""
@@ -43,7 +48,9 @@ class Job:
     """That were seen."""
     last_holder: tuple[Epoch, str] | None = None
     """Who held it last, at which epoch; kept while nobody does."""
-    timeline: deque[Event] = field(default_factory=lambda: deque(maxlen=TIMELINE_MAX))
+    claims: tuple[Claim, ...] = ()
+    """That were seen, the newest last."""
+    timeline: list[Event] = field(default_factory=list)
 
     @property
     def state(self) -> str:
@@ -59,7 +66,8 @@ class Job:
 def new_job(view: JobView, now: Instant, *, before: bool) -> Job:
     """Return the job as first seen; *before*: it was there when the reader came."""
     since = Since(now, before)
-    job = Job(view=view, name=f"{view.device}/{view.id}", since=since)
+    name = f"{view.device}/{view.id}"
+    job = Job(view=view, name=name, since=since, progress=view.progress, note=view.note)
     _note_places(job, view, since)
     return job
 
@@ -75,15 +83,22 @@ def advance(job: Job, view: JobView, released: Epoch, now: Instant) -> list[Even
     """
     events = [Event(now, kind, job.name, text) for kind, text in _facts(job, view, released)]
     before, job.view = job.view, view
+    job.progress, job.note = view.progress, view.note
     if before.state != view.state:
         job.since = Since(now)
     if view.checkpoint != before.checkpoint and view.checkpoint is not None:
         job.checkpointed = Since(now)
+    took_over = sum(event.kind is Kind.TAKEN_OVER for event in events)
+    job.takeovers += took_over
     if view.agent is not None and (view.epoch, view.agent) != job.last_holder:
-        job.claimed = Since(now)
-        job.last_holder = (view.epoch, view.agent)
-    job.takeovers += sum(event.kind is Kind.TAKEN_OVER for event in events)
+        job.claims = claims_rule.end(job.claims, "taken over" if took_over else "released", now)
+        _note_holder(job, view, Since(now))
+    if not view.is_open:
+        job.claims = claims_rule.end(job.claims, view.state, now)
+    elif view.agent is None:
+        job.claims = claims_rule.end(job.claims, f"released{_because(view.reason)}", now)
     job.timeline.extend(events)
+    del job.timeline[:-TIMELINE_MAX]
     return events
 
 
@@ -102,12 +117,12 @@ def is_progress(before: Record, after: Record) -> bool:
     )
 
 
-def progress(job: Job, record: Record) -> None:
+def move_on(job: Job, record: Record) -> None:
     """Take in how far the program is by *record*, unless that is of an older epoch, or behind."""
-    view = job.view
-    is_newer = view.progress is None or (record.progress or 0.0) >= view.progress
-    if view.is_open and record.epoch == view.epoch and record.progress is not None and is_newer:
-        job.view = replace(view, progress=record.progress, note=record.note)
+    view, done = job.view, record.progress
+    is_newer = done is not None and (job.progress is None or done >= job.progress)
+    if is_newer and view.outcome is None and record.epoch == view.epoch:
+        job.progress, job.note = done, record.note
 
 
 def first_events(job: Job, now: Instant) -> list[Event]:
@@ -126,8 +141,17 @@ def _note_places(job: Job, view: JobView, since: Since) -> None:
     if view.checkpoint is not None:
         job.checkpointed = since
     if view.agent is not None:
-        job.claimed = since
-        job.last_holder = (view.epoch, view.agent)
+        _note_holder(job, view, since)
+
+
+def _note_holder(job: Job, view: JobView, since: Since) -> None:
+    if view.agent is None:
+        return
+    job.claimed = since
+    job.last_holder = (view.epoch, view.agent)
+    if view.is_open:
+        claim = Claim(agent=view.agent, epoch=view.epoch, since=since)
+        job.claims = claims_rule.begin(job.claims, claim)
 
 
 def _facts(job: Job, view: JobView, released: Epoch) -> Iterator[tuple[Kind, str]]:
@@ -147,7 +171,7 @@ def _facts(job: Job, view: JobView, released: Epoch) -> Iterator[tuple[Kind, str
         yield Kind.STARTED, f"attempt {view.attempt}"
     mark = view.checkpoint
     if mark is not None and mark != before.checkpoint:
-        yield Kind.CHECKPOINTED, f"{mark.epoch}.{mark.seq} {mark.rung}"
+        yield Kind.CHECKPOINTED, _saved(mark)
     if view.state == CANCELLING != before.state:
         yield Kind.CANCELLING, ""
     if before.is_open and not view.is_open:
@@ -156,6 +180,14 @@ def _facts(job: Job, view: JobView, released: Epoch) -> Iterator[tuple[Kind, str
 
 def _claim(view: JobView) -> str:
     return f"{view.agent} at epoch {view.epoch}"
+
+
+def _saved(mark: CheckpointRef) -> str:
+    """Return number, rung and size of a checkpoint, and how long it took where that is known."""
+    parts = [f"{mark.epoch}.{mark.seq} {mark.rung} {amount.size(mark.bytes)}"]
+    parts += [f"frozen {mark.frozen_s:.2f}s"] if mark.frozen_s is not None else []
+    parts += [f"upload {mark.upload_s:.1f}s"] if mark.upload_s is not None else []
+    return ", ".join(parts)
 
 
 def _because(reason: str) -> str:

@@ -1,25 +1,30 @@
 """The main screen: five views of the same model, one of them shown."""
 
 from collections.abc import Sequence
-from typing import ClassVar, cast
+from typing import Any, ClassVar, cast
 
 from textual import events, on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Container, Vertical
 from textual.screen import Screen
-from textual.widgets import ContentSwitcher, Footer, Input
+from textual.widgets import ContentSwitcher, Input
 
-from tui import columns, graph, headline, listing, node_columns
+from tui import graph, headline, listing
+from tui.agent_columns import AGENTS
 from tui.cell import Look
+from tui.event_columns import EVENTS
+from tui.job_columns import JOBS
 from tui.listing import Order
 from tui.model.agent import Agent
 from tui.model.event import Event
 from tui.model.job import Job
 from tui.model.node import Node
 from tui.model.query import parse
+from tui.node_columns import NODES
+from tui.widgets.keys import Keys
 from tui.widgets.lines import Lines
-from tui.widgets.sheet import Sheet
+from tui.widgets.sheet import Banner, Sheet
 
 _BY_STATE = Order(sort="state")
 
@@ -27,7 +32,7 @@ _BY_STATE = Order(sort="state")
 def jobs_list(name: str) -> Lines[Job]:
     """Return a list of jobs."""
     return Lines(
-        columns.JOBS,
+        JOBS,
         key=lambda job: job.view.job,
         fields=listing.job_fields,
         order=_BY_STATE,
@@ -39,7 +44,7 @@ def jobs_list(name: str) -> Lines[Job]:
 def agents_list(name: str) -> Lines[Agent]:
     """Return a list of agents."""
     return Lines(
-        columns.AGENTS,
+        AGENTS,
         key=lambda agent: agent.name,
         fields=listing.agent_fields,
         order=_BY_STATE,
@@ -51,7 +56,7 @@ def agents_list(name: str) -> Lines[Agent]:
 def events_list(name: str) -> Lines[Event]:
     """Return a list of events, the newest first."""
     return Lines(
-        columns.EVENTS,
+        EVENTS,
         key=lambda event: f"{event.at}{event.subject}{event.kind}",
         fields=listing.event_fields,
         order=Order(),
@@ -63,7 +68,7 @@ def events_list(name: str) -> Lines[Event]:
 def nodes_list(name: str) -> Lines[Node]:
     """Return the list of nodes."""
     return Lines(
-        node_columns.NODES,
+        NODES,
         key=lambda node: node.name,
         fields=lambda node: {"node": node.name},
         order=Order(),
@@ -99,69 +104,76 @@ class MainScreen(Screen[None]):
     def __init__(self, look: Look) -> None:
         super().__init__()
         self._look = look
+        # Kept, because each look for a widget by its name goes through the whole tree.
+        self._tabs, self._summary, self._banner = Tabs(id="tabs"), Sheet(id="summary"), Banner()
+        self._trend, self._curves = Sheet(id="trend"), Sheet(id="curves")
+        self._views = ContentSwitcher(initial="overview")
+        nodes, agents = nodes_list("nodes"), agents_list("overview-agents")
+        events, jobs = events_list("overview-events"), jobs_list("overview-jobs")
+        self._lists: dict[str, list[Lines[Any]]] = {
+            "overview": [nodes, agents, events, jobs],
+            "jobs": [jobs_list("jobs")],
+            "agents": [agents_list("agents")],
+            "events": [events_list("events")],
+            "graphs": [],
+        }
 
     def compose(self) -> ComposeResult:
         """Lay the views out."""
-        yield Tabs(id="tabs")
-        yield Sheet(id="summary")
-        yield Sheet(id="banner")
-        with ContentSwitcher(initial="overview"):
+        nodes, agents, events, jobs = self._lists["overview"]
+        yield self._tabs
+        yield self._summary
+        yield self._banner
+        with self._views:
             with Vertical(id="overview"):
                 with Container(id="top"):
                     with Vertical(id="left"):
-                        yield nodes_list("nodes")
-                        yield agents_list("overview-agents")
+                        yield nodes
+                        yield agents
                     with Vertical(id="right"):
-                        yield Sheet(id="trend")
-                        yield events_list("overview-events")
-                yield jobs_list("overview-jobs")
-            yield jobs_list("jobs")
-            yield agents_list("agents")
-            yield events_list("events")
+                        yield self._trend
+                        yield events
+                yield jobs
+            for name in ("jobs", "agents", "events"):
+                yield from self._lists[name]
             with Vertical(id="graphs"):
-                yield Sheet(id="curves")
+                yield self._curves
         yield Input(id="filter", placeholder="words, state:running, agent:a1, -word", compact=True)
         yield Sheet(id="caption")
-        yield Footer(show_command_palette=True, compact=True)
+        yield Keys()
 
     def on_mount(self) -> None:
         """Begin with the jobs."""
-        self.query_one("#overview-jobs").focus()
+        self._lists["overview"][-1].focus()
         self.show(self._look)
 
     @property
     def view(self) -> str:
         """Return the name of the view that is shown."""
-        return self.query_one(ContentSwitcher).current or headline.VIEWS[0]
+        return self._views.current or headline.VIEWS[0]
 
     @property
-    def lists(self) -> list[Lines[object]]:
+    def lists(self) -> list[Lines[Any]]:
         """Return the lists that are in view."""
-        place = self.query_one(f"#{self.view}")
-        found = [place] if isinstance(place, Lines) else list(place.query(Lines))
-        return [cast("Lines[object]", each) for each in found if each.display]
+        return [each for each in self._lists[self.view] if each.display]
 
     def show(self, look: Look) -> None:
         """Draw what the model says now, where somebody can see it."""
         self._look = look
-        if len(self.query("#tabs, #summary, #banner, #trend, #curves")) < 5:
-            return  # not laid out yet, or on the way out
-        self.query_one("#tabs", Sheet).show([headline.tabs(self.view, look, self.size.width)])
-        self.query_one("#summary", Sheet).show([headline.summary(look)])
-        wrong = headline.banner(look)
-        banner = self.query_one("#banner", Sheet)
-        banner.set_class(bool(wrong), "-shown")
-        banner.show([wrong])
+        if not self.is_mounted:
+            return
+        width = self.size.width
+        self._tabs.show([headline.tabs(self.view, look, width)])
+        self._summary.show([headline.summary(look, width)])
+        self._banner.say(headline.banner(look))
         for each in self.lists:
             each.show(self._rows(each.id or "", look), look)
         if self.view == "overview":
-            sheet = self.query_one("#trend", Sheet)
-            sheet.show(graph.trend(look, sheet.size.width, sheet.size.height))
+            self._trend.show(graph.trend(look, *self._trend.size))
         elif self.view == "graphs":
-            sheet = self.query_one("#curves", Sheet)
-            sheet.show(graph.curves(look, sheet.size.width, sheet.size.height))
+            self._curves.show(graph.curves(look, *self._curves.size))
 
-    def _rows(self, name: str, look: Look) -> Sequence[object]:
+    def _rows(self, name: str, look: Look) -> Sequence[Any]:
         model = look.model
         match name.removeprefix("overview-"):
             case "jobs":
@@ -174,18 +186,21 @@ class MainScreen(Screen[None]):
                 return list(reversed(model.events))
 
     @property
-    def current(self) -> Lines[object] | None:
+    def current(self) -> Lines[Any] | None:
         """Return the list that keys go to: the one in focus, else the last in view."""
         lists = self.lists
         return next((each for each in lists if each.has_focus), lists[-1] if lists else None)
 
     def action_view(self, name: str) -> None:
         """Show another view."""
-        self.query_one(ContentSwitcher).current = name
+        self._views.current = name
         lists = self.lists
         if lists:
             lists[-1].focus()
-        self.call_after_refresh(lambda: self.show(self._look))
+        self.show(self._look)
+        if len(lists) != 1:
+            # A list draws itself anew once it has its size; graphs do not.
+            self.call_after_refresh(lambda: self.show(self._look))
 
     def on_resize(self) -> None:
         """Draw anew for the new size."""
@@ -193,8 +208,7 @@ class MainScreen(Screen[None]):
 
     @on(Lines.Rearranged)
     def _rearranged(self, message: Lines.Rearranged) -> None:
-        lines = cast("Lines[object]", message.lines)
-        lines.show(self._rows(lines.id or "", self._look), self._look)
+        message.lines.show(self._rows(message.lines.id or "", self._look), self._look)
 
     def action_sort(self) -> None:
         """Sort by the next column."""
@@ -215,7 +229,7 @@ class MainScreen(Screen[None]):
             self._filtered = found
             box.focus()
 
-    _filtered: Lines[object] | None = None
+    _filtered: Lines[Any] | None = None
 
     @on(Input.Changed, "#filter")
     def _filter(self, event: Input.Changed) -> None:

@@ -1,4 +1,4 @@
-"""A screen about one job or one agent: two columns of sections where there is room, else one."""
+"""A screen about one job, agent or node: two columns of sections where there is room, else one."""
 
 from collections.abc import Callable, Sequence
 from typing import ClassVar
@@ -7,12 +7,12 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Container, VerticalScroll
 from textual.screen import Screen
-from textual.widgets import Footer
 
 from tui import headline
 from tui.cell import Cell, Look, Piece
 from tui.page import Section
-from tui.widgets.sheet import Sheet
+from tui.widgets.keys import Keys
+from tui.widgets.sheet import Banner, Sheet
 
 Sections = Callable[[Look], list[Section]]
 
@@ -24,7 +24,7 @@ class PageScreen(Screen[None]):
         Binding("escape,backspace", "app.back", "back", id="page.back"),
     ]
     kind: ClassVar[str] = ""
-    """What it is about: job or agent."""
+    """What it is about: job, agent or node."""
 
     def __init__(self, name: str, sections: Sections, look: Look) -> None:
         super().__init__()
@@ -35,12 +35,12 @@ class PageScreen(Screen[None]):
     def compose(self) -> ComposeResult:
         """Lay the columns out."""
         yield Sheet(id="tabs")
-        yield Sheet(id="banner")
+        yield Banner()
         with VerticalScroll(id="page"), Container(id="page-columns"):
             yield Sheet(id="page-first", classes="column")
             yield Sheet(id="page-second", classes="column")
         yield Sheet(id="caption")
-        yield Footer(show_command_palette=True, compact=True)
+        yield Keys()
 
     def on_mount(self) -> None:
         """Let the arrow keys scroll."""
@@ -54,10 +54,7 @@ class PageScreen(Screen[None]):
             return  # not laid out yet, or on the way out
         title: Cell = [Piece(f" {self.kind} ", "accent"), Piece(self.subject, "strong")]
         self.query_one("#tabs", Sheet).show([title])
-        wrong = headline.banner(look)
-        banner = self.query_one("#banner", Sheet)
-        banner.set_class(bool(wrong), "-shown")
-        banner.show([wrong])
+        self.query_one(Banner).say(headline.banner(look))
         found = self._sections(look)
         for column, name in enumerate(("#page-first", "#page-second")):
             self.query_one(name, Sheet).show(_lines(found, column))
@@ -73,6 +70,12 @@ class AgentScreen(PageScreen):
     """One agent."""
 
     kind = "agent"
+
+
+class NodeScreen(PageScreen):
+    """One node."""
+
+    kind = "node"
 
 
 def _lines(sections: Sequence[Section], column: int) -> list[Cell]:

@@ -1,7 +1,8 @@
 """A list of any length that costs what is visible: it draws the lines in view, one by one.
 
 1. The cursor stays on its row, not on its place, when the order changes.
-2. A line is drawn again only if something in it changed.
+2. A line is drawn again only if something in it changed. Textual's own way of drawing, made for
+   borders, paddings and hatches, costs three times as much, and a list has none of these.
 3. What is long is sorted anew less often, so that it stands still and costs little; a new order or
    filter takes effect at once.
 """
@@ -9,7 +10,6 @@
 from collections.abc import Callable, Sequence
 from typing import ClassVar, Generic, TypeVar
 
-from rich.segment import Segment
 from textual import events
 from textual.binding import Binding, BindingType
 from textual.geometry import Region, Size
@@ -17,17 +17,18 @@ from textual.message import Message
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
-from tui.cell import GAP, Cell, Column, Look, Piece, fit, padded
+from tui.cell import Cell, Look, Piece, padded
+from tui.column import GAP, Column, fit
 from tui.listing import Fields, Order, arrange
 from tui.widgets.tone import CLASSES, Toned
 from workrs.domain.ids import Instant
 
 R = TypeVar("R")
 MARK = "\N{LEFT HALF BLOCK}"
-_CALM_S = 2e-4
-"""Between two arrangements, for each row: 10,000 are sorted every 2 s, 100 every time."""
+_CALM_S = 3e-4
+"""Between two arrangements, for each row: 10,000 are sorted every 3 s, 100 every time."""
 _EDGE = 1
-"""Cells left of the columns, where the cursor's mark is."""
+"""Cells left of the columns, where the cursor's mark is, and as many right of them."""
 
 
 class Lines(ScrollView, Toned, Generic[R], can_focus=True):
@@ -73,46 +74,65 @@ class Lines(ScrollView, Toned, Generic[R], can_focus=True):
         self._empty = empty
         self._fitted: list[tuple[Column[R], int]] = []
         self._drawn: dict[int, list[Piece]] = {}
+        self._strips: dict[int, Strip] = {}
+        """Of the lines in `_drawn`, those that are painted already."""
         self._look: Look | None = None
         self._place = 0
-        self._arranged: tuple[Order, int] | None = None
+        self._arranged: Order | None = None
         self._arranged_at = Instant(0)
+        self._seen = 0
+        """Rows that were looked through when it was arranged last."""
 
     def show(self, rows: Sequence[R], look: Look) -> None:
         """Arrange *rows* and draw what is new."""
         self._look = look
-        wait_s = len(rows) * _CALM_S
-        arrangement = (self.order, len(rows))
-        if self._arranged == arrangement and look.now < self._arranged_at + wait_s:
+        wait_s = self._seen * _CALM_S if self.order.sort or self.order.query else 0.0
+        if self._arranged == self.order and look.now < self._arranged_at + wait_s:
             self.redraw()
             return
-        self._arranged, self._arranged_at = arrangement, look.now
+        self._arranged, self._arranged_at, self._seen = self.order, look.now, len(rows)
         self.rows = arrange(rows, self.columns, self.order, self._fields, look)
-        if self.cursor is not None:
-            places = {self._key(row): place for place, row in enumerate(self.rows)}
-            # A row that is gone leaves the cursor where it was.
-            self._place = places.get(self.cursor, min(self._place, max(0, len(self.rows) - 1)))
-        else:
-            self._place = 0
+        self._place = self._find(self.cursor)
         size = Size(self.size.width, max(1, len(self.rows)) + 1)
         if size != self.virtual_size:
             self.virtual_size = size
             self.refresh()
         self.redraw()
 
+    def _find(self, cursor: str | None) -> int:
+        """Return the place of the row the cursor is on; of one that is gone, where it was."""
+        if cursor is None or not self.rows:
+            return 0
+        place = min(self._place, len(self.rows) - 1)
+        if self._key(self.rows[place]) == cursor:
+            return place
+        return next((at for at, row in enumerate(self.rows) if self._key(row) == cursor), place)
+
     def redraw(self) -> None:
         """Draw again what changed in the lines in view."""
         if self._look is None:
             return
-        self._fitted = fit(self.columns, max(1, self.scrollable_content_region.width - _EDGE))
+        self._fitted = fit(self.columns, max(1, self.scrollable_content_region.width - 2 * _EDGE))
         top = self.scroll_offset.y
         drawn = {}
         for line in range(self.size.height):
             pieces = self._pieces(line, top)
             drawn[line] = pieces
             if self._drawn.get(line) != pieces:
+                self._strips.pop(line, None)
                 self.refresh(Region(0, line, self.size.width, 1))
         self._drawn = drawn
+
+    def _forget(self) -> None:
+        """Have every line painted anew."""
+        self._drawn = {}
+        self._strips = {}
+
+    def notify_style_update(self) -> None:
+        """Paint anew: the theme is another one (called by Textual)."""
+        self._forget()
+        super().notify_style_update()
+        self.redraw()
 
     @property
     def chosen(self) -> R | None:
@@ -149,39 +169,48 @@ class Lines(ScrollView, Toned, Generic[R], can_focus=True):
             found.append(Piece(f" /{self.order.query.text}", "accent"))
         return found
 
+    def render_lines(self, crop: Region) -> list[Strip]:
+        """Draw the lines of *crop* (called by Textual)."""
+        left, right = crop.column_span
+        base, filters = self.rich_style, self.get_line_filters()
+        found = []
+        for y in crop.line_range:
+            strip = self._strips.get(y)
+            if strip is None:
+                strip = self._strips[y] = self.render_line(y)
+            for each in filters:
+                strip = strip.apply_filter(each, self.background_colors[1])
+            found.append(strip.crop_extend(left, right, base))
+        return found
+
     def render_line(self, y: int) -> Strip:
-        """Draw one line (called by Textual)."""
-        base = self.rich_style
+        """Draw one line."""
+        base, width = self.rich_style, self.size.width
         pieces = self._drawn.get(y)
         if pieces is None:
             pieces = self._pieces(y, self.scroll_offset.y) if self._look is not None else []
-        top = self.scroll_offset.y
+        if not pieces:
+            return Strip.blank(width, base)
         if y == 0:
             base += self.get_component_rich_style("lines--header", partial=True)
-        elif top + y - 1 == self._place and self.rows and self.has_focus:
+        elif pieces[0].text == MARK:
             base += self.get_component_rich_style("lines--cursor", partial=True)
-        width = self.size.width
-        strip = Strip(self.segments(pieces, base)).crop(0, width)
-        return (
-            strip.extend_cell_length(width, base) if pieces else Strip([Segment(" " * width, base)])
-        )
+        return Strip(self.segments(pieces, base)).crop_extend(0, width, base)
 
     def watch_scroll_y(self, old_value: float, new_value: float) -> None:
         """Draw the lines that came into view."""
         super().watch_scroll_y(old_value, new_value)
-        self._drawn = {}
+        self._forget()
         self.redraw()
 
     def on_resize(self) -> None:
         """Fit the columns to the new width."""
-        self._drawn = {}
+        self._forget()
         self.virtual_size = Size(self.size.width, max(1, len(self.rows)) + 1)
         self.redraw()
 
     def on_focus(self) -> None:
         """Show the cursor."""
-        self.refresh()
-        self._drawn = {}
         self.redraw()
 
     def on_blur(self) -> None:
@@ -200,8 +229,6 @@ class Lines(ScrollView, Toned, Generic[R], can_focus=True):
             self.scroll_to(y=self._place, animate=False, immediate=True)
         elif self._place >= top + room:
             self.scroll_to(y=self._place - room + 1, animate=False, immediate=True)
-        self.refresh()
-        self._drawn = {}
         self.redraw()
 
     def action_move(self, step: int) -> None:

@@ -30,3 +30,15 @@ class Sheet(Static, Toned):
     def render(self) -> Text:
         """Return what is shown (called by Textual)."""
         return self.text(self.lines)
+
+
+class Banner(Sheet):
+    """A line that is there only while something is wrong."""
+
+    def __init__(self) -> None:
+        super().__init__(id="banner")
+
+    def say(self, what: Cell) -> None:
+        """Say *what* is wrong; nothing: all is well."""
+        self.set_class(bool(what), "-shown")
+        self.show([what])

@@ -9,7 +9,18 @@ from textual.widget import Widget
 
 from tui.cell import Cell
 
-TONES: Final = ("dim", "rule", "good", "warn", "bad", "info", "accent", "strong", "title")
+TONES: Final = (
+    "dim",
+    "rule",
+    "good",
+    "warn",
+    "bad",
+    "info",
+    "accent",
+    "strong",
+    "title",
+    "heading",
+)
 
 
 CLASSES: Final = frozenset(f"tone--{tone}" for tone in TONES)

@@ -83,10 +83,10 @@ def dashboard(
     """Return the dashboard of the caller's nodes.
 
     Raises:
-        ConfigError: there is no such theme, or what it needs is not installed.
+        ConfigError: there is no such theme or action, or what it needs is not installed.
     """
     try:
-        from tui.app import Dashboard  # noqa: PLC0415 (a wrong option should not wait for it)
+        from tui.app import Dashboard, bindings  # noqa: PLC0415 (a wrong option need not wait)
         from tui.feed import Feed  # noqa: PLC0415
         from tui.model.cluster import Model  # noqa: PLC0415
         from tui.theme import NIGHT, known_themes  # noqa: PLC0415
@@ -95,6 +95,9 @@ def dashboard(
     theme = theme or NIGHT.name
     if theme not in known_themes():
         raise ConfigError(f"there is no theme {theme!r}: {', '.join(known_themes())}")
+    actions = [each.id or "" for each in bindings()]
+    if unknown := [action for action, _ in keys if action not in actions]:
+        raise ConfigError(f"--key: there is no action {unknown[0]!r}: {', '.join(sorted(actions))}")
     feed = Feed(Model(), nodes=who.nodes, user=who.user, opener=partial(_open, who))
     return Dashboard(feed, fetch=partial(_fetch, who), theme=theme, keys=dict(keys))
 

@@ -107,6 +107,8 @@ class ClusterView:
     _records: dict[JobId, dict[ClientId, Record]] = field(default_factory=dict)
     _specs: dict[JobId, dict[ClientId, bytes]] = field(default_factory=dict)
     _agents: dict[ClientId, dict[ClientId, AgentView]] = field(default_factory=dict)
+    _beats: dict[str, tuple[bytes, AgentView]] = field(default_factory=dict)
+    """What was said last of each agent, by whichever node, and what that means."""
     _nodes: dict[ClientId, NodeState] = field(default_factory=dict)
 
     def apply(self, topic: str, payload: bytes) -> topics.Node | None:
@@ -127,8 +129,7 @@ class ClusterView:
                 case "spec" if not self.slim:
                     _put(self._specs, JobId(name), node, payload or None)
                 case "agent":
-                    seen = codec.decode(AgentView, payload) if payload else None
-                    _put(self._agents, ClientId(name), node, seen)
+                    _put(self._agents, ClientId(name), node, self._read_agent(name, payload))
                 case "state" if payload:
                     self._nodes[node] = codec.decode(NodeState, payload)
                 case "state":
@@ -139,6 +140,18 @@ class ClusterView:
             self.junk += 1
             return None
         return parsed
+
+    def _read_agent(self, agent: str, payload: bytes) -> AgentView | None:
+        """Nodes mostly say the same of a heartbeat: what came word for word is not read twice."""
+        known = self._beats.get(agent)
+        if known is not None and known[0] == payload:
+            return known[1]
+        if not payload:
+            self._beats.pop(agent, None)
+            return None
+        seen = codec.decode(AgentView, payload)
+        self._beats[agent] = (payload, seen)
+        return seen
 
     def _apply_record(self, node: ClientId, job: JobId, payload: bytes) -> None:
         self.replaced = None

@@ -19,7 +19,7 @@ def options() -> Options:
             "workrs cancel sum --node 10.0.0.1:1883 --node 10.0.0.2:1883",
         ),
     )
-    it.argument("job", help=job_name.HELP)
+    it.argument("job", help=job_name.HELP, complete=job_name.COMPLETE)
     order.add_order_options(it)
     add_node_options(it)
     return it

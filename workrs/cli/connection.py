@@ -9,7 +9,7 @@ import getpass
 import secrets
 import ssl
 from argparse import Namespace
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -245,9 +245,9 @@ async def read_view(who: Caller) -> ClusterView:
     raise NoNodeError(failures)
 
 
-async def fill(view: ClusterView, bus: Bus) -> None:
-    """Read all that the node has retained into *view*; the subscriptions stay."""
-    wanted = [Subscription(pattern=f"{topics.ROOT}/{pattern}") for pattern in PATTERNS]
+async def fill(view: ClusterView, bus: Bus, patterns: Sequence[str] = PATTERNS) -> None:
+    """Read what the node has retained below *patterns* into *view*; the subscriptions stay."""
+    wanted = [Subscription(pattern=f"{topics.ROOT}/{pattern}") for pattern in patterns]
     echo = f"{topics.ROOT}/echo/{bus.client_id}"
     for message in await read_retained(bus, *wanted, echo_topic=echo):
         view.apply(message.topic, message.payload)

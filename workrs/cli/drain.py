@@ -38,7 +38,7 @@ def options() -> Options:
             "workrs drain agent-2 --wait --within 300 --json",
         ),
     )
-    it.argument("agent", help="the agent's name; workrs agents lists them")
+    it.argument("agent", help="the agent's name; workrs agents lists them", complete="agent")
     it.flag("--wait", help="wait until it has no job left, and say what becomes of each")
     it.value(
         "--within",

@@ -46,7 +46,12 @@ def options() -> Options:
         choices=("add", "list", "show", "remove"),
         help="add, list, show or remove; add also replaces: jobs keep what they began with",
     )
-    it.argument("name", nargs="?", help="the function; without one, add takes all of --toml")
+    it.argument(
+        "name",
+        nargs="?",
+        help="the function; without one, add takes all of --toml",
+        complete="function",
+    )
     it.value("--toml", metavar="FILE", help="functions.toml with definitions, - for standard input")
     it.value("--description", metavar="TEXT", help="one line for humans")
     it.many(

@@ -61,7 +61,7 @@ def run(asked: Namespace) -> int:
             cells = [
                 [cell(name, value) for name, value in zip(columns, r, strict=True)] for r in rows
             ]
-            print_table(columns, cells, empty="no rows", wrap=True)
+            print_table(columns, cells, empty="no rows")
         else:
             print_table(
                 ("time", "event", "job", "facts"), [_event(row) for row in rows], empty="no events"

@@ -48,8 +48,8 @@ def options() -> Options:
             "workrs logs sum --follow --timeout 60",
         ),
     )
-    it.argument("job", help=job_name.HELP)
-    it.flag("--follow", help="go on until the job has ended; also wait for its start")
+    it.argument("job", help=job_name.HELP, complete=job_name.COMPLETE)
+    it.flag("--follow", short="-f", help="go on until the job has ended; also wait for its start")
     it.value(
         "--timeout",
         convert=seconds,

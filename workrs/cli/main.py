@@ -6,10 +6,13 @@ needs 0.1 s and a device's machine needs none of what a node does.
 """
 
 import importlib
+import io
 import os
 import sys
 from argparse import Namespace
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol, cast
 
 from workrs.domain.errors import ConfigError, WorkrsError
@@ -30,21 +33,27 @@ COMMANDS: Final[Mapping[str, str]] = {
     "image": "make a job image from this machine's Python",
     "submit": "publish a job as a device",
     "tui": "watch and steer the cluster in the terminal",
+    "top": "the cluster on one screen, live; q ends it",
+    "nodes": "list nodes, their health and their bridges",
     "jobs": "list jobs",
     "show": "one job in full",
+    "watch": "follow a job to its end; the exit code is its outcome",
     "logs": "what a running job prints",
     "result": "write a job's result to the standard output",
     "cancel": "cancel a job",
+    "events": "what happens in the cluster, as it happens",
     "agents": "list agents",
     "drain": "move an agent's jobs to others and give it no new ones",
     "undrain": "give an agent jobs again after a drain",
     "function": "add, list, show or remove functions that devices call by name",
     "history": "what a node's ledger knows of the past",
     "export": "write a node's history as CSV or JSON lines",
+    "completion": "print what makes a shell complete subcommands, options and names",
     "plan": "how often to checkpoint a job, and how long it then takes",
 }
 """Subcommands by what one needs first, with the line that `workrs --help` has for them."""
 
+_FAILED: Final = 1
 _INTERRUPTED: Final = 130
 
 
@@ -78,42 +87,87 @@ def load(name: str) -> Subcommand:
 
 def main(words: Sequence[str] | None = None) -> int:
     """Run the program; return its exit code."""
-    words = sys.argv[1:] if words is None else words
+    if "_ARGCOMPLETE" in os.environ:
+        # A shell asks what may follow; its line stands in variables, not in the arguments.
+        from workrs.cli.complete import complete  # noqa: PLC0415
+
+        complete(os.environ.get("COMP_LINE", "").split())
+    _open_streams()
+    code = _run(sys.argv[1:] if words is None else words)
+    try:
+        # Here, where a closed pipe or a full disk is still an error with a handler.
+        sys.stdout.flush()
+    except OSError as error:
+        return _report_system(error) or code
+    return code
+
+
+def _open_streams() -> None:
+    """Have an input, and outputs that can say everything: names come from other machines."""
+    nowhere = Path(os.devnull)
+    sys.stdin = sys.stdin or nowhere.open(encoding="utf-8")
+    sys.stdout = sys.stdout or nowhere.open("w", encoding="utf-8")
+    sys.stderr = sys.stderr or nowhere.open("w", encoding="utf-8")
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _run(words: Sequence[str]) -> int:
     try:
         return _dispatch(words)
-    except WorkrsError as error:
+    except (WorkrsError, OSError) as error:
         return _report(error)
     except ExceptionGroup as group:
-        # A daemon's parts run side by side; what ends one of them comes in a group.
-        found = _first_of_ours(group)
+        # Parts run side by side; what ends one of them comes in a group.
+        found = _first_expected(group)
         if found is None:
             raise
         return _report(found)
     except KeyboardInterrupt:
         return _INTERRUPTED
-    except BrokenPipeError:
-        # The reader of a pipe had enough (`workrs jobs | head`). Nothing more can be said.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
 
 
-def _report(error: WorkrsError) -> int:
+def _report(error: WorkrsError | OSError) -> int:
+    if isinstance(error, OSError):
+        return _report_system(error)
     from workrs.cli.error import exit_code  # noqa: PLC0415 (only where something failed)
-    from workrs.cli.harmless import harmless  # noqa: PLC0415 (as above)
 
-    print(f"workrs: {harmless(str(error))}", file=sys.stderr)
+    _say(str(error))
     return exit_code(error)
 
 
-def _first_of_ours(group: BaseExceptionGroup[BaseException]) -> WorkrsError | None:
-    """Return an error of ours when the group has nothing else; a defect must show its trace."""
-    ours, others = group.split(WorkrsError)
-    if others is not None or ours is None:
+def _report_system(error: OSError) -> int:
+    """Tell what the machine refused, unless it is only that nobody reads on (`| head`)."""
+    if isinstance(error, BrokenPipeError) or error.filename is None:
+        # Nothing more can be said there, and the interpreter is not to try at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    if isinstance(error, BrokenPipeError):
+        return 0
+    what = "cannot write the output" if error.filename is None else f"cannot use {error.filename}"
+    _say(f"{what}: {error.strerror or error}")
+    return _FAILED
+
+
+def _say(text: str) -> None:
+    from workrs.cli.harmless import harmless  # noqa: PLC0415 (only where something failed)
+
+    with suppress(OSError):
+        print(f"workrs: {harmless(text)}", file=sys.stderr)
+
+
+def _first_expected(group: BaseExceptionGroup[BaseException]) -> WorkrsError | OSError | None:
+    """Return an error of ours or the machine's when the group has nothing else.
+
+    A defect must show its trace.
+    """
+    expected, others = group.split((WorkrsError, OSError))
+    if others is not None or expected is None:
         return None
-    found: BaseException = ours
+    found: BaseException = expected
     while isinstance(found, BaseExceptionGroup):
         found = found.exceptions[0]
-    return found if isinstance(found, WorkrsError) else None
+    return found if isinstance(found, WorkrsError | OSError) else None
 
 
 def _dispatch(words: Sequence[str]) -> int:
@@ -126,16 +180,18 @@ def _dispatch(words: Sequence[str]) -> int:
         print(f"workrs {__version__}")
         return 0
     if words[0] not in COMMANDS:
-        raise ConfigError(f"no subcommand {words[0]!r}; workrs --help lists them")
+        from workrs.cli.near import near  # noqa: PLC0415
+
+        hint = near(words[0], COMMANDS) or "; workrs --help lists them"
+        raise ConfigError(f"no subcommand {words[0]!r}{hint}")
     command = load(words[0])
     try:
         asked = command.options().parse(words[1:])
     except SystemExit as ended:  # argparse has printed a help text
         return ended.code if isinstance(ended.code, int) else 0
-    code = command.run(asked)
-    # Here, where a closed pipe is still an error with a handler.
-    sys.stdout.flush()
-    return code
+    if asked.no_color:
+        os.environ["NO_COLOR"] = "1"
+    return command.run(asked)
 
 
 def overview() -> str:

@@ -17,7 +17,6 @@ import argparse
 import os
 import shutil
 import sys
-import tomllib
 from argparse import Namespace
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -25,6 +24,8 @@ from enum import Enum, auto
 from pathlib import Path
 from typing import Final, NoReturn
 
+from workrs.cli.near import near
+from workrs.cli.option_source import OptionFile, read_option_file
 from workrs.domain.errors import ConfigError, WorkrsError
 
 Convert = Callable[[str], object]
@@ -32,6 +33,8 @@ Convert = Callable[[str], object]
 _TRUE: Final = frozenset({"1", "true", "yes", "on"})
 _FALSE: Final = frozenset({"0", "false", "no", "off", ""})
 _WIDTH: Final = 96
+_FILES: Final = {"FILE": "file", "DIR": "folder", "DIRECTORY": "folder", "PATH": "file"}
+"""What metavars say of the value."""
 
 
 class _Kind(Enum):
@@ -85,7 +88,16 @@ class _Parser(argparse.ArgumentParser):
     """Raises instead of ending the process."""
 
     def error(self, message: str) -> NoReturn:
-        raise ConfigError(f"{message}\n{self.format_usage().rstrip()}")
+        head, _, unknown = message.partition("unrecognized arguments: ")
+        if unknown and not head:
+            # Not those that are not in the help either: the negative ones.
+            shown = [each for each in self._actions if each.help != argparse.SUPPRESS]
+            first = unknown.split(maxsplit=1)[0].partition("=")[0]
+            if not first.startswith("-"):
+                raise ConfigError(f"{self.prog}: one argument too many: {first!r}")
+            hint = near(first, [flag for each in shown for flag in each.option_strings])
+            raise ConfigError(f"no option {first}{hint or f'; see {self.prog} --help'}")
+        raise ConfigError(f"{message}; see {self.prog} --help")
 
 
 class Options:
@@ -103,6 +115,8 @@ class Options:
         self.summary = summary
         self.examples = tuple(examples)
         self._options: dict[str, _Option] = {}
+        self.completed: dict[str, str] = {}
+        """Of what a shell offers names, by option and argument."""
         self.parser = _Parser(
             prog=f"workrs {command}",
             description=summary[0].upper() + summary[1:] + ".",
@@ -113,6 +127,17 @@ class Options:
             allow_abbrev=False,
         )
         self.value("--config", convert=Path, metavar="FILE", help="TOML file with options")
+        self._add_no_color()
+
+    def _add_no_color(self) -> None:
+        # Not by `flag`: there is no `--no-no-color`.
+        self.parser.add_argument(
+            "--no-color",
+            default=argparse.SUPPRESS,
+            action="store_true",
+            help="no colours; the variable NO_COLOR says the same",
+        )
+        self._note("--no-color", _Kind.FLAG, str, default=False, required=False, choices=())
 
     def value(
         self,
@@ -125,22 +150,25 @@ class Options:
         choices: Sequence[str] = (),
         metavar: str | None = None,
         key: str | None = None,
+        complete: str | None = None,
     ) -> None:
         """Add an option with one value, converted from text by *convert*.
 
         The converter may raise ValueError or an error of ours. *default* is used as it is. *key*
-        is its name in the file and the environment where its own means something else there.
+        is its name in the file and the environment where its own means something else there;
+        *complete* says of what a shell offers names, see `workrs.cli.complete`.
         """
         shown = f"{default:g}" if isinstance(default, float) else default
         more = f" (default {shown})" if default is not None else ""
         more = " (required)" if required else more
-        self.parser.add_argument(
+        made = self.parser.add_argument(
             flag,
             default=argparse.SUPPRESS,
             metavar=metavar,
             choices=choices or None,
             help=(help + more).replace("%", "%%"),
         )
+        self.completed[made.dest] = complete or _FILES.get(metavar or "", "")
         self._note(flag, _Kind.VALUE, convert, default, required=required, choices=choices, key=key)
 
     def many(
@@ -154,20 +182,21 @@ class Options:
     ) -> None:
         """Add an option that may be repeated; its value is a list."""
         more = f" (default {', '.join(map(str, default))})" if default else ""
-        self.parser.add_argument(
+        made = self.parser.add_argument(
             flag,
             default=argparse.SUPPRESS,
             action="append",
             metavar=metavar,
             help=(help + more).replace("%", "%%"),
         )
+        self.completed[made.dest] = _FILES.get(metavar or "", "")
         self._note(flag, _Kind.MANY, convert, list(default), required=False, choices=())
 
-    def flag(self, flag: str, *, help: str) -> None:
+    def flag(self, flag: str, *, help: str, short: str | None = None) -> None:
         """Add an option that is on or off; `--no-…` switches off what another place set."""
         name = _name(flag)
         self.parser.add_argument(
-            flag,
+            *filter(None, (short, flag)),
             dest=name,
             default=argparse.SUPPRESS,
             action="store_true",
@@ -189,8 +218,10 @@ class Options:
         help: str,
         nargs: str | None = None,
         choices: Sequence[str] = (),
+        complete: str = "",
     ) -> None:
         """Add a positional argument. It has no other source than the command line."""
+        self.completed[name] = complete
         self.parser.add_argument(
             name,
             nargs=nargs,
@@ -241,7 +272,9 @@ class Options:
         environ = os.environ if environ is None else environ
         # Intermixed: an option may stand before, between or after the arguments.
         asked = self.parser.parse_intermixed_args(words)
-        file = self._read_file(asked, environ, home)
+        named = getattr(asked, "config", None) or environ.get("WORKRS_CONFIG")
+        keys = {option.key for option in self._options.values()}
+        file = read_option_file(self.command, keys, named, home)
         for option in self._options.values():
             setattr(asked, option.name, self._find(option, asked, environ, file))
         return asked
@@ -251,7 +284,7 @@ class Options:
         option: _Option,
         asked: Namespace,
         environ: Mapping[str, str],
-        file: "_File",
+        file: OptionFile,
     ) -> object:
         given = getattr(asked, option.name, None)
         if given is not None:
@@ -269,44 +302,6 @@ class Options:
                 "in the configuration file"
             )
         return option.default
-
-    def _read_file(
-        self, asked: Namespace, environ: Mapping[str, str], home: Path | None
-    ) -> "_File":
-        named = getattr(asked, "config", None) or environ.get("WORKRS_CONFIG")
-        path = Path(named) if named else _usual_file(home)
-        if path is None:
-            return _File(path=Path(), values={})
-        try:
-            tables = tomllib.loads(path.read_text(encoding="utf-8"))
-        except OSError as error:
-            raise ConfigError(f"cannot read {path}: {error.strerror}") from error
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise ConfigError(f"{path} is not valid TOML: {error}") from error
-        own = tables.get(self.command, {})
-        if not isinstance(own, dict):
-            raise ConfigError(
-                f"{path}: {self.command} is a subcommand's table: write [{self.command}]"
-            )
-        unknown = sorted(set(own) - {option.key for option in self._options.values()})
-        if unknown:
-            raise ConfigError(
-                f"{path}: [{self.command}] has no option {unknown[0]!r}; "
-                f"see workrs {self.command} --help"
-            )
-        shared = {key: value for key, value in tables.items() if not isinstance(value, dict)}
-        return _File(path=path, values={**shared, **own})
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _File:
-    path: Path
-    values: Mapping[str, object]
-
-
-def _usual_file(home: Path | None) -> Path | None:
-    below = (home or Path.home()) / ".config" / "workrs" / "workrs.toml"
-    return next((path for path in (Path("workrs.toml"), below) if path.is_file()), None)
 
 
 def _converted(option: _Option, given: object, where: str) -> object:

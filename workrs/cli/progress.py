@@ -1,69 +1,86 @@
-"""How a job goes, on the standard error: a bar on a terminal, else a line per change."""
+"""How a job goes: a bar on a terminal, else a line per change."""
 
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TextIO
 
-from device_client import Report
 from workrs.cli.harmless import harmless
 from workrs.cli.table import percent
 
-Show = Callable[[Report], None]
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """How a job stands."""
+
+    state: str
+    agent: str | None
+    attempt: int | None
+    note: str | None
+    progress: float | None
+    """0 to 1."""
+    is_final: bool
+
+
+Show = Callable[[Step], None]
 
 
 @contextmanager
-def shown_progress(job: str) -> Iterator[Show]:
-    """Yield what shows each report of *job*."""
-    if sys.stderr.isatty():
-        with _bar(job) as show:
+def shown_progress(job: str, stream: TextIO) -> Iterator[Show]:
+    """Yield what shows each step of *job* on *stream*."""
+    if stream.isatty():
+        with _bar(job, stream) as show:
             yield show
     else:
-        yield _lines(job)
+        yield _lines(job, stream)
 
 
-def describe(report: Report) -> str:
+def describe(step: Step) -> str:
     """Return the state in a few words: `running on agent-2, attempt 2, half of the rows`."""
-    words = [report.state.value]
-    if report.agent:
-        words.append(f"on {report.agent}")
+    words = [step.state]
+    if step.agent and not step.is_final:
+        words.append(f"on {step.agent}")
     parts = [" ".join(words)]
-    if report.attempt and report.attempt > 1:
-        parts.append(f"attempt {report.attempt}")
-    if report.note:
-        parts.append(report.note)
+    if step.attempt and step.attempt > 1:
+        parts.append(f"attempt {step.attempt}")
+    if step.note and not step.is_final:
+        parts.append(" ".join(step.note.split()))
     return ", ".join(parts)
 
 
-def _lines(job: str) -> Show:
+def _lines(job: str, stream: TextIO) -> Show:
     last = ""
 
-    def show(report: Report) -> None:
+    def show(step: Step) -> None:
         nonlocal last
-        line = f"{job} {describe(report)} {percent(report.progress)}".rstrip()
+        done = "" if step.is_final else percent(step.progress)
+        line = f"{job} {describe(step)} {done}".rstrip()
         if line != last:
-            print(harmless(line), file=sys.stderr, flush=True)
+            print(harmless(line), file=stream, flush=True)
             last = line
 
     return show
 
 
 @contextmanager
-def _bar(job: str) -> Iterator[Show]:
+def _bar(job: str, stream: TextIO) -> Iterator[Show]:
     from rich.console import Console  # noqa: PLC0415 (60 ms that a pipe need not wait for)
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn  # noqa: PLC0415
+    from rich.table import Column  # noqa: PLC0415
 
+    cut = Column(no_wrap=True, overflow="ellipsis", ratio=1)
     columns = (
         TextColumn("{task.fields[job]}", markup=False),
-        BarColumn(),
+        BarColumn(bar_width=20),
         TextColumn("{task.percentage:>3.0f} %"),
         TimeElapsedColumn(),
-        TextColumn("{task.description}", markup=False),
+        TextColumn("{task.description}", markup=False, table_column=cut),
     )
-    with Progress(*columns, console=Console(stderr=True)) as progress:
+    with Progress(*columns, console=Console(file=stream), expand=True) as progress:
         task = progress.add_task("", total=1.0, job=job)
 
-        def show(report: Report) -> None:
-            done = 1.0 if report.state.is_final else report.progress or 0.0
-            progress.update(task, completed=done, description=describe(report))
+        def show(step: Step) -> None:
+            done = 1.0 if step.state == "succeeded" else step.progress or 0.0
+            progress.update(task, completed=done, description=harmless(describe(step)))
 
         yield show

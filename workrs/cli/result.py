@@ -3,21 +3,22 @@
 import asyncio
 import sys
 from argparse import Namespace
+from contextlib import aclosing
 from pathlib import Path
 
 from device_client.blob import Access, get_result
 from workrs.cli import job_name
-from workrs.cli.connection import add_node_options, caller, connected, fill
+from workrs.cli.connection import add_node_options, caller
 from workrs.cli.error import FAILED, OK, TimedOutError
 from workrs.cli.harmless import harmless
+from workrs.cli.job_feed import follow
 from workrs.cli.jobs import as_json
 from workrs.cli.number import seconds
 from workrs.cli.options import Options
 from workrs.cli.table import print_json
-from workrs.domain.errors import BusError, ConfigError
+from workrs.domain.errors import ConfigError
 from workrs.domain.job import Verdict
-from workrs.ports.bus import Bus
-from workrs.wire.view import ClusterView, JobView
+from workrs.wire.view import JobView
 
 _RESULT_MAX_BYTES = 4 << 30
 _BLOB_TIMEOUT_S = 30.0
@@ -35,7 +36,7 @@ def options() -> Options:
             "workrs result pump-7/sum --output sum.bin --json",
         ),
     )
-    it.argument("job", help=job_name.HELP)
+    it.argument("job", help=job_name.HELP, complete=job_name.COMPLETE)
     it.flag("--wait", help="wait for the job's end")
     it.value(
         "--timeout",
@@ -95,33 +96,16 @@ def _write(data: bytes, asked: Namespace) -> None:
 
 async def _look(asked: Namespace) -> tuple[JobView, list[str]]:
     """Return the job, and where blobs can be got."""
-    who = caller(asked)
     try:
-        async with asyncio.timeout(asked.timeout if asked.wait else _LOOK_TIMEOUT_S):
-            while True:
-                try:
-                    async with connected(who) as bus:
-                        return await _follow(bus, asked)
-                except BusError:
-                    # The node was lost meanwhile: the others know the same.
-                    who = who.next_first()
+        async with (
+            asyncio.timeout(asked.timeout if asked.wait else _LOOK_TIMEOUT_S),
+            aclosing(follow(caller(asked), asked.job)) as steps,
+        ):
+            async for job, view in steps:
+                if not (asked.wait and job.is_open):
+                    states = [node.state for node in view.nodes() if node.state is not None]
+                    return job, [each.blobs_url for each in states if each.live and each.blobs_url]
     except TimeoutError:
-        what = f"{asked.job} has no outcome" if asked.wait else "the nodes did not answer"
-        raise TimedOutError(what + " in time") from None
-
-
-async def _follow(bus: Bus, asked: Namespace) -> tuple[JobView, list[str]]:
-    view = ClusterView()
-    await fill(view, bus)
-    job = job_name.find_job(view, asked.job)
-    while asked.wait and job.is_open:
-        job = await _next(view, bus, job)
-    states = [node.state for node in view.nodes() if node.state is not None]
-    return job, [state.blobs_url for state in states if state.live and state.blobs_url]
-
-
-async def _next(view: ClusterView, bus: Bus, job: JobView) -> JobView:
-    for message in await bus.receive():
-        view.apply(message.topic, message.payload)
-    # A decided job whose retention ended meanwhile is gone from the bus: its last view stays.
-    return view.job(job.job) or job
+        pass
+    what = f"{asked.job} has no outcome" if asked.wait else "the nodes did not answer"
+    raise TimedOutError(what + " in time")

@@ -38,7 +38,7 @@ def options() -> Options:
         "one job in full",
         examples=("workrs show pump-7/sum", "workrs show sum --json"),
     )
-    it.argument("job", help=job_name.HELP)
+    it.argument("job", help=job_name.HELP, complete=job_name.COMPLETE)
     it.flag("--json", help="print JSON, with the job's spec")
     add_node_options(it)
     return it

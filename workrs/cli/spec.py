@@ -19,7 +19,12 @@ def add_spec_options(options: Options) -> None:
     """Add what a spec can be made of."""
     it = options
     it.argument("spec", nargs="?", help="JSON job spec, - for the standard input")
-    it.value("--function", metavar="NAME", help="a registered function, instead of an image")
+    it.value(
+        "--function",
+        metavar="NAME",
+        help="a registered function, instead of an image",
+        complete="function",
+    )
     it.value("--input", metavar="FILE", help="input of any size, - for the standard input")
     add_program_options(it)
 

@@ -12,7 +12,7 @@ from workrs.cli.error import FAILED, OK, TimedOutError
 from workrs.cli.harmless import harmless
 from workrs.cli.number import seconds
 from workrs.cli.options import Options
-from workrs.cli.progress import shown_progress
+from workrs.cli.progress import Step, shown_progress
 from workrs.cli.spec import add_spec_options, read_spec
 from workrs.cli.table import print_json
 from workrs.domain.errors import ConfigError, IdError
@@ -120,14 +120,25 @@ async def _accept(asked: Namespace, client: AsyncDevice, device: ClientId, job: 
 
 
 async def _wait(asked: Namespace, client: AsyncDevice, device: ClientId, job: str) -> int:
-    with shown_progress(f"{device}/{job}") as show:
+    with shown_progress(f"{device}/{job}", sys.stderr) as show:
         try:
             async for report in client.watch(job):
-                show(report)
+                show(_step(report))
             result = await client.result(job)
         except JobError as error:
             return _report_end(asked, device, error.report, None)
     return _report_end(asked, device, report, result.value)
+
+
+def _step(report: Report) -> Step:
+    return Step(
+        state=report.state.value,
+        agent=report.agent,
+        attempt=report.attempt,
+        note=report.note,
+        progress=report.progress,
+        is_final=report.state.is_final,
+    )
 
 
 def _report_end(asked: Namespace, device: ClientId, report: Report, value: bytes | None) -> int:

@@ -17,7 +17,7 @@ def options() -> Options:
         "give an agent jobs again after a drain",
         examples=("workrs undrain agent-2",),
     )
-    it.argument("agent", help="the agent's name; workrs agents lists them")
+    it.argument("agent", help="the agent's name; workrs agents lists them", complete="agent")
     order.add_order_options(it)
     add_node_options(it)
     return it

@@ -152,5 +152,5 @@ def test_options_stand_before_between_and_after_the_arguments(words: tuple[str, 
     it.argument("other", nargs="?", help="one more")
     asked = it.parse(words, environ={})
     assert (asked.job, asked.other, asked.slots) == ("j1", "k1", 3)
-    with pytest.raises(ConfigError, match="unrecognized arguments: more"):
+    with pytest.raises(ConfigError, match="one argument too many: 'more'"):
         it.parse([*words, "more"], environ={})

@@ -1,0 +1,166 @@
+"""A real node and an agent of a few lines, for tests of the command line.
+
+The agent runs nothing: it claims what it is offered and proposes an outcome at once.
+"""
+
+import asyncio
+import itertools
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.mosquitto_fixture import HOST, free_port
+from workrs.adapters.mqtt import connect
+from workrs.domain.dispatch import AgentProfile
+from workrs.domain.job import Outcome, StoredSpec, Verdict, outcome_with_result
+from workrs.domain.record import Incarnation, Record
+from workrs.ports.bus import Address, Bus, Message, Subscription
+from workrs.wire import codec, topics
+from workrs.wire.message import Beat, Claim, Held, Offer, Order, OutcomeProposal
+
+ROOT = Path(__file__).parents[1]
+AGENT = "instant-1"
+
+
+def run(*words: str, given: bytes = b"", **environ: str) -> subprocess.CompletedProcess[bytes]:
+    """Run the program as a person does."""
+    return subprocess.run(
+        [sys.executable, "-m", "workrs.cli.main", *words],
+        check=False,
+        capture_output=True,
+        input=given,
+        timeout=40,
+        cwd=ROOT,
+        env={**os.environ, **environ},
+    )
+
+
+@contextmanager
+def running_node(state: Path) -> Iterator[str]:
+    """Yield HOST:PORT of a node that has its files in *state*."""
+    at = f"{HOST}:{free_port()}"
+    words = ["node", "--name", "n1", "--listen", at, "--blobs", f"{HOST}:{free_port()}"]
+    with (state / "log").open("wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "workrs.cli.main", *words, "--state", state, "--init"],
+            stdout=log,
+            stderr=log,
+            cwd=ROOT,
+        )
+    try:
+        pause = threading.Event()
+        for _ in range(200):
+            if run("jobs", "--node", at).returncode == 0:
+                break
+            assert process.poll() is None, (state / "log").read_text()
+            pause.wait(0.05)
+        yield at
+        assert process.poll() is None, (state / "log").read_text()
+    finally:
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20) == 0, (state / "log").read_text()
+
+
+class InstantAgent:
+    """Claims what it is offered; the outcome is the job's own input, or what its name says."""
+
+    starts = itertools.count(1)
+
+    def __init__(self, bus: Bus) -> None:
+        self.bus = bus
+        self.incarnation = Incarnation(next(self.starts), "ab" * 8)
+        self.stored: dict[str, StoredSpec] = {}
+        self.counter = 0
+        self.ordered = 0
+
+    async def work(self) -> None:
+        mine = [Subscription(pattern=topics.node("+", kind, AGENT)) for kind in ("offer", "order")]
+        await self.bus.subscribe(*mine, Subscription(pattern=topics.node("+", "job", "#")))
+        self.beat()
+        while True:
+            for message in await self.bus.receive():
+                found = topics.parse_node(message.topic)
+                if found and found.kind == "offer":
+                    self.claim(codec.decode(Offer, message.payload))
+                elif found and found.kind == "order":
+                    # Odd numbers drain: see docs/protocol.md, "Orders".
+                    self.ordered = max(self.ordered, codec.decode(Order, message.payload).number)
+                    self.beat()
+                elif found and found.kind == "job" and message.payload:
+                    self.propose(codec.decode(Record, message.payload))
+
+    def beat(self, *held: Held) -> None:
+        self.counter += 1
+        draining = self.ordered % 2 == 1
+        profile = AgentProfile(slots=8, arch="amd64", memory_mb=1024, cpus=2.0, draining=draining)
+        beat = Beat(
+            incarnation=self.incarnation,
+            connection=1,
+            counter=self.counter,
+            held=held,
+            profile=profile,
+            ordered=self.ordered,
+        )
+        self.bus.publish(Message(topics.beat(AGENT), codec.encode(beat)))
+
+    def claim(self, offer: Offer) -> None:
+        self.stored[offer.job] = offer.stored
+        claim = Claim(incarnation=self.incarnation, epoch=offer.epoch, digest=offer.digest)
+        self.bus.publish(Message(topics.up(AGENT, "claim", offer.job), codec.encode(claim)))
+
+    def propose(self, record: Record) -> None:
+        stored = self.stored.get(record.job)
+        mine = record.holder and record.holder.incarnation == self.incarnation
+        if stored is None or not mine or record.accepted or record.decided:
+            return
+        if stored.spec.image == "fails":
+            value = Outcome(verdict=Verdict.FAILED, exit_code=3, reason="exit 3: no such thing")
+        else:
+            data = stored.spec.input_bytes() or b""
+            value = outcome_with_result(Verdict.SUCCEEDED, data, exit_code=0)
+        self.beat(Held(record.job, record.epoch, 1))
+        proposal = OutcomeProposal(incarnation=self.incarnation, epoch=record.epoch, outcome=value)
+        self.bus.publish(Message(topics.up(AGENT, "outcome", record.job), codec.encode(proposal)))
+
+
+@contextmanager
+def agent(at: str) -> Iterator[None]:
+    """Run an agent in a thread of its own while the context lasts."""
+    loop = asyncio.new_event_loop()
+    ready = threading.Event()
+    host, _, port = at.rpartition(":")
+
+    async def live() -> None:
+        address = Address(host=host, port=int(port))
+        async with connect(address=address, client_id=AGENT) as bus:
+            ready.set()
+            await InstantAgent(bus).work()
+
+    task = loop.create_task(live())
+
+    def serve() -> None:
+        with pytest.raises(asyncio.CancelledError):
+            loop.run_until_complete(task)
+        loop.close()
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    assert ready.wait(10)
+    try:
+        yield
+    finally:
+        loop.call_soon_threadsafe(task.cancel)
+        thread.join()
+
+
+def told(done: subprocess.CompletedProcess[bytes]) -> str:
+    text = done.stderr.decode()
+    assert "Traceback" not in text, text
+    return text

@@ -1,0 +1,111 @@
+"""`workrs events`: what happens in the cluster, as it happens.
+
+Not promised: every event. They are told from how records change, so a job may be claimed and
+released between two looks. What a node has noted on its disk is told by `workrs history`.
+"""
+
+import asyncio
+from argparse import Namespace
+from collections.abc import Iterator
+
+from tui.model.cluster import Model
+from tui.model.event import Event
+from tui.model.query import Query, parse
+from workrs.cli.calendar import wall_clock
+from workrs.cli.connection import add_node_options, caller
+from workrs.cli.error import OK
+from workrs.cli.harmless import harmless
+from workrs.cli.model_feed import fed_model, settle
+from workrs.cli.number import count, seconds
+from workrs.cli.options import Options
+from workrs.cli.table import cut, output_width, print_json_line
+
+_LOOK_S = 0.1
+_LISTEN_S = 10.0
+_KIND_WIDTH = 16
+_SUBJECT_WIDTH = 24
+
+
+def options() -> Options:
+    """Describe the subcommand."""
+    it = Options(
+        "events",
+        "what happens in the cluster, as it happens",
+        examples=(
+            "workrs events --follow",
+            "workrs events -f --filter 'event:takeover,failed -of:pump-7'",
+            "workrs events --count 1 --filter event:agent_gone    # wait for one",
+            "workrs events -f --json | jq -r .event",
+        ),
+    )
+    it.flag("--follow", short="-f", help="go on until interrupted; without it, for 10 s")
+    it.value(
+        "--filter",
+        convert=parse,
+        metavar="QUERY",
+        help="words that must stand in a line; event:, of: and text: look in one part, commas mean "
+        "or, - means not",
+    )
+    it.value("--count", convert=count, metavar="N", help="end after so many, however long it takes")
+    it.value("--timeout", convert=seconds, metavar="SECONDS", help="end after this time")
+    it.flag("--json", help="print a line of JSON for each")
+    add_node_options(it)
+    return it
+
+
+def run(asked: Namespace) -> int:
+    """Listen, print."""
+    return asyncio.run(_listen(asked))
+
+
+async def _listen(asked: Namespace) -> int:
+    endless = asked.follow or asked.count is not None
+    limit_s = asked.timeout if asked.timeout is not None or endless else _LISTEN_S
+    printed = 0
+    async with fed_model(caller(asked)) as model:
+        try:
+            async with asyncio.timeout(limit_s):
+                while asked.count is None or printed < asked.count:
+                    await settle(model)
+                    for event in taken(model, asked.filter):
+                        _print(event, is_json=asked.json)
+                        printed += 1
+                        if printed == asked.count:
+                            break
+                    await asyncio.sleep(_LOOK_S)
+        except TimeoutError:
+            pass
+    return OK
+
+
+def taken(model: Model, query: Query | None) -> Iterator[Event]:
+    """Take the events that the model has gathered; yield those that are wanted."""
+    while model.events:
+        event = model.events.popleft()
+        if query is None or query.matches(_fields(event)):
+            yield event
+
+
+def _fields(event: Event) -> dict[str, str]:
+    # Both the word that is shown and the key of JSON, which has no spaces.
+    kind = f"{event.kind.value} {event.kind.name}"
+    return {"event": kind, "of": event.subject, "text": event.text}
+
+
+def _print(event: Event, *, is_json: bool) -> None:
+    now = wall_clock()
+    if is_json:
+        print_json_line(
+            {
+                "wall": round(now.timestamp(), 3),
+                "event": event.kind.name.lower(),
+                "of": event.subject,
+                "text": event.text,
+            }
+        )
+        return
+    kind, subject = event.kind.value.ljust(_KIND_WIDTH), event.subject.ljust(_SUBJECT_WIDTH)
+    text = " ".join(event.text.split())
+    line = harmless(f"{now:%Y-%m-%d %H:%M:%S}  {kind}  {subject}  {text}".rstrip())
+    width = output_width()
+    print(line if width is None else cut(line, width), flush=True)

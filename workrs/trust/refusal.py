@@ -11,7 +11,8 @@ from typing import Final
 
 SILENT: Final = (
     "it ended the connection before it let this member in: that is what a certificate meets that "
-    "is revoked, expired or of another cluster, and a connection without TLS to a port with TLS"
+    "is revoked, expired, not valid yet or of another cluster, and a connection without TLS to a "
+    "port with TLS"
 )
 _THEIRS: Final[Mapping[int, str]] = {
     9: "its certificate is not valid yet: is this machine's clock right?",

@@ -14,6 +14,7 @@ from typing import assert_never
 from broker import (
     admission,
     backlog,
+    bars,
     beats,
     dispatcher,
     fault_count,
@@ -38,6 +39,7 @@ from broker.event import (
     Event,
     LogHeard,
     OrderHeard,
+    PeerBarred,
     PeerEmptied,
     PeerFunctionSeen,
     PeerLedgerFailed,
@@ -84,6 +86,7 @@ def handle(node: Node, events: Iterable[Event], now: Instant) -> Effects:
     if node.admission.votes:
         dispatcher.pump(node, now)
     functions.finish(node)
+    bars.tell_peers(node)
     return node.finish(now)
 
 
@@ -173,6 +176,8 @@ def _handle(node: Node, event: Event, now: Instant) -> None:  # noqa: C901, PLR0
             )
         case BrokerEmptied():
             _refill(node, now)
+        case PeerBarred():
+            bars.on_peer(node, event, now)
         case PeerEmptied():
             peers.on_emptied(node, event)
         case Ticked():

@@ -103,6 +103,14 @@ class PeerFunctionSeen:
 
 
 @dataclass(frozen=True, slots=True)
+class PeerBarred:
+    """Another node has barred devices."""
+
+    node: ClientId
+    devices: tuple[ClientId, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class PeerEmptied:
     """Another node shows nothing of a job any more, under one of its topics."""
 
@@ -198,6 +206,7 @@ Event = (
     | PeerRecordSeen
     | PeerSpecSeen
     | PeerFunctionSeen
+    | PeerBarred
     | PeerEmptied
     | PeerStateSeen
     | PeerLedgerPart

@@ -60,8 +60,10 @@ class Gate:
     """Devices to be disconnected."""
     ignored: int = 0
     """Requests of barred devices."""
-    barred: list[ClientId] = field(default_factory=list)
-    """Devices barred since `take_barred`."""
+    barred: dict[ClientId, bool] = field(default_factory=dict)
+    """Devices barred since `take_barred`, and whether by this node, not a peer."""
+    untold: list[ClientId] = field(default_factory=list)
+    """Devices barred by this node since `take_untold`."""
     _barred_until: float = float("-inf")
     """When the bar of the last of them ends."""
     _first_words: Bucket | None = None
@@ -113,6 +115,7 @@ class Gate:
         """Shut a device out from now on."""
         meter = _meter(self._devices, device)
         meter.barred_until = self._barred_until = now + self.quotas.bar_s
+        self.barred.setdefault(device, False)
         self._kick(device, meter, now)
 
     def take_kicks(self, count: int) -> list[ClientId]:
@@ -122,9 +125,14 @@ class Gate:
             del self.kicks[device]
         return taken
 
-    def take_barred(self) -> list[ClientId]:
-        """Return the devices that were barred since this was asked last."""
-        taken, self.barred = self.barred, []
+    def take_barred(self) -> dict[ClientId, bool]:
+        """Return the devices barred since this was asked last, and whether by this node."""
+        taken, self.barred = self.barred, {}
+        return taken
+
+    def take_untold(self) -> list[ClientId]:
+        """Return those of them that peers do not know of."""
+        taken, self.untold = self.untold, []
         return taken
 
     def _too_fast(self, device: ClientId, meter: Meter, now: Instant) -> str:
@@ -148,7 +156,8 @@ class Gate:
         """Return whether a refused device, which is told or was, goes on and is barred."""
         if not meter.told or now < meter.told_at + GRACE_S or not _goes_on(meter, now):
             return False
-        self.barred.append(device)
+        self.untold.append(device)
+        self.barred[device] = True
         self.bar(device, now)
         return True
 

@@ -15,6 +15,7 @@ from broker.event import (
     Event,
     LogHeard,
     OrderHeard,
+    PeerBarred,
     PeerEmptied,
     PeerFunctionSeen,
     PeerRecordSeen,
@@ -65,7 +66,7 @@ def vote_subscriptions() -> list[Subscription]:
         f"{topics.ROOT}/relay/+/+/beat",
         *(f"{topics.ROOT}/relay/+/+/{verb}/+" for verb in relayed),
     ]
-    shown = ("job/+", "spec/+", "function/+", "state")
+    shown = ("job/+", "spec/+", "function/+", "state", "barred")
     return [Subscription(pattern=pattern, qos=1) for pattern in patterns] + [
         Subscription(pattern=topics.node("+", *kind.split("/")), qos=1, no_local=True)
         for kind in shown
@@ -149,6 +150,9 @@ def _from_node(name: ClientId, shown: topics.Node, payload: bytes) -> Event | No
             if function.function != shown.name:
                 raise WireError(f"function {function.function} shown as {shown.name}")
             return PeerFunctionSeen(shown.node, function)
+        case "barred":
+            named = codec.decode(message.Barred, payload).devices
+            return PeerBarred(shown.node, tuple(map(client_id, named)))
         case "state":
             return PeerStateSeen(shown.node, codec.decode(message.NodeState, payload))
         case _:

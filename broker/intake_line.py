@@ -115,9 +115,15 @@ class IntakeLine:
                 self._queue.put(event)
             else:
                 self._node.dropped += 1
-        for device in gate.take_barred():
+        self._shut_out()
+
+    def _shut_out(self) -> None:
+        """Forget what waits of devices that are barred, and have them disconnected."""
+        gate = self._node.gate
+        for device, is_ours in gate.take_barred().items():
             self._node.dropped += self._queue.forget(device)
-            self._log.warning("device_barred", device=device, seconds=gate.quotas.bar_s)
+            if is_ours:
+                self._log.warning("device_barred", device=device, seconds=gate.quotas.bar_s)
         if gate.kicks:
             self._kicking.set()
 
@@ -169,6 +175,7 @@ class IntakeLine:
 
     def take(self) -> list[Event]:
         """Return the requests whose turn it is, as many as there is room for."""
+        self._shut_out()  # peers may have barred somebody
         taken = self._queue.take(self.room)
         if taken or not self._queue:
             self._taken_at = self._clock()

@@ -76,6 +76,7 @@ CHANNELS: Final = (
     _told("node/{n}/revoked/{kind}", "The list of the revoked that is in force at a node, PEM."),
     _told("node/{n}/state", "A node's own state, once a second.", message.NodeState),
     _told("node/{n}/terms", "What agents must know of a node.", message.NodeTerms),
+    _told("node/{n}/barred", "Devices that a node has barred.", message.Barred, retain=False),
     _told("node/{n}/agent/{agent}", "A node's view of an agent.", message.AgentView),
     _told("node/{n}/offer/{agent}", "A job that fits an agent.", message.Offer, retain=False),
     _told("node/{n}/order/{agent}", "An order for an agent.", message.Order, retain=False),

@@ -217,6 +217,14 @@ class AgentView:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Barred:
+    """`node/{n}/barred`: devices that a node has barred just now, for its peers to do the same."""
+
+    devices: tuple[str, ...]
+    """Their names."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class NodeTerms:
     """`node/{n}/terms`: retained, what agents must know of a node and what hardly ever changes.
 

@@ -34,7 +34,7 @@ class Node(NamedTuple):
 
     node: ClientId
     kind: str
-    """job, spec, order, log, state, terms, agent, offer, function or revoked."""
+    """job, spec, order, log, state, terms, barred, agent, offer, function or revoked."""
     name: str
 
 
@@ -114,7 +114,7 @@ def parse_node(topic: str) -> Node | None:
                 split_job_id(name)
             case "agent" | "offer" | "order" | "function" | "revoked":
                 client_id(name)
-            case "state" | "terms" if not name:
+            case "state" | "terms" | "barred" if not name:
                 pass
             case _:
                 return None

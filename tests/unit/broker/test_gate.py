@@ -16,8 +16,9 @@ from broker.intake_queue import IntakeQueue
 from tests.unit.broker.cluster import Agent, Cluster
 from workrs.domain.ids import ClientId, Instant, LocalJobId
 from workrs.domain.quota import Quota, Quotas
-from workrs.wire import topics
-from workrs.wire.message import JobState, State
+from workrs.ports.bus import PAYLOAD_MAX_BYTES
+from workrs.wire import codec, topics
+from workrs.wire.message import Barred, JobState, State
 
 SMALL = Quota(rate_per_s=2.0, burst=4, open_max=3, open_max_bytes=1_000)
 WIDE = Quota(rate_per_s=1e6, burst=10**6, open_max=10**6, open_max_bytes=1 << 40)
@@ -91,7 +92,7 @@ def test_who_goes_on_is_barred_disconnected_and_not_heard_until_that_is_over(gat
     assert "barred for 30 s" in end.reason
     assert said[-1] is False
     assert gate.take_kicks(9) == [PUMP]
-    assert gate.take_barred() == [PUMP]
+    assert gate.take_barred() == {PUMP: True}
     assert gate.ignored > 0
     since = GRACE_S + 10
     assert judge(gate, since + KICK_PAUSE_S) is False
@@ -110,7 +111,7 @@ def test_a_bar_begins_anew_for_who_goes_on_and_not_for_who_only_comes_back(gate:
     said = [judge(gate, since + turn) for turn in range(40)]
     assert said[:20] == [False] * 20
     assert said[-1] is True, "a library that connects again and says its last word is let in"
-    assert gate.take_barred() == [PUMP, PUMP]
+    assert gate.take_barred() == {PUMP: True}
 
 
 def test_who_was_not_told_is_not_barred(monkeypatch: pytest.MonkeyPatch, gate: Gate) -> None:
@@ -121,7 +122,7 @@ def test_who_was_not_told_is_not_barred(monkeypatch: pytest.MonkeyPatch, gate: G
         said = [judge(gate, 20.0, submit("farm.other")) for _ in range(10)]
     assert not any(isinstance(v, Refused) for v in said)
     flood(gate, 20.0, 20.0)
-    assert gate.take_barred() == [PUMP]
+    assert gate.take_barred() == {PUMP: True}
 
 
 def test_in_a_flood_everybody_is_told_once_before_anybody_is_told_again(gate: Gate) -> None:
@@ -144,13 +145,13 @@ def test_in_a_flood_everybody_is_told_once_before_anybody_is_told_again(gate: Ga
 def test_what_was_sent_before_the_refusal_could_be_read_is_no_offence(gate: Gate) -> None:
     said = flood(gate, 0.0, GRACE_S, period_s=0.0001)
     assert len(said) > 10 * IGNORED_MAX
-    assert gate.take_barred() == []
+    assert gate.take_barred() == {}
 
 
 def test_who_waits_as_told_is_never_barred_however_often_it_meets_its_limit(gate: Gate) -> None:
     for turn in range(500):
         flood(gate, turn * (1 + WAIT_S), 1.0)
-    assert gate.take_barred() == []
+    assert gate.take_barred() == {}
 
 
 def test_a_device_may_have_as_many_waiting_as_are_free(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -173,6 +174,44 @@ def test_a_flood_of_names_is_forgotten(monkeypatch: pytest.MonkeyPatch, gate: Ga
     for number in range(100):
         judge(gate, 0.0, submit(f"t{number}.d"))
     assert len(gate._devices) == len(gate._tenants) == 10
+
+
+def test_a_bar_of_one_node_is_one_of_its_peers_and_goes_no_further() -> None:
+    cluster = Cluster()
+    gates_of = {name: cluster.nodes[name].gate for name in cluster.names}
+    for turn in range(IGNORED_MAX + 200):
+        gates_of["n1"].note_refusal(PUMP, Instant(cluster.now + turn * 0.01))
+    cluster.tick(1.0)
+    assert {name: gate.take_barred() for name, gate in gates_of.items()} == {
+        "n1": {PUMP: True},
+        "n2": {PUMP: False},
+        "n3": {PUMP: False},
+    }
+    now = Instant(cluster.now)
+    assert all(gate.is_barred(PUMP, now) for gate in gates_of.values())
+    told = [publish for _, publish in cluster.heard if publish.topic.endswith("/barred")]
+    assert [publish.topic for publish in told] == [topics.node("n1", "barred")]
+    assert not told[0].retain
+
+
+def test_who_is_no_peer_bars_nobody() -> None:
+    cluster = Cluster()
+    cluster.client("n1", topics.node("n9", "barred"), Barred(devices=(PUMP,)), relays=False)
+    assert not cluster.nodes["n1"].gate.is_barred(PUMP, Instant(cluster.now))
+    assert cluster.nodes["n1"].dropped == 1
+
+
+def test_bars_are_told_in_messages_that_fit() -> None:
+    cluster = Cluster()
+    node = cluster.nodes["n1"]
+    node.gate.untold = [ClientId(f"{'d' * 57}{number:06d}") for number in range(2_500)]
+    cluster.tick(1.0)
+    told = [publish for _, publish in cluster.heard if publish.topic.endswith("/barred")]
+    assert len(told) == 3
+    for publish in told:
+        assert not isinstance(publish.body, bytes)
+        assert len(codec.encode(publish.body)) < PAYLOAD_MAX_BYTES
+    assert len(cluster.nodes["n2"].gate.barred) == 2_500
 
 
 def cluster_with(device: Quota = WIDE, tenant: Quota = WIDE) -> Cluster:

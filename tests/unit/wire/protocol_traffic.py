@@ -51,6 +51,7 @@ def nodes() -> set[Sent]:
     agent.beat()
     job = cluster.submit("n1", retention_s=1.0)
     cluster.submit("n1", "bad", command=[])
+    cluster.nodes["n1"].gate.untold.append(ClientId("pump-9"))
     cluster.tick(2.0)
     agent.claim(job, 1)
     agent.beat((job, 1, 1))

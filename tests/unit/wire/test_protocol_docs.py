@@ -75,6 +75,7 @@ MESSAGES: dict[str, type] = {
     "agent view (receipt)": message.AgentView,
     "offer": message.Offer,
     "node terms": message.NodeTerms,
+    "barred": message.Barred,
     "node state": message.NodeState,
     "answer to an order": message.OrderReply,
     "profile of an agent": AgentProfile,
@@ -347,9 +348,7 @@ def limit_rows() -> dict[str, str]:
             f"{size(quota.DEVICE.open_max_bytes)}; {size(quota.TENANT.open_max_bytes)}; "
             "and a part of what is free"
         ),
-        "requests sent although the device was told that it is refused": (
-            f"{gate.GRACE_S:g} s, and {gate.IGNORED_MAX} more"
-        ),
+        "requests sent although refused": f"{gate.GRACE_S:g} s, and {gate.IGNORED_MAX} more",
         "refusals said by a node": (
             f"{gate.TOLD_MAX} of a device; of first ones and of further ones of all, "
             f"{limits.REFUSALS_MAX:,} at once, {limits.REFUSALS_PER_S} a second"

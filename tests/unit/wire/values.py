@@ -43,6 +43,7 @@ STATES = (
     message.AgentView,
     message.NodeState,
     message.NodeTerms,
+    message.Barred,
     message.Offer,
     message.OrderReply,
     message.JobState,
@@ -243,6 +244,7 @@ _KINDS: dict[type, st.SearchStrategy[Any]] = {
         blobs_url=TEXT,
         faults=st.builds(FaultHistory, losses=st.integers(0, 200), agent_s=st.floats(0, 1e7)),
     ),
+    message.Barred: st.builds(message.Barred, devices=st.lists(CLIENT, max_size=5).map(tuple)),
     message.Offer: st.builds(message.Offer, job=JOB, epoch=EPOCH, digest=DIGEST, stored=STORED),
     message.Order: st.builds(
         message.Order,

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from zlib import crc32
 
 from tests.micropython_fixture import Board
-from tests.mosquitto_fixture import HOST
+from tests.mosquitto_fixture import HOST, free_port
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -74,9 +74,11 @@ class Line:
 
 
 @contextmanager
-def played(*scenes: Callable[[Line], object]) -> Iterator[str]:
+def played(*scenes: Callable[[Line], object], buffer_bytes: int | None = None) -> Iterator[str]:
     """Play a scene on each connection in turn, then hang up."""
     with socket.create_server((HOST, 0)) as server:
+        if buffer_bytes is not None:
+            server.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer_bytes)
 
         def serve() -> None:
             with suppress(OSError):  # The test is over, whatever was played.
@@ -139,6 +141,62 @@ print(fed)
 """
     with played(flood) as at, Board(HEAD + program, at, folder=tmp_path) as run:
         assert int(run.output()[0]) > FLOOD
+
+
+def test_the_watchdog_is_fed_while_there_is_no_node(tmp_path: Path) -> None:
+    """By then the pauses between two rounds are longer than a second."""
+    program = """
+longest, last = 0, time.ticks_ms()
+def feed():
+    global longest, last
+    now = time.ticks_ms()
+    longest, last = max(longest, time.ticks_diff(now, last)), now
+d = workrs.Device("pump-7", at, feed=feed)
+print(d.poll(6), longest < 700)
+"""
+    with Board(HEAD + program, f"{HOST}:{free_port()}", folder=tmp_path) as run:
+        assert run.output() == ["False True"]
+
+
+def test_a_line_that_takes_no_bytes_is_left_in_time(tmp_path: Path) -> None:
+    program = """
+d = workrs.Device("pump-7", at, answer_timeout_s=1)
+d.poll(1)
+d.socket.setsockopt(1, 7, 2048)  # SO_SNDBUF, as small as a board's
+since = time.ticks_ms()
+for _ in range(8):
+    d.run("f", b"x" * 2000)
+print(d.trouble.partition(" ")[2], time.ticks_diff(time.ticks_ms(), since) < 6000)
+"""
+    over = threading.Event()
+    with played(lambda _: over.wait(WAIT_S), buffer_bytes=2048) as at:
+        with Board(HEAD + program, at, folder=tmp_path) as run:
+            assert run.output() == ["stuck True"]
+        over.set()
+
+
+def test_the_next_node_is_tried_at_once_and_only_a_round_is_followed_by_a_pause(
+    tmp_path: Path,
+) -> None:
+    program = """
+d = workrs.Device("pump-7", at * 3)
+def fail():
+    "Serve until one more try has failed; return the least and the most that it then pauses."
+    tries = d._failures
+    while d._failures == tries:
+        before = time.ticks_ms()
+        d.poll(0)
+    assert d._failures == tries + 1
+    return time.ticks_diff(d.due, time.ticks_ms()), time.ticks_diff(d.due, before)
+for _ in range(2):
+    print(fail()[0] <= 0, fail()[0] <= 0, fail()[1] >= 100)
+d._failures = 299
+d.due = time.ticks_ms()
+least, most = fail()
+print(most > 1500, least <= 3200)
+"""
+    with Board(HEAD + program, f"{HOST}:{free_port()}", folder=tmp_path) as run:
+        assert run.output() == ["True True True"] * 2 + ["True True"]
 
 
 def test_a_program_that_made_no_call_for_days_connects_at_once(tmp_path: Path) -> None:

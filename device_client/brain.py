@@ -321,7 +321,7 @@ class Brain:
             if not entry.cancel:
                 self._agenda.plan(entry, now + self._timing.reask_period_s)
         elif report.retry_after_s:
-            entry.report = Report(job=entry.name, state=State.KEPT, note=report.reason)
+            entry.report = report._replace(state=State.KEPT, note=report.reason, reason="")
             self._agenda.plan(entry, now + report.retry_after_s)
         else:
             return None

@@ -79,7 +79,8 @@ class Report(NamedTuple):
     quorum: bool | None = None
     """False: the node that says this reaches no majority, so nothing is decided there."""
     retry_after_s: float | None = None
-    """With `rejected`: the node has no room now; the same job may be taken after that."""
+    """With `rejected`: it may be taken after that, and was not for now. To the device's user that
+    is `kept`: the client sends it again by itself."""
 
 
 class Result(NamedTuple):

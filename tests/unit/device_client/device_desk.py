@@ -13,6 +13,8 @@ from workrs.wire import topics
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from device_client.report import Report
+
 TIMING = Timing()
 
 
@@ -22,11 +24,14 @@ class Desk:
     def __init__(self, nodes: int = 3) -> None:
         self.brain = Brain("dev", timing=TIMING, nodes=nodes)
         self.now = 100.0
+        self.reports: list[Report] = []
         self.told: list[tuple[str, str]] = []
 
     def do(self, effects: Iterable[Effect]) -> list[Effect]:
         done = list(effects)
-        self.told += [(e.report.job, str(e.report.state)) for e in done if isinstance(e, Tell)]
+        told = [e.report for e in done if isinstance(e, Tell)]
+        self.reports += told
+        self.told += [(report.job, str(report.state)) for report in told]
         return [e for e in done if not isinstance(e, Tell)]
 
     def keep(self, job: str, **how: Any) -> list[Effect]:

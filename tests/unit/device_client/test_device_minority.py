@@ -110,6 +110,7 @@ def test_a_node_without_room_is_asked_again_when_it_says(desk: Desk) -> None:
     desk.connect()
     assert desk.hear("a", "rejected", reason="full", retry_after_s=30.0) == []
     assert desk.told == [("a", "kept")]
+    assert (desk.reports[-1].note, desk.reports[-1].retry_after_s) == ("full", 30.0)
     assert desk.tick(29.9) == []
     assert desk.tick(0.2) == [SendJob("a")]
     assert desk.hear("a", "rejected", reason="no") == [ForgetJob("a")]

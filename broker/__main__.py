@@ -11,6 +11,7 @@ import socket
 import ssl
 import time
 from collections.abc import Coroutine, Iterator, Mapping
+from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any, NamedTuple
@@ -40,6 +41,7 @@ from broker.store_clearing import keep_clear
 from broker.supervisor import NodeSupervisor
 from broker.trust_keeper import TrustKeeper, with_kept_lists
 from broker.trust_line import TrustLine
+from broker.web.opening import page_served
 from workrs import __version__
 from workrs.adapters import log
 from workrs.adapters.metric_server import metrics_served
@@ -134,24 +136,7 @@ async def _serve(config: NodeConfig, ledger: SqliteLedger) -> None:
     secure = _secure(config)
     node = _restore(config, ledger, Instant(loop.time()))
 
-    def read_ledger(generation: int) -> Iterator[bytes]:
-        agents = [CopiedAgent(e.client, e.incarnation) for e in node.agents.entries.values()]
-        return ledger_copy.lines(ledger, agents, generation)
-
-    folder = config.state_dir / "blobs"
-    guard = Guard(
-        access=Access(records=node.records, nodes=node.size),
-        identify=None if secure is None else secure.identity,
-        lines=node.lines,
-    )
-    blobs = BlobServer(
-        folder,
-        config.blobs.host,
-        config.blobs.port,
-        ledger=read_ledger,
-        guard=guard,
-        tls=None if secure is None else secure.tls.server,
-    )
+    blobs = _blob_server(config, ledger, node, secure)
     as_node = None if secure is None else secure.tls.client
     shared = Stores(config.stores).open_configured()
     await blobs.start()
@@ -179,14 +164,47 @@ async def _serve(config: NodeConfig, ledger: SqliteLedger) -> None:
             # repeated 3 s later: the codec of the first words, 0.02 s, is made before.
             codec.encode(node.state())
             seen = NodeMetrics(node, config.ledger_path, loop.time)
-            async with metrics_served(
-                config.metrics, metrics=seen.metrics, health=seen.health, ready=seen.ready
+            async with (
+                metrics_served(
+                    config.metrics, metrics=seen.metrics, health=seen.health, ready=seen.ready
+                ),
+                _page(config, node, secure),
             ):
                 await _with_broker(config, supervisor, secure)
             for task in keeping:
                 task.cancel()
     finally:
         await blobs.stop()
+
+
+def _blob_server(
+    config: NodeConfig, ledger: SqliteLedger, node: Node, secure: "Secure | None"
+) -> BlobServer:
+    def read_ledger(generation: int) -> Iterator[bytes]:
+        agents = [CopiedAgent(e.client, e.incarnation) for e in node.agents.entries.values()]
+        return ledger_copy.lines(ledger, agents, generation)
+
+    guard = Guard(
+        access=Access(records=node.records, nodes=node.size),
+        identify=None if secure is None else secure.identity,
+        lines=node.lines,
+    )
+    return BlobServer(
+        config.state_dir / "blobs",
+        config.blobs.host,
+        config.blobs.port,
+        ledger=read_ledger,
+        guard=guard,
+        tls=None if secure is None else secure.tls.server,
+    )
+
+
+def _page(
+    config: NodeConfig, node: Node, secure: "Secure | None"
+) -> AbstractAsyncContextManager[None]:
+    if secure is None:
+        return page_served(config, node)
+    return page_served(config, node, trust=secure.trust, tls=secure.tls.page)
 
 
 class Secure(NamedTuple):

@@ -41,6 +41,12 @@ class NodeConfig:
     """Let everybody in without a credential, on other addresses than this machine's own, too."""
     metrics: Address | None = None
     """Where Prometheus and health checks are answered, by nobody's leave. None: nowhere."""
+    web: Address | None = None
+    """Where the page for people who upload jobs is served. None: nowhere."""
+    web_scripts: Mapping[str, str] = field(default_factory=dict)
+    """Functions that take a script there, and the file that it takes the place of."""
+    web_upload_max_bytes: int = 256 << 20
+    """What one upload there may have."""
     functions: Path | None = None
     """What is new or changed in it since the last start is added at this one."""
     allowed_images: tuple[str, ...] = ()
@@ -76,6 +82,24 @@ class NodeConfig:
 
         if self.credential is None and not self.insecure:
             self._require_loopback()
+        self._check_web()
+
+    def _check_web(self) -> None:
+        """Refuse a page that strangers could use, or that could let nobody in."""
+        if self.web is None:
+            return
+        if self.credential is None and not self.web.is_loopback:
+            raise ConfigError(
+                f"the page at {self.web} would let everybody in who can reach it: without a "
+                "credential it is served on this machine alone, for example --web 127.0.0.1:8080"
+            )
+        if self.credential is not None and self.given_broker:
+            raise ConfigError(
+                "--web lets people in by the broker's port for passwords, which --given-broker "
+                "may not have: leave one out"
+            )
+        if not 1 <= self.web_upload_max_bytes <= 1 << 40:
+            raise ConfigError("--web-upload-mb is 1 or more")
 
     def _require_loopback(self) -> None:
         """Refuse to be open to other machines by mistake."""

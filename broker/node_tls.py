@@ -23,6 +23,7 @@ class NodeTls:
         """Show the certificate of *trust*, until `take`."""
         self.client = trust.client_context()
         self.server = trust.server_context()
+        self.page = _page_context(trust)
         self._shown = trust.node_text
         self._log = log.get(f"node[{trust.credential.name}]")
 
@@ -31,10 +32,19 @@ class NodeTls:
         if trust.node_text == self._shown:
             return
         try:
-            self.server.load_cert_chain(trust.credential.path)
+            for context in (self.server, self.page):
+                context.load_cert_chain(trust.credential.path)
         except (OSError, ssl.SSLError) as error:
             # It was whole a moment ago: whoever is changing it changes the folder again.
             self._log.warning("trust_not_taken", why=str(error))
             return
         self._shown = trust.node_text
         self._log.event("certificate_renewed", valid_until=trust.credential.valid_until_wall)
+
+
+def _page_context(trust: NodeTrust) -> ssl.SSLContext:
+    """Return what shows the node's certificate to browsers, and asks them for none."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.load_cert_chain(trust.credential.path)
+    return context

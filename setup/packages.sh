@@ -1,7 +1,8 @@
 # Programs that come from the system's packages: Mosquitto and its command-line clients,
 # Docker Engine, runc, BusyBox; for the fault matrix nftables, which cuts networks; for
 # the tests alone the model checker Spin, C compilers for this machine and for a
-# Cortex-M0, Mbed TLS, Eclipse Paho and Node.js, and, from npm, Azurite, MQTT.js and the schemas of AsyncAPI.
+# Cortex-M0, Mbed TLS, Eclipse Paho, Node.js and Chromium, and, from npm, Azurite, MQTT.js and the
+# schemas of AsyncAPI.
 
 # The service programs are in sbin, which a plain user's PATH may leave out.
 PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
@@ -40,6 +41,10 @@ step_test_packages() {
     if has promtool; then packages=; else packages=" prometheus"; fi
     [ -n "$packages" ] || ok "promtool"
     install_packages "$packages" "prometheus" "tests: the alert rules (deploy/prometheus)"
+    # A real browser drives the dashboard's page and the one that nodes serve. It is no service.
+    packages=
+    if has chromium; then ok "chromium"; else packages=" chromium"; fi
+    install_packages "$packages" "" "tests: the pages in a browser (tests/web), which fail"
     # 48 MB to fetch. Its C library, another 45, is not needed: the client calls none.
     packages=
     if has arm-none-eabi-gcc; then ok "arm-none-eabi-gcc"; else packages=" gcc-arm-none-eabi"; fi

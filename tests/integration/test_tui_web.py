@@ -7,29 +7,25 @@ Chromium, driven by its own debugging protocol, for what a person sees.
 from __future__ import annotations
 
 import asyncio
-import base64
 import re
-import shutil
 import signal
 import subprocess
 import sys
-from asyncio.subprocess import DEVNULL
-from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import aiohttp
 import pytest
 
+from tests.browser import WAIT_S, browse, until
 from tests.mosquitto_fixture import HOST, free_port
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+    from collections.abc import Iterator
 
 ROOT = Path(__file__).parents[2]
-WAIT_S = 60.0
-PAINTED_BYTES = 12_000
-"""Of a picture, in base64: an empty terminal has 5,000."""
+PAINTED_BYTES = 9_000
+"""Of a picture: an empty terminal has 4,000."""
 
 
 class Served:
@@ -65,12 +61,6 @@ def served() -> Iterator[Served]:
     yield one
     one.process.send_signal(signal.SIGTERM)
     one.process.communicate(timeout=20)
-
-
-async def until(condition: Callable[[], Awaitable[bool]]) -> None:
-    async with asyncio.timeout(WAIT_S):
-        while not await condition():  # noqa: ASYNC110 (what is waited for is another process)
-            await asyncio.sleep(0.1)
 
 
 def alive(pid: int) -> bool:
@@ -142,70 +132,10 @@ async def _none_of(programs: list[int]) -> bool:
     return not any(map(alive, programs))
 
 
-class Browser:
-    """One page of a headless Chromium."""
-
-    def __init__(self, socket: aiohttp.ClientWebSocketResponse) -> None:
-        self._socket = socket
-        self._count = 0
-        self.asked: list[str] = []
-        """Addresses that the page has asked for."""
-
-    async def do(self, method: str, **arguments: Any) -> Any:
-        """Call a method of the debugging protocol; return its result."""
-        self._count += 1
-        await self._socket.send_json({"id": self._count, "method": method, "params": arguments})
-        async with asyncio.timeout(WAIT_S):
-            while True:
-                said = await self._socket.receive_json()
-                if said.get("method") == "Network.requestWillBeSent":
-                    self.asked.append(said["params"]["request"]["url"])
-                if said.get("id") == self._count:
-                    assert "error" not in said, said
-                    return said["result"]
-
-    async def close(self) -> None:
-        """Close the page."""
-        await self._socket.send_json({"id": 0, "method": "Page.close"})
-
-    async def value(self, expression: str) -> Any:
-        """Evaluate an expression in the page."""
-        found = await self.do("Runtime.evaluate", expression=expression)
-        return found["result"].get("value")
-
-
-@asynccontextmanager
-async def browse(folder: Path) -> AsyncIterator[Browser]:
-    program = shutil.which("chromium")
-    if program is None:
-        pytest.skip("chromium is not installed")
-    words = [program, "--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run"]
-    words += ["--remote-debugging-port=0", f"--user-data-dir={folder}", "--window-size=1200,760"]
-    process = await asyncio.create_subprocess_exec(*words, "about:blank", stderr=DEVNULL)
-    try:
-        told = folder / "DevToolsActivePort"
-
-        async def is_up() -> bool:
-            return told.exists() and "\n" in told.read_text()
-
-        await until(is_up)
-        port = told.read_text().splitlines()[0]
-        async with aiohttp.ClientSession() as session:
-            async with session.get(f"http://{HOST}:{port}/json") as answer:
-                pages = [each for each in await answer.json() if each["type"] == "page"]
-            debugger = pages[0]["webSocketDebuggerUrl"]
-            async with session.ws_connect(debugger, max_msg_size=0) as socket:
-                yield Browser(socket)
-    finally:
-        process.terminate()
-        await process.wait()
-
-
 def test_a_person_sees_it_in_a_browser(served: Served, tmp_path: Path) -> None:
     async def look() -> None:
         async with browse(tmp_path / "profile") as page:
-            await page.do("Network.enable")
-            await page.do("Page.enable")
+            await page.watch()
             await page.do("Page.navigate", url=served.address)
 
             async def is_drawn() -> bool:
@@ -216,9 +146,7 @@ def test_a_person_sees_it_in_a_browser(served: Served, tmp_path: Path) -> None:
             assert len(served.programs()) == 1
 
             async def is_painted() -> bool:
-                picture = await page.do("Page.captureScreenshot", format="png")
-                (tmp_path / "page.png").write_bytes(base64.b64decode(picture["data"]))
-                return len(picture["data"]) > PAINTED_BYTES
+                return await page.picture(tmp_path / "page.png") > PAINTED_BYTES
 
             await until(is_painted)
             own = f"http://{HOST}:{served.port}/"

@@ -80,6 +80,8 @@ class ClusterPlan:
     """Somebody else's brokers listen at `ports`."""
     node_options: tuple[str, ...] = ()
     """Further options of `workrs node`."""
+    first_node_options: tuple[str, ...] = ()
+    """Further options of the first node alone."""
     places: Mapping[str, Place] = field(default_factory=dict)
     """Where members run that do not run here, by name: n1, n2, … and the agents' names."""
 
@@ -247,7 +249,8 @@ def _plan_members(plan: ClusterPlan) -> LocalCluster:
         ]
         words += ["--given-broker"] if plan.given_brokers else []
         words += insecure
-        _add(cluster, name, [*words, *plan.node_options])
+        first = plan.first_node_options if name == names[0] else ()
+        _add(cluster, name, [*words, *plan.node_options, *first])
     for position, agent in enumerate(plan.agents):
         # Agents begin at different nodes, so that the death of one does not move them all.
         turn = position % len(names)

@@ -13,6 +13,7 @@ from workrs.cli.connection import address, credential_of, member_name
 from workrs.cli.number import count, seconds
 from workrs.cli.options import Options
 from workrs.cli.quota_options import add_quota_options, quotas
+from workrs.cli.web_options import add_web_options
 from workrs.domain.errors import ConfigError, IdError
 from workrs.domain.ids import client_id
 from workrs.domain.lease import LeaseTiming
@@ -82,7 +83,7 @@ def options() -> Options:
     _add_timing(it)
     add_quota_options(it)
     _add_history(it)
-    add_metrics_option(it)
+    _add_pages(it)
     it.flag("--verbose", help="log details")
     return it
 
@@ -101,6 +102,11 @@ def _add_history(it: Options) -> None:
         metavar="ROWS",
         help="most of it: a job leaves about five rows, and one for each checkpoint",
     )
+
+
+def _add_pages(it: Options) -> None:
+    add_metrics_option(it)
+    add_web_options(it)
 
 
 def _add_timing(it: Options) -> None:
@@ -199,6 +205,9 @@ def config(asked: Namespace) -> NodeConfig:
         credential=asked.credential,
         insecure=asked.insecure,
         metrics=asked.metrics,
+        web=asked.web,
+        web_scripts=dict(asked.web_script),
+        web_upload_max_bytes=asked.web_upload_mb << 20,
         state_dir=state_directory(asked),
         blobs=asked.blobs or Address(host=listen.host, port=port),
         blobs_url=asked.blobs_url or "",

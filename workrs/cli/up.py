@@ -33,6 +33,7 @@ def options() -> Options:
         examples=(
             "workrs up                          # three nodes, two agents",
             "workrs up --nodes 1 --agents 1 --runtime process",
+            "workrs up --web 8080               # with the page for people who upload jobs",
             "mosquitto_sub -t 'workrs/1/down/pump-7/#' -v &",
             "mosquitto_pub -t workrs/1/up/pump-7/run/echo/hello -m 'hello' -q 1",
         ),
@@ -56,6 +57,17 @@ def options() -> Options:
         "default ~/.local/state/workrs/up",
     )
     found.value("--functions", convert=Path, help="functions file (default: a few examples)")
+    found.value(
+        "--web",
+        convert=int,
+        metavar="PORT",
+        help="serve the page for people who upload jobs, on 127.0.0.1",
+    )
+    found.many(
+        "--web-script",
+        metavar="FUNCTION=FILE",
+        help="let its visitors bring a script for a function; see workrs node",
+    )
     return found
 
 
@@ -65,7 +77,7 @@ def run(asked: Namespace) -> int:
     if asked.nodes not in (1, 3, 5):
         raise ConfigError(f"--nodes is {asked.nodes}: write 1, 3 or 5")
     # Before an engine is started for nothing.
-    require_free(_ports(asked))
+    require_free([*_ports(asked), *([] if asked.web is None else [asked.web])])
     console = Console(highlight=False)
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -79,6 +91,8 @@ def run(asked: Namespace) -> int:
         say(f"starting {asked.nodes} nodes and {asked.agents} agents")
         with local_cluster(plan) as cluster:
             _greet(console, cluster, found)
+            if asked.web is not None:
+                console.print(f"\nUpload jobs in a browser: http://{HOST}:{asked.web}")
             _watch(console, cluster, stop)
             say("stopping")
     return 0
@@ -103,7 +117,16 @@ def _plan(asked: Namespace, found: Stage) -> ClusterPlan:
         ports=_ports(asked)[: asked.nodes],
         blob_ports=_ports(asked)[asked.nodes :],
         functions=asked.functions or found.functions,
+        first_node_options=_web_options(asked),
     )
+
+
+def _web_options(asked: Namespace) -> tuple[str, ...]:
+    """Return what makes the first node serve the page."""
+    if asked.web is None:
+        return ()
+    scripts = (word for each in asked.web_script for word in ("--web-script", each))
+    return ("--web", f"{HOST}:{asked.web}", *scripts)
 
 
 def _ports(asked: Namespace) -> tuple[int, ...]:

@@ -1,0 +1,238 @@
+"""The page's listener: what reaches a handler at all, and what every answer has.
+
+1. At most CONNECTIONS_MAX are open. One that waits IDLE_S for a request to be complete is ended,
+   so nobody holds one by sending a header a minute.
+2. Every request passes `broker.web.site` first. Every answer has its headers, errors too.
+3. A mistake of ours in a handler is an answer 500 and a line in the log. It never ends the node,
+   whose votes matter more than its page.
+"""
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Final
+
+from aiohttp import web
+from aiohttp.typedefs import Handler
+
+from broker.web.attempt import REQUESTS, Meters
+from broker.web.desk import Desk
+from broker.web.new_job import NewJob
+from broker.web.own_jobs import OwnJobs
+from broker.web.page_error import NotSignedInError, PageError
+from broker.web.settings import NodeFacts, WebSettings
+from broker.web.sign_in import SignIn, sign_in_first
+from broker.web.site import HEADERS, Site
+from broker.web.store_client import StoreClient
+from broker.web.upload_form import FormReader
+from broker.web.visitor import OpenBus
+from broker.web.visitors import Visitors
+from workrs.adapters import log
+from workrs.domain.errors import ConfigError
+from workrs.ports.bus import Address
+
+LOG = log.get("node.page")
+CONNECTIONS_MAX: Final = 200
+IDLE_S: Final = 15.0
+_LOOK_S: Final = 2.0
+_FORM_MAX_BYTES: Final = 16 * 1024
+"""Of forms without a file."""
+_STATIC: Final = Path(__file__).parent / "static"
+_TYPES: Final = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
+
+
+class WebServer:
+    """One node's page. `served` runs it."""
+
+    def __init__(
+        self,
+        settings: WebSettings,
+        facts: NodeFacts,
+        site: Site,
+        *,
+        visitors: Visitors,
+        stores: StoreClient,
+        threads: ThreadPoolExecutor,
+    ) -> None:
+        """Make the routes; nothing listens yet."""
+        self._settings = settings
+        self._desk = Desk(settings, facts, site, visitors)
+        self._visitors = visitors
+        self._site = site
+        self._requests = Meters()
+        self._busy: set[object] = set()
+        self._idle_since: dict[object, float] = {}
+        self._static = {
+            path.name: (path.read_bytes(), _TYPES[path.suffix]) for path in _STATIC.iterdir()
+        }
+        reader = FormReader(settings.folder, threads, limit_bytes=settings.upload_max_bytes)
+        self.app = web.Application(middlewares=[self._answer], client_max_size=_FORM_MAX_BYTES)
+        SignIn(self._desk).add(self.app)
+        OwnJobs(self._desk, stores).add(self.app)
+        NewJob(self._desk, reader, stores).add(self.app)
+        self.app.router.add_get("/static/{name}", self._file)
+
+    async def _file(self, request: web.Request) -> web.Response:
+        found = self._static.get(request.match_info["name"])
+        if found is None:
+            raise PageError(404, "there is no such page")
+        return web.Response(
+            body=found[0],
+            content_type=found[1],
+            charset="utf-8",
+            headers={"Cache-Control": "max-age=300"},
+        )
+
+    @web.middleware
+    async def _answer(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Check a request, have it answered, and explain what goes wrong."""
+        self._busy.add(request.protocol)
+        try:
+            answer = await self._explained(request, handler)
+        finally:
+            self._busy.discard(request.protocol)
+            self._idle_since.pop(request.protocol, None)
+        if not answer.prepared:
+            answer.headers["Server"] = "workrs"
+            for name, value in HEADERS.items():
+                answer.headers.setdefault(name, value)
+        return answer
+
+    async def _explained(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        try:
+            hosts = request.headers.getall("Host", [])
+            self._site.check(request.method, request.path, hosts, request.headers)
+            self._check_rate()
+            return await handler(request)
+        except NotSignedInError as error:
+            return await sign_in_first(self._desk, request, error)
+        except PageError as error:
+            return self._error(request, error)
+        except web.HTTPException as error:
+            texts = {404: "there is no such page", 405: "that is not how this page is asked for"}
+            text = texts.get(error.status, error.reason)
+            return self._error(request, PageError(error.status, text))
+        except (ConnectionError, TimeoutError) as error:
+            return self._error(request, PageError(400, f"the request broke off: {error}"))
+        except Exception as error:  # noqa: BLE001 (a top loop, see 3 above)
+            LOG.warning("page_failed", what=request.method, why=repr(error)[:500])
+            return self._error(request, PageError(500, "this node made a mistake; its log has it"))
+
+    def _check_rate(self) -> None:
+        wait_s = self._requests.spend("all", REQUESTS, self._visitors.now())
+        if wait_s:
+            raise PageError(429, "too many requests", retry_after_s=wait_s)
+
+    def _error(self, request: web.Request, error: PageError) -> web.Response:
+        if error.status in (403, 421):
+            # Nothing of the page for another site, and no look at who asks.
+            answer = web.Response(text=f"{error}\n", status=error.status)
+        else:
+            answer = self._desk.page(request, "error.html", status=error.status, text=str(error))
+        if error.retry_after_s:
+            answer.headers["Retry-After"] = str(max(1, round(error.retry_after_s)))
+        return answer
+
+    def accept(self, server: web.Server) -> asyncio.Protocol:
+        """Return what speaks on a new connection: HTTP, or a goodbye."""
+        if len(server.connections) >= CONNECTIONS_MAX:
+            return _Goodbye()
+        return server()
+
+    async def keep_moving(self, server: web.Server, clock: Callable[[], float]) -> None:
+        """End connections that ask for nothing, for ever."""
+        while True:
+            await asyncio.sleep(_LOOK_S)
+            now, waiting = clock(), [c for c in server.connections if c not in self._busy]
+            self._idle_since = {c: self._idle_since.get(c, now) for c in waiting}
+            for connection in waiting:
+                if now - self._idle_since[connection] >= IDLE_S:
+                    connection.force_close()
+
+
+class _Goodbye(asyncio.Protocol):
+    """Closes the connection that would be too many."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Close."""
+        transport.close()
+
+
+@asynccontextmanager
+async def served(
+    settings: WebSettings,
+    facts: NodeFacts,
+    site: Site,
+    *,
+    open_bus: OpenBus,
+    store_tls: ssl.SSLContext | None,
+    page_tls: ssl.SSLContext | None,
+) -> AsyncIterator[None]:
+    """Serve the page as long as the context is open.
+
+    Args:
+        settings: where, and how much.
+        facts: what it may know of its node.
+        site: under which names.
+        open_bus: connects as a visitor.
+        store_tls: how the certificates of blob stores are checked.
+        page_tls: to serve it by HTTPS; None: in the open.
+
+    Raises:
+        ConfigError: nobody can listen there.
+    """
+    clock = asyncio.get_running_loop().time
+    settings.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    visitors = Visitors(open_bus=open_bus, clock=clock)
+    stores = StoreClient(facts.stores, store_tls)
+    threads = ThreadPoolExecutor(2, thread_name_prefix="page")
+    it = WebServer(settings, facts, site, visitors=visitors, stores=stores, threads=threads)
+    try:
+        async with _listening(it, settings.listen, page_tls) as server:
+            # Not in the caller's group: see 3 above.
+            beside = [
+                asyncio.create_task(visitors.keep(), name="page.visitors"),
+                asyncio.create_task(it.keep_moving(server, clock), name="page.connections"),
+            ]
+            at = f"{site.scheme}://{settings.listen}"
+            LOG.event("page_served", at=at, passwords=facts.has_passwords)
+            try:
+                yield
+            finally:
+                for each in beside:
+                    each.cancel()
+                await asyncio.gather(*beside, return_exceptions=True)
+    finally:
+        await stores.close()
+        threads.shutdown(wait=False, cancel_futures=True)
+
+
+@asynccontextmanager
+async def _listening(
+    it: WebServer, at: Address, tls: ssl.SSLContext | None
+) -> AsyncIterator[web.Server]:
+    """Answer requests as long as the context is open."""
+    runner = web.AppRunner(it.app, access_log=None, shutdown_timeout=1.0, keepalive_timeout=IDLE_S)
+    await runner.setup()
+    server = runner.server
+    assert server is not None
+    try:
+        try:
+            listener = await asyncio.get_running_loop().create_server(
+                lambda: it.accept(server),
+                at.host,
+                at.port,
+                ssl=tls,
+                ssl_handshake_timeout=IDLE_S if tls else None,
+            )
+        except OSError as error:
+            raise ConfigError(f"cannot serve the page at {at}: {error.strerror}") from error
+        try:
+            yield server
+        finally:
+            listener.close()
+    finally:
+        await runner.cleanup()

@@ -1,0 +1,59 @@
+"""The pages to sign in and out."""
+
+from aiohttp import web
+
+from broker.web.desk import TOKEN_FIELD, Desk
+from broker.web.page_error import NotSignedInError, PageError
+from workrs.domain.errors import IdError
+from workrs.domain.ids import client_id
+
+_PASSWORD_MAX = 200
+
+
+class SignIn:
+    """Routes of one desk."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+
+    def add(self, app: web.Application) -> None:
+        """Add the routes."""
+        app.router.add_get("/sign-in", self._show)
+        app.router.add_post("/sign-in", self._enter)
+        app.router.add_post("/sign-out", self._leave)
+
+    async def _show(self, request: web.Request) -> web.Response:
+        return self._desk.sign_in_page(request)
+
+    async def _enter(self, request: web.Request) -> web.Response:
+        form = await request.post()
+        self._desk.check_visit_token(request, str(form.get(TOKEN_FIELD, "")))
+        typed = str(form.get("name", "")).strip()
+        password = str(form.get("password", ""))[:_PASSWORD_MAX]
+        try:
+            name = client_id(typed)
+            token = await self._desk.visitors.enter(
+                name,
+                password if self._desk.facts.has_passwords else None,
+                address=request.remote or "",
+            )
+        except IdError as error:
+            return self._desk.sign_in_page(request, text=str(error), typed=typed, status=400)
+        except PageError as error:
+            return self._desk.sign_in_page(
+                request, text=str(error), typed=typed, status=error.status
+            )
+        return self._desk.let_in(request, token)
+
+    async def _leave(self, request: web.Request) -> web.Response:
+        form = await request.post()
+        self._desk.check_token(request, str(form.get(TOKEN_FIELD, "")))
+        return self._desk.let_out(request)
+
+
+async def sign_in_first(desk: Desk, request: web.Request, error: NotSignedInError) -> web.Response:
+    """Return the form to sign in, for whoever asked for something else."""
+    if request.method == "GET" and request.path == "/":
+        return desk.sign_in_page(request)
+    text = str(error)
+    return desk.sign_in_page(request, text=text[0].upper() + text[1:] + ".", status=401)

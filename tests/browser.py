@@ -1,0 +1,186 @@
+"""Headless Chromium, driven by its own debugging protocol: what a person at a page sees and does.
+
+No driver in between: the protocol is a few JSON messages, and aiohttp, which speaks them, is here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import shutil
+from asyncio.subprocess import DEVNULL
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import aiohttp
+import pytest
+
+from tests.mosquitto_fixture import HOST
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+    from pathlib import Path
+
+WAIT_S = 60.0
+
+
+async def until(condition: Callable[[], Awaitable[bool]]) -> None:
+    """Wait until a condition holds, for WAIT_S at most."""
+    async with asyncio.timeout(WAIT_S):
+        while not await condition():  # noqa: ASYNC110 (what is waited for is another process)
+            await asyncio.sleep(0.1)
+
+
+class Browser:
+    """One page of a headless Chromium."""
+
+    def __init__(self, socket: aiohttp.ClientWebSocketResponse) -> None:
+        self._socket = socket
+        self._count = 0
+        self.asked: list[str] = []
+        """Addresses that the page has asked for, once `Network` is enabled."""
+        self.complaints: list[str] = []
+        """What the page broke of its policy, or threw, once `Log` and `Runtime` are enabled."""
+
+    async def do(self, method: str, **arguments: Any) -> Any:
+        """Call a method of the debugging protocol; return its result."""
+        self._count += 1
+        await self._socket.send_json({"id": self._count, "method": method, "params": arguments})
+        async with asyncio.timeout(WAIT_S):
+            while True:
+                said = await self._socket.receive_json()
+                self._note(said)
+                if said.get("id") == self._count:
+                    assert "error" not in said, said
+                    return said["result"]
+
+    def _note(self, said: dict[str, Any]) -> None:
+        match said.get("method"):
+            case "Network.requestWillBeSent":
+                self.asked.append(said["params"]["request"]["url"])
+            case "Log.entryAdded" if said["params"]["entry"]["source"] != "network":
+                self.complaints.append(said["params"]["entry"]["text"])
+            case "Runtime.exceptionThrown":
+                self.complaints.append(json.dumps(said["params"]["exceptionDetails"]))
+            case _:
+                pass
+
+    async def watch(self) -> None:
+        """Note what the page asks for and complains of."""
+        for domain in ("Network", "Page", "Log", "Runtime"):
+            await self.do(f"{domain}.enable")
+
+    async def close(self) -> None:
+        """Close the page."""
+        await self._socket.send_json({"id": 0, "method": "Page.close"})
+
+    async def value(self, expression: str) -> Any:
+        """Evaluate an expression in the page."""
+        found = await self.do("Runtime.evaluate", expression=expression, awaitPromise=True)
+        return found["result"].get("value")
+
+    async def open(self, url: str) -> None:
+        """Go to an address, and wait until the page is there."""
+        await self.do("Page.navigate", url=url)
+        await self.until(f"location.href.startsWith({json.dumps(url.partition('#')[0])})")
+        await self.until("document.readyState === 'complete'")
+
+    async def until(self, expression: str) -> None:
+        """Wait until an expression is true in the page."""
+
+        async def is_so() -> bool:
+            return bool(await self.value(expression))
+
+        await until(is_so)
+
+    async def text(self) -> str:
+        """Return what can be read on the page."""
+        return str(await self.value("document.body.innerText"))
+
+    async def until_text(self, wanted: str) -> None:
+        """Wait until something can be read on the page."""
+        await self.until(f"document.body.innerText.includes({json.dumps(wanted)})")
+
+    async def press(self, selector: str) -> None:
+        """Click the first element that matches, as a person does: it must be there to be seen."""
+        place = await self.value(
+            f"(e => {{ e.scrollIntoView({{block: 'center'}}); const r = e.getBoundingClientRect();"
+            f" return [r.x + r.width / 2, r.y + r.height / 2].join() }})"
+            f"(document.querySelector({json.dumps(selector)}))"
+        )
+        x, y = (float(each) for each in place.split(","))
+        for kind in ("mousePressed", "mouseReleased"):
+            await self.do(
+                "Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1
+            )
+
+    async def type(self, selector: str, text: str) -> None:
+        """Write into a field."""
+        await self.value(f"document.querySelector({json.dumps(selector)}).focus()")
+        await self.do("Input.insertText", text=text)
+
+    async def key(self, key: str, code: int) -> None:
+        """Press a key, by its name and its number."""
+        text = {"text": "\r"} if key == "Enter" else {}
+        for kind in ("keyDown", "keyUp"):
+            await self.do(
+                "Input.dispatchKeyEvent", type=kind, key=key, windowsVirtualKeyCode=code, **text
+            )
+
+    async def choose(self, selector: str, *files: Path) -> None:
+        """Choose files in a field."""
+        page = await self.do("DOM.getDocument")
+        node = await self.do("DOM.querySelector", nodeId=page["root"]["nodeId"], selector=selector)
+        await self.do(
+            "DOM.setFileInputFiles", nodeId=node["nodeId"], files=[str(each) for each in files]
+        )
+
+    async def size(self, width: int, height: int, *, dark: bool = False) -> None:
+        """Be a window of this size, or a phone."""
+        await self.do(
+            "Emulation.setDeviceMetricsOverride",
+            width=width,
+            height=height,
+            deviceScaleFactor=1,
+            mobile=width < 600,
+        )
+        scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
+        await self.do("Emulation.setEmulatedMedia", features=[scheme])
+
+    async def scripts(self, *, on: bool) -> None:
+        """Let pages run scripts, or not."""
+        await self.do("Emulation.setScriptExecutionDisabled", value=not on)
+
+    async def picture(self, path: Path, *, whole: bool = True) -> int:
+        """Take a picture; return how many bytes it has."""
+        taken = await self.do("Page.captureScreenshot", format="png", captureBeyondViewport=whole)
+        return path.write_bytes(base64.b64decode(taken["data"]))  # noqa: ASYNC240 (a moment)
+
+
+@asynccontextmanager
+async def browse(folder: Path, *words: str) -> AsyncIterator[Browser]:
+    """Run a browser with a profile of its own in *folder*, and further options."""
+    program = shutil.which("chromium")
+    if program is None:
+        pytest.fail("chromium is not installed: ./run setup")
+    argv = [program, "--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run"]
+    argv += ["--remote-debugging-port=0", f"--user-data-dir={folder}", "--window-size=1200,760"]
+    process = await asyncio.create_subprocess_exec(*argv, *words, "about:blank", stderr=DEVNULL)
+    try:
+        told = folder / "DevToolsActivePort"
+
+        async def is_up() -> bool:
+            return told.exists() and "\n" in told.read_text()
+
+        await until(is_up)
+        port = told.read_text().splitlines()[0]
+        async with aiohttp.ClientSession() as session:
+            async with session.get(f"http://{HOST}:{port}/json") as answer:
+                pages = [each for each in await answer.json() if each["type"] == "page"]
+            debugger = pages[0]["webSocketDebuggerUrl"]
+            async with session.ws_connect(debugger, max_msg_size=0) as socket:
+                yield Browser(socket)
+    finally:
+        process.terminate()
+        await process.wait()

@@ -4,6 +4,7 @@ All of paho, the brain and the route belong to this thread alone; others `post` 
 read the board. It sleeps in one `select` until the socket, a wish or a deadline wakes it.
 """
 
+import logging
 import selectors
 import socket
 import threading
@@ -40,13 +41,15 @@ from device_client.link import (
 )
 from device_client.outbox import Outbox
 from device_client.pulse import Pulse
-from device_client.route import Route, Timing
+from device_client.rival import Rival
+from device_client.route import NodeAddress, Route, Timing
 from workrs.domain.errors import BusError
 from workrs.wire import topics
 
 Wish: TypeAlias = Callable[[Brain, float], Iterable[Effect]]
 """Run in the network thread with the brain and the time."""
 
+_LOG = logging.getLogger("device_client")
 _PACKET_TOO_LARGE = 0x95
 _OVERHEAD_BYTES = 32
 """More than MQTT puts around topic and payload."""
@@ -85,6 +88,7 @@ class Network:
         self._brain = Brain(device, timing=timing, nodes=route.length)
         self._mailbox: deque[Wish] = deque()
         self._stopping = False
+        self._rival = Rival()
         self._waker, self._woken = socket.socketpair()
         self._waker.setblocking(False)
         self._woken.setblocking(False)
@@ -213,6 +217,7 @@ class Network:
         try:
             opened = link.open()
         except BusError as error:
+            self._rival.forget()
             self.trouble = str(error)
             self.is_refused = isinstance(error, LinkRefusedError)
             self._route.failed(self._clock())
@@ -245,8 +250,8 @@ class Network:
                 if self._watchers:
                     self._heard_node(topic, payload)
                 return list(self._brain.heard(topic, payload, now, retained=retained))
-            case Lost(reason, is_refusal):
-                self._lose(reason, is_refusal=is_refusal)
+            case Lost():
+                self._on_lost(event, link.node, now)
             case refused:
                 return self._on_refused(refused.job, refused.code, refused.reason)
         return ()
@@ -272,6 +277,20 @@ class Network:
             self._route.answered()
         self._route.failed(now)
         self._brain.disconnected()
+
+    def _on_lost(self, lost: Lost, node: NodeAddress, now: float) -> None:
+        """Go on; make no connection for a while if another program seems to have this name."""
+        stood = self._deadline is None and not lost.is_refusal
+        self._lose(lost.reason, is_refusal=lost.is_refusal)
+        pause_s = self._rival.pause_s(now - self._connected_at) if stood else 0.0
+        if pause_s:
+            self._route.not_before = max(self._route.not_before, now + pause_s)
+            self.trouble = (
+                f"{node}: it has ended {self._rival.count} connections, each soon after it stood: "
+                f"another program seems to be connected as {self._device}; give each a name and "
+                "a credential of its own"
+            )
+            _LOG.warning("%s (the next try is in %g s)", self.trouble, pause_s)
 
     def _forget_socket(self, closing: socket.socket) -> None:
         if closing is self._socket:

@@ -16,9 +16,11 @@ from dataclasses import dataclass, field, replace
 from enum import Enum, auto
 from typing import TYPE_CHECKING
 
+from broker import node_list
 from broker.effect import Publish
 from workrs.domain import rollback
 from workrs.domain.ids import NUMBER_MAX, ClientId, Instant
+from workrs.domain.node_list import Stage
 from workrs.domain.quorum import majority
 from workrs.ports.ledger import Change, Rejoin, SaveSeen, SaveStanding, Standing
 from workrs.wire import topics
@@ -107,7 +109,11 @@ class Admission:
 def begin(node: Node, standing: Standing, seen: Mapping[ClientId, Seen], now: Instant) -> None:
     """Start from a ledger: listen first, or have the node re-admitted."""
     admission = node.admission
-    admission.standing = standing
+    listed = node_list.begin(node, standing)
+    if listed == standing:
+        admission.standing = standing
+    else:
+        raise_standing(node, listed)
     admission.serial = admission.serial_at_start = standing.serial
     admission.seen = dict(seen)
     admission.began_at = now
@@ -125,6 +131,7 @@ def see_record(node: Node, peer: ClientId, record: Record) -> None:
 def see_state(node: Node, peer: ClientId, state: NodeState) -> None:
     """Note how far a peer's disk is, and whether it saw more of the own than there is."""
     admission = node.admission
+    node_list.see(node, peer, state)
     if state.live:
         admission.states[peer] = state
     else:
@@ -189,7 +196,11 @@ def _answered(node: Node) -> list[ClientId]:
     """Return the peers that have seen this start."""
     own = node.settings.incarnation
     seen = {n: s.seen.get(node.name, rollback.NOTHING) for n, s in node.admission.states.items()}
-    return [n for n, s in sorted(seen.items()) if (s.boot, s.nonce) == own]
+    return [
+        n
+        for n, s in sorted(seen.items())
+        if (s.boot, s.nonce) == own and node_list.is_near(node, node.admission.states[n])
+    ]
 
 
 def tell(node: Node, now: Instant) -> None:
@@ -209,7 +220,8 @@ def health(node: Node) -> str:
         case Phase.VOTING:
             return "ok"
         case Phase.LISTENING:
-            return f"before it votes it has to hear {', '.join(unanswered) or 'more nodes'}"
+            others = node_list.others_lists(node, admission.states)
+            return f"before it votes it has to hear {', '.join(unanswered) or 'more nodes'}{others}"
         case Phase.GATHERING:
             return (
                 f"its disk was lost: {majority(node.size)} other nodes that vote and have their "
@@ -252,6 +264,13 @@ def raise_standing(node: Node, standing: Standing) -> None:
     """Put a higher standing on disk with this batch."""
     node.admission.standing = standing
     node.effects.changes.append(SaveStanding(standing=standing))
+
+
+def watch_list(node: Node) -> None:
+    """Write down once that the change to the present list of nodes is over."""
+    if node_list.ends(node):
+        raise_standing(node, replace(node.admission.standing, stage=Stage.OVER))
+        node.fact("node_list_settled", nodes=list(node.settings.nodes))
 
 
 def finish(node: Node, changes: list[Change]) -> None:

@@ -139,6 +139,10 @@ def restore(
 
 def _handle(node: Node, event: Event, now: Instant) -> None:  # noqa: C901, PLR0912 (a table)
     match event:
+        case AgentHeard(via=via) | CancelHeard(via=via) | OrderHeard(via=via) if (
+            via and via not in node.settings.nodes
+        ):
+            node.dropped += 1  # its clients may count votes by a list that is two steps away
         case PeerRecordSeen():
             peers.on_record(node, event, now)
         case AgentHeard():
@@ -310,6 +314,7 @@ def _tick(node: Node, now: Instant) -> None:
         fault_count.on_beat(node, now)
         beats.check_silent(node, now)
         functions.on_beat(node)
+        admission.watch_list(node)
         retirement.on_beat(node, now)
         ask(node, now)
     else:

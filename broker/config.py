@@ -13,7 +13,10 @@ from workrs.domain.quota import Quotas
 from workrs.ports.bus import Address
 
 SIZES = (1, 3, 5)
-"""Nodes a cluster may have: an even number adds a machine that can fail and no majority."""
+"""Nodes that a cluster may begin with."""
+NODES_MAX = 5
+"""Nodes that a cluster may have. Two or four only on the way from one odd number to the next: an
+even number adds a machine that can fail and no majority."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,11 +78,11 @@ class NodeConfig:
             raise ConfigError(
                 "a cluster of one has no other node to re-admit it: leave --rejoin out"
             )
-        if len(self.peers) + 1 not in SIZES:
+        if len(self.peers) + 1 > NODES_MAX:
             raise ConfigError(
-                f"a cluster has 1, 3 or 5 nodes, this one would have {len(self.peers) + 1}"
+                f"a cluster has at most {NODES_MAX} nodes, this one would have "
+                f"{len(self.peers) + 1}"
             )
-
         if self.credential is None and not self.insecure:
             self._require_loopback()
         self._check_web()

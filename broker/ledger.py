@@ -178,7 +178,9 @@ class SqliteLedger:
         Raises:
             LedgerError: the file cannot be read.
         """
-        return ledger_standing.standing_of(self._read(ledger_standing.READ_STANDING))
+        return ledger_standing.standing_of(
+            self._read(ledger_standing.READ_STANDING), self._read(ledger_standing.READ_LIST)
+        )
 
     def seen(self) -> Mapping[ClientId, Seen]:
         """Return the most that each peer was seen to have on its disk.

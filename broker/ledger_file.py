@@ -24,7 +24,7 @@ from workrs.ports.ledger import Rejoin
 
 APPLICATION_ID: Final = 0x574B5253
 """ASCII `WKRS`, in the file's header: `file ledger.db` shows it."""
-SCHEMA_VERSION: Final = 5
+SCHEMA_VERSION: Final = 6
 
 _FUNCTIONS: Final = """
 CREATE TABLE functions (
@@ -38,6 +38,13 @@ CREATE TABLE functions (
 CREATE TRIGGER functions_fence BEFORE UPDATE ON functions
 WHEN NEW.version < OLD.version OR (NEW.version = OLD.version AND NEW.digest < OLD.digest)
 BEGIN SELECT RAISE(ABORT, 'the version of a function would go back'); END;
+"""
+_NODE_LIST: Final = """
+CREATE TABLE node_list (
+    id INTEGER PRIMARY KEY CHECK (id = 0),
+    nodes TEXT NOT NULL, -- names, with spaces between
+    stage INTEGER NOT NULL -- of the change to it: 0 new, 1 under way, 2 over
+) STRICT;
 """
 _SCHEMA: Final = """
 CREATE TABLE meta (
@@ -179,7 +186,9 @@ def _write_schema(path: Path, rejoin: Rejoin) -> None:
         database.execute("PRAGMA synchronous = FULL")
         database.execute(f"PRAGMA application_id = {APPLICATION_ID}")
         database.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
-        database.executescript(f"BEGIN; {_SCHEMA} {_FUNCTIONS} {ledger_view.SCHEMA} COMMIT;")
+        database.executescript(
+            f"BEGIN; {_SCHEMA} {_FUNCTIONS} {_NODE_LIST} {ledger_view.SCHEMA} COMMIT;"
+        )
         database.execute("UPDATE meta SET value = ? WHERE key = 'rejoin'", (rejoin,))
     finally:
         database.close()
@@ -187,8 +196,8 @@ def _write_schema(path: Path, rejoin: Rejoin) -> None:
 
 def migrate(database: sqlite3.Connection, version: int) -> None:
     """Bring a file of format *version* to the present one. A crash leaves it as it was."""
-    present = _FROM_4 if version == 4 else ledger_view.SCHEMA
-    steps = "".join((*(_FROM_1, _FUNCTIONS)[version - 1 :], present))
+    views = {4: _FROM_4, 5: ""}.get(version, ledger_view.SCHEMA)
+    steps = "".join((*(_FROM_1, _FUNCTIONS)[version - 1 :], views, _NODE_LIST))
     try:
         database.executescript(f"BEGIN; {steps} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
     except sqlite3.Error:

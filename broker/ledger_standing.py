@@ -1,7 +1,8 @@
 """What the ledger says of its node as a voter, of its peers' disks and of lost agents, in SQL.
 
 1. Every commit counts itself: the serial on disk is the number of commits on disk.
-2. Nothing of a standing goes back; the greater of old and new stays.
+2. Nothing of a standing goes back; the greater of old and new stays. The list of nodes is
+   replaced as a whole.
 """
 
 import sqlite3
@@ -10,6 +11,7 @@ from typing import Final
 
 from workrs.domain.fault_history import FaultHistory
 from workrs.domain.ids import ClientId
+from workrs.domain.node_list import Stage
 from workrs.domain.rollback import Seen
 from workrs.ports.ledger import Rejoin, Standing
 
@@ -17,18 +19,23 @@ _COUNT: Final = "UPDATE meta SET value = value + 1 WHERE key = 'serial'"
 _RAISE: Final = "UPDATE meta SET value = max(value, ?) WHERE key = ?"
 _FAULTS: Final = "INSERT OR REPLACE INTO meta (key, value) VALUES ('losses', ?), ('agent_s', ?)"
 _SEEN: Final = "INSERT OR REPLACE INTO peers (node, boot, nonce, serial) VALUES (?,?,?,?)"
+_LIST: Final = "INSERT OR REPLACE INTO node_list (id, nodes, stage) VALUES (0, ?, ?)"
 READ_STANDING: Final = "SELECT key, value FROM meta"
+READ_LIST: Final = "SELECT nodes, stage FROM node_list"
 READ_SEEN: Final = "SELECT node, boot, nonce, serial FROM peers"
 
 
-def standing_of(rows: Iterable[tuple[str, int]]) -> Standing:
-    """Return what the rows of READ_STANDING say."""
+def standing_of(rows: Iterable[tuple[str, int]], lists: Iterable[tuple[str, int]]) -> Standing:
+    """Return what the rows of READ_STANDING and READ_LIST say."""
     found = dict(rows)
+    nodes, stage = next(iter(lists), ("", Stage.NEW))
     return Standing(
         boot=found["boot"],
         serial=found["serial"],
         generation=found["generation"],
         rejoin=Rejoin(found["rejoin"]),
+        nodes=tuple(map(ClientId, nodes.split())),
+        stage=Stage(stage),
     )
 
 
@@ -63,3 +70,5 @@ def write(
             ("rejoin", int(new.rejoin)),
         ):
             database.execute(_RAISE, (value, key))
+        if new.nodes:
+            database.execute(_LIST, (" ".join(new.nodes), int(new.stage)))

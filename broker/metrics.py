@@ -12,6 +12,7 @@ from broker.node import PEER_BEAT_S, Node
 from workrs.adapters.metric import Metric, counter, gauge, info
 from workrs.adapters.metric_server import OK
 from workrs.domain.ids import Instant
+from workrs.domain.node_list import Stage
 
 LATE_S: Final = 10 * PEER_BEAT_S
 """So late with its beat, a node is stuck: without its broker, or a disk that refuses commits."""
@@ -49,6 +50,7 @@ class NodeMetrics:
         """Return everything about the node."""
         node, state = self._node, self._node.state()
         running = sum(len(agent.holding) for agent in node.agents.entries.values())
+        is_settled = node.admission.standing.stage is Stage.OVER
         heard = state.nodes_heard or len(node.live_nodes())
         return [
             info("workrs_node_info", "What runs here.", node=node.name, software=state.software),
@@ -58,6 +60,7 @@ class NodeMetrics:
             gauge("workrs_node_nodes_heard", "Nodes that it hears, itself included.", heard),
             gauge("workrs_node_late_seconds", "How late its next beat is.", self._late_s()),
             counter("workrs_node_beats_total", "Beats since the start, one a second.", state.beat),
+            gauge("workrs_node_list_settled", "1 while nodes may be added.", is_settled),
             gauge("workrs_node_starts", "Starts of the daemon on this ledger.", state.boot),
             gauge("workrs_jobs_open", "Jobs without an outcome.", state.jobs_open),
             gauge("workrs_jobs_running", "Leases that agents have.", running),

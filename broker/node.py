@@ -10,7 +10,7 @@ import heapq
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
-from broker import admission
+from broker import admission, node_list
 from broker.admission import Admission
 from broker.agents import AgentTable
 from broker.effect import Effects, Fact, Publish
@@ -22,6 +22,7 @@ from broker.job_queue import JobQueue
 from broker.limits import HISTORY_TEXT_MAX
 from broker.line_limit import LineLimit
 from broker.minority import Minority
+from broker.node_list import ListChange
 from broker.pace import Pace
 from broker.spread import Spread
 from broker.storm import StormGuard
@@ -104,6 +105,7 @@ class Node:
     unsure: dict[JobId, None] = field(default_factory=dict)
     """Open jobs that no majority is known to have, the one looked at longest ago first."""
     minority: Minority = field(default_factory=Minority)
+    list_change: ListChange = field(default_factory=ListChange)
     lines: LineLimit = field(default_factory=LineLimit)
     effects: Effects = field(default_factory=Effects)
     queue: JobQueue = field(default_factory=JobQueue)
@@ -347,6 +349,7 @@ class Node:
             nodes_heard=self.minority.heard,
             hears=tuple(map(str, self.minority.peers)),
             sent=self.sent,
+            list_ready=node_list.is_ready(self),
         )
 
     def terms(self) -> NodeTerms:

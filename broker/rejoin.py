@@ -70,7 +70,10 @@ def _able(node: Node) -> list[ClientId]:
     return [
         name
         for name, state in node.admission.states.items()
-        if state.ready and not state.rejoining and node.peers[name].live
+        if state.ready
+        and not state.rejoining
+        and node.peers[name].live
+        and set(state.nodes) == set(node.settings.nodes)
     ]
 
 

@@ -2,7 +2,7 @@
 
 1. Nothing is claimed before a node has said how many nodes there are.
 2. When nodes disagree, the larger cluster and the shorter lease are believed: both only
-   make this agent more careful than it needs to be.
+   make this agent more careful than it needs to be. A node that few others name was removed.
 3. The stores of nodes that answered lately come first; those of silent ones are last resorts.
 """
 
@@ -62,7 +62,7 @@ class Cluster:
             return False
         self._terms[node] = terms
         before = self.timing
-        largest = max((t.nodes for t in self._terms.values()), key=len)
+        largest = max((self._terms[name].nodes for name in self._named()), key=len)
         self.names = frozenset(ClientId(name) for name in largest)
         self.size = len(self.names)
         self.majority = majority(self.size)
@@ -70,6 +70,12 @@ class Cluster:
         if timings:
             self.timing = min(timings, key=lambda timing: timing.holding_s)
         return before != self.timing
+
+    def _named(self) -> list[ClientId]:
+        """Return those that more than half name, else all: a node that was removed is forgotten."""
+        said = self._terms
+        half = len(said) / 2
+        return [n for n in said if sum(n in t.nodes for t in said.values()) > half] or list(said)
 
     def timings(self) -> int:
         """Return how many different timings the nodes state; more than 1 is a mistake."""

@@ -15,6 +15,7 @@ from workrs.domain.fault_history import FaultHistory
 from workrs.domain.function import FunctionRecord
 from workrs.domain.ids import ClientId, Digest, Epoch, JobId
 from workrs.domain.job import Outcome
+from workrs.domain.node_list import Stage
 from workrs.domain.record import Record
 from workrs.domain.rollback import Seen
 
@@ -40,6 +41,10 @@ class Standing:
     generation: int = 0
     """Of this node's votes: see `workrs.domain.quorum`."""
     rejoin: Rejoin = Rejoin.NEVER
+    nodes: tuple[ClientId, ...] = ()
+    """The list of nodes it was started with last; empty: not yet, or by an older version."""
+    stage: Stage = Stage.NEW
+    """How far the change to that list is. It alone may go back, with a new list."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -159,6 +159,8 @@ class MemoryLedger:
                     serial=max(old.serial, new.serial),
                     generation=max(old.generation, new.generation),
                     rejoin=max(old.rejoin, new.rejoin),
+                    nodes=new.nodes or old.nodes,
+                    stage=new.stage if new.nodes else old.stage,
                 )
             case SaveFaults(history=history):
                 self.disk.faults = history

@@ -279,6 +279,8 @@ class NodeState:
     """The other nodes among them: whose bridges lead here."""
     sent: int = 0
     """Messages it has published since its start."""
+    list_ready: bool = True
+    """False while a job may be open here that was when the list of nodes changed last."""
 
     def __post_init__(self) -> None:
         """Refuse numbers that no ledger holds."""

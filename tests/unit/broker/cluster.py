@@ -72,6 +72,8 @@ class Cluster:
     """Nodes that ended by themselves, and why."""
     retained: dict[str, dict[str, Publish]] = field(default_factory=dict)
     """By node: what it retains on its own broker."""
+    lists: dict[str, tuple[ClientId, ...]] = field(default_factory=dict)
+    """By node: the nodes it is started with, where those are not `names`."""
 
     def __post_init__(self) -> None:
         """Start every node on an empty disk."""
@@ -87,11 +89,22 @@ class Cluster:
     def names(self) -> tuple[ClientId, ...]:
         return tuple(ClientId(f"n{i + 1}") for i in range(self.size))
 
+    def listed(self, name: str) -> tuple[ClientId, ...]:
+        """Return the nodes that a node is started with."""
+        return self.lists.get(name, self.names)
+
+    def start_with(self, name: str, *nodes: str) -> None:
+        """Start a node with another list; on an empty disk, if it has none yet."""
+        self.lists[name] = tuple(map(ClientId, sorted(nodes)))
+        self.disks.setdefault(name, MemoryDisk())
+        self.stop(name)
+        self.start(name)
+
     def _boot(self, name: ClientId) -> None:
         ledger = MemoryLedger(self.disks[name], wall=lambda: self.now)
         settings = NodeSettings(
             name=name,
-            nodes=self.names,
+            nodes=self.listed(name),
             timing=TIMING,
             incarnation=Incarnation(ledger.boot, f"{name}-{len(self.facts)}"),
         )
@@ -118,7 +131,7 @@ class Cluster:
                 self.retained[name] = {}
                 self.feed(name, BrokerEmptied())
         for name in names:
-            for peer in self.names:
+            for peer in list(self.nodes):
                 self._reconnect(name, peer)
 
     def lose_disk(self, name: str) -> None:
@@ -140,6 +153,7 @@ class Cluster:
     def _reconnect(self, one: str, other: str) -> None:
         for origin, peer in ((one, other), (other, one)):
             is_cut = origin == peer or frozenset((origin, peer)) in self.cut
+            is_cut |= peer not in self.listed(origin)
             if not is_cut and not {origin, peer} & self.down:
                 self.resend(origin, peer)
 
@@ -251,7 +265,8 @@ class Cluster:
         if not publish.topic.startswith(f"{topics.ROOT}/node/"):
             return found
         for peer in self.nodes:
-            if peer != origin and frozenset((peer, origin)) not in self.cut:
+            is_linked = peer != origin and peer in self.listed(origin)
+            if is_linked and frozenset((peer, origin)) not in self.cut:
                 self._keep(peer, publish)
                 event = parse(ClientId(peer), _message(publish))
                 assert not isinstance(event, Dropped), event
@@ -264,7 +279,7 @@ class Cluster:
         payload = body if isinstance(body, bytes) else codec.encode(body)
         relayed = topic.replace(f"{topics.ROOT}/up/", f"{topics.ROOT}/relay/{at}/")
         for name in sorted(self.nodes, key=lambda n: n != at):
-            parted = frozenset((name, at)) in self.cut
+            parted = frozenset((name, at)) in self.cut or name not in self.listed(at)
             if name != at and (not relays or at in self.down or parted):
                 continue
             event = parse(ClientId(name), Message(topic if name == at else relayed, payload))

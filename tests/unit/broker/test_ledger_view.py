@@ -243,4 +243,4 @@ def test_the_document_names_every_view_and_column(path: Path) -> None:
             (row,) = [line for line in page.splitlines() if line.startswith(f"| `{view}` |")]
             for _, column, *_ in database.execute(f"PRAGMA table_info({view})"):
                 assert f"`{column}`" in row, f"{view}.{column}"
-    assert ledger_file.SCHEMA_VERSION == 5
+    assert ledger_file.SCHEMA_VERSION == 6

@@ -190,7 +190,10 @@ def test_a_node_is_configured_by_its_options() -> None:
 @pytest.mark.parametrize(
     ("words", "text"),
     [
-        (("--name", "n1", "--peer", "n2=h:1"), "1, 3 or 5 nodes"),
+        (
+            ("--name", "n1", *(w for n in range(2, 7) for w in ("--peer", f"n{n}=h:1"))),
+            "at most 5 nodes",
+        ),
         (("--name", "n1", "--peer", "n2=h:1", "--peer", "n2=h:2"), "named twice"),
         (("--name", "n1", "--peer", "n2"), "NAME=HOST:PORT"),
         (("--name", "N 1"), "not allowed"),

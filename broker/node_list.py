@@ -1,0 +1,108 @@
+"""A node's way from one list of nodes to the next: see `workrs.domain.node_list` for why so.
+
+1. The new list is on disk before anything is said under it.
+2. It is *ready* when every other node has shown the same list and the jobs that were open at
+   that moment are decided; it shows that.
+3. The change is over, on disk, when all of them are ready. A restart before begins to wait anew,
+   for what is open by then.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from workrs.domain.node_list import Stage, are_near, distance, step
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from broker.node import Node
+    from workrs.domain.ids import ClientId, JobId
+    from workrs.ports.ledger import Standing
+    from workrs.wire.message import NodeState
+
+
+@dataclass(slots=True)
+class ListChange:
+    """What the node has seen of a change since its start."""
+
+    others: frozenset[ClientId] = frozenset()
+    """All other nodes of the list."""
+    shown: set[ClientId] = field(default_factory=set)
+    """Those that showed the same list."""
+    ready: set[ClientId] = field(default_factory=set)
+    """Those whose jobs of before are decided."""
+    before: set[JobId] | None = None
+    """Jobs that were open when all had shown the list, and are; None until then."""
+
+    @property
+    def is_ready(self) -> bool:
+        """Return whether this node has no open job of before the change."""
+        return self.before is not None and not self.before
+
+
+def begin(node: Node, standing: Standing) -> Standing:
+    """Take the list that the node was started with; return the standing with it.
+
+    Raises:
+        ConfigError: it is more than a step from the one on disk.
+    """
+    nodes, stage = step(standing.nodes, standing.stage, node.settings.nodes)
+    node.list_change.others = frozenset(nodes) - {node.name}
+    if standing.nodes and set(nodes) != set(standing.nodes):
+        node.fact("node_list_changed", nodes=list(nodes), before=list(standing.nodes))
+    return replace(standing, nodes=nodes, stage=stage)
+
+
+def see(node: Node, peer: ClientId, state: NodeState) -> None:
+    """Note which list a peer shows, and how far it is."""
+    own = node.settings.nodes
+    if not state.live:
+        return
+    if distance(own, state.nodes) == 0:
+        node.list_change.shown.add(peer)
+        if state.list_ready:
+            node.list_change.ready.add(peer)
+    elif distance(own, state.nodes) > 1:
+        theirs, mine = ", ".join(state.nodes), ", ".join(own)
+        text = (
+            f"node {peer} has the list {theirs}, and {node.name} has {mine}: they may differ by "
+            "one node, while it is added or removed (docs/operations.md)"
+        )
+        node.fact_limited("node_lists_differ", node=peer, theirs=list(state.nodes))
+        if not node.admission.votes:
+            node.effects.halt = text
+
+
+def is_near(node: Node, state: NodeState) -> bool:
+    """Return whether this node may vote beside one that shows this state."""
+    return are_near(node.settings.nodes, state.nodes, node.admission.standing.stage)
+
+
+def others_lists(node: Node, states: Mapping[ClientId, NodeState]) -> str:
+    """Return which nodes show lists beside which this one does not vote, for humans; or nothing."""
+    found = [name for name, state in sorted(states.items()) if not is_near(node, state)]
+    return f"; with the same list of nodes: {', '.join(found)}" if found else ""
+
+
+def is_ready(node: Node) -> bool:
+    """Return what the node shows of itself: no job of before the last change is open here."""
+    return node.admission.standing.stage is Stage.OVER or node.list_change.is_ready
+
+
+def ends(node: Node) -> bool:
+    """Return, once a beat, whether the change ends here and now."""
+    it = node.list_change
+    if node.admission.standing.stage is Stage.OVER or not node.admission.votes:
+        return False
+    if it.before is None and it.shown >= it.others:
+        it.before = {entry.job for entry in node.entries.values() if entry.is_open}
+    elif it.before:
+        it.before = {job for job in it.before if _is_open(node, job)}
+    return it.is_ready and it.ready >= it.others
+
+
+def _is_open(node: Node, job: JobId) -> bool:
+    entry = node.entries.get(job)
+    return entry is not None and entry.is_open

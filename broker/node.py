@@ -22,7 +22,6 @@ from broker.job_queue import JobQueue
 from broker.limits import HISTORY_TEXT_MAX
 from broker.line_limit import LineLimit
 from broker.minority import Minority
-from broker.node_list import ListChange
 from broker.pace import Pace
 from broker.spread import Spread
 from broker.storm import StormGuard
@@ -105,7 +104,7 @@ class Node:
     unsure: dict[JobId, None] = field(default_factory=dict)
     """Open jobs that no majority is known to have, the one looked at longest ago first."""
     minority: Minority = field(default_factory=Minority)
-    list_change: ListChange = field(default_factory=ListChange)
+    list_change: node_list.ListChange = field(default_factory=node_list.ListChange)
     lines: LineLimit = field(default_factory=LineLimit)
     effects: Effects = field(default_factory=Effects)
     queue: JobQueue = field(default_factory=JobQueue)
@@ -218,8 +217,7 @@ class Node:
 
     def entry(self, job: JobId) -> JobEntry:
         """Return the job's entry, made empty when it is new."""
-        found = self.entries.get(job)
-        if found is None:
+        if (found := self.entries.get(job)) is None:
             self.arrivals += 1
             vote = Vote(record=Record(job=job, generation=self.generation))
             found = JobEntry(job, vote, {self.name: vote.record}, arrived=self.arrivals)

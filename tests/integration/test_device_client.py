@@ -387,6 +387,7 @@ def test_an_async_device_does_the_same(broker: Broker, node: ScriptedNode, tmp_p
     asyncio.run(main())
 
 
+KILLS = 20
 _CHILD = """
 import json, sys
 from device_client import Device
@@ -402,26 +403,27 @@ def test_kill_9_in_the_middle_of_submits_loses_and_doubles_nothing(
     broker: Broker, node: ScriptedNode, tmp_path: Path
 ) -> None:
     box, told = tmp_path / "box", -1
-    for round_number in range(4):
+    for round_number in range(KILLS):
         child = subprocess.Popen(
             [sys.executable, "-c", _CHILD, broker.address, str(box), str(told + 1)],
             stdout=subprocess.PIPE,
         )
         assert child.stdout is not None
-        wanted = told + 25 + 7 * round_number
+        wanted = told + 12 + 7 * round_number % 31
         while told < wanted:
             told = int(child.stdout.readline())
-        if round_number == 2:
-            # Once with a dead broker, so that the outbox is all there is.
+        if round_number % 4 == 2:
+            # Now and then with a dead broker, so that the outbox is all there is.
             broker.kill()
             while told < wanted + 20:
                 told = int(child.stdout.readline())
+        elif round_number % 4 == 3:
+            broker.start()
         child.kill()
         for line in child.stdout.read().split():
             told = int(line)
         child.wait(WAIT_S)
         child.stdout.close()
-    broker.start()
     with Device("pump-7", [broker.address], outbox=box) as device:
         assert device.drain(WAIT_S)
         node.wait_for(lambda: len(node.jobs) > told, "every job that was told to be kept")

@@ -12,7 +12,6 @@
 """
 
 from dataclasses import dataclass, field
-from itertools import islice
 from typing import TypeVar
 
 from broker.event import CancelHeard, Event, Refused, SubmitHeard
@@ -118,11 +117,10 @@ class Gate:
         self.barred.setdefault(device, False)
         self._kick(device, meter, now)
 
-    def take_kicks(self, count: int) -> list[ClientId]:
-        """Return up to *count* devices to be disconnected now."""
-        taken = list(islice(self.kicks, count))
-        for device in taken:
-            del self.kicks[device]
+    def take_kicks(self) -> list[ClientId]:
+        """Return the devices to be disconnected now."""
+        taken = list(self.kicks)
+        self.kicks.clear()
         return taken
 
     def take_barred(self) -> dict[ClientId, bool]:

@@ -18,6 +18,7 @@ from broker.event import Event, Refused
 from broker.intake_queue import IntakeQueue
 from broker.limits import KICKS_AT_ONCE, READ_AT_ONCE, STALLED_S, STALLED_TURN
 from broker.node import Node
+from broker.retained_requests import RetainedRequests
 from broker.retry import CONNECT_S, KEEPALIVE_S, SETTLED_S, pause_s
 from workrs.adapters import log
 from workrs.domain.errors import BusError
@@ -52,12 +53,14 @@ class IntakeLine:
         self._kicking = asyncio.Event()
         self._taken = asyncio.Event()
         self._taken_at = clock()
+        self._retained = RetainedRequests(node, connect=connect, address=address)
         self._log = log.get(f"node[{node.name}].intake")
 
     async def run(self) -> None:
         """Read, and disconnect who is barred, for ever."""
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._keep_out(), name=f"{self._node.name}.gate")
+            tasks.create_task(self._keep_out(), name=f"node[{self._node.name}].gate")
+            tasks.create_task(self._retained.run(), name=f"node[{self._node.name}].retained")
             await self._keep_reading()
 
     async def _keep_reading(self) -> None:
@@ -81,7 +84,7 @@ class IntakeLine:
         ) as bus:
             await bus.subscribe(*inbox.intake_subscriptions())
             while True:
-                batch = await bus.receive()
+                batch = self._without_barred(await bus.receive())
                 for begin in range(0, len(batch), READ_AT_ONCE):
                     if begin:
                         await asyncio.sleep(0)  # votes and heartbeats have arrived meanwhile
@@ -92,8 +95,7 @@ class IntakeLine:
 
     def _take_in(self, bus: Bus, batch: list[Message]) -> None:
         was_empty = not self._queue
-        heard = self._without_barred(batch)
-        self._judge(bus, reader.read(self._node, bus, heard, self._log))
+        self._judge(bus, reader.read(self._node, bus, batch, self._log))
         if was_empty and self._queue:
             self._arrived()
 
@@ -138,15 +140,17 @@ class IntakeLine:
 
     async def _keep_out(self) -> None:
         """Disconnect devices, many at a time: each has to wait for the broker it burdens."""
-        while True:
-            await self._kicking.wait()
-            self._kicking.clear()
-            while devices := self._node.gate.take_kicks(KICKS_AT_ONCE):
-                async with asyncio.TaskGroup() as tasks:
-                    for device in devices:
-                        if not self._is_ours(device):
-                            name = f"node[{self._node.name}].gate[{device}]"
-                            tasks.create_task(self._disconnect(device), name=name)
+        slots = asyncio.Semaphore(KICKS_AT_ONCE)
+        async with asyncio.TaskGroup() as tasks:
+            while True:
+                await self._kicking.wait()
+                self._kicking.clear()
+                for device in self._node.gate.take_kicks():
+                    if not self._is_ours(device):
+                        await slots.acquire()
+                        name = f"node[{self._node.name}].gate[{device}]"
+                        going = tasks.create_task(self._disconnect(device), name=name)
+                        going.add_done_callback(lambda _: slots.release())
 
     async def _disconnect(self, device: ClientId) -> None:
         try:

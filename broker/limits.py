@@ -29,9 +29,9 @@ REFUSALS_MAX: Final = 1_000
 further ones. Beyond, they go unanswered, and devices repeat them."""
 REFUSALS_PER_S: Final = 200
 """How many of each are answered in the long run."""
-KICKS_AT_ONCE: Final = 100
+KICKS_AT_ONCE: Final = 200
 """Barred devices that are disconnected at the same time. The others' turn is after that."""
-READ_AT_ONCE: Final = 500
+READ_AT_ONCE: Final = 2_000
 """Requests of devices that are judged before the node does something else for a moment."""
 METERS_MAX: Final = 100_000
 """Devices whose rate is remembered, and tenants. Beyond, the one silent longest begins anew."""

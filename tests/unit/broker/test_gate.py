@@ -91,14 +91,14 @@ def test_who_goes_on_is_barred_disconnected_and_not_heard_until_that_is_over(gat
     (end,) = [v for v in said if isinstance(v, Refused) and v.retry_after_s == 30.0]
     assert "barred for 30 s" in end.reason
     assert said[-1] is False
-    assert gate.take_kicks(9) == [PUMP]
+    assert gate.take_kicks() == [PUMP]
     assert gate.take_barred() == {PUMP: True}
     assert gate.ignored > 0
     since = GRACE_S + 10
     assert judge(gate, since + KICK_PAUSE_S) is False
-    assert gate.take_kicks(9) == [PUMP], "it is back, and goes again"
+    assert gate.take_kicks() == [PUMP], "it is back, and goes again"
     assert judge(gate, since + KICK_PAUSE_S) is False
-    assert gate.take_kicks(9) == [], "its last words from before arrive"
+    assert gate.take_kicks() == [], "its last words from before arrive"
     assert judge(gate, since + KICK_PAUSE_S + 31) is True
 
 

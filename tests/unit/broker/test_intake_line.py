@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from broker import intake, intake_line, intake_queue
+from broker import intake, intake_line, intake_queue, retained_requests
 from broker.intake_line import client_id
 from broker.limits import STALLED_TURN, TURN_MAX
 from tests.unit.broker.cluster import Cluster
@@ -160,6 +160,37 @@ def test_a_retained_request_is_refused_and_cleared() -> None:
         await until(lambda: topic not in world.broker.retained())
         assert not world.node.entries
         assert ClientId("pump-7") not in world.node.local_devices
+
+    run(scene)
+
+
+@pytest.mark.parametrize(
+    "topic",
+    [
+        f"{topics.ROOT}/up/pump-7",
+        f"{topics.ROOT}/up/pump-7/nothing/j1",
+        f"{topics.ROOT}/up/pump-7/beat/j1",
+        f"{topics.ROOT}/up/edge-1/claim/a/b/c",
+        f"{topics.ROOT}/up/PUMP 7/x",
+        f"{topics.ROOT}/relay/n2/pump-7/nothing/j1",
+        f"{topics.ROOT}/relay/n2/pump-7/submit/j1",
+    ],
+)
+def test_what_is_retained_where_nobody_listens_is_cleared_too(
+    monkeypatch: pytest.MonkeyPatch, topic: str
+) -> None:
+    monkeypatch.setattr(retained_requests, "LOOK_S", 0.01)
+
+    async def scene(world: World, bus: Bus) -> None:
+        kept = topics.node("n2", "state")
+        bus.publish(Message(kept, b"{}", retain=True))
+        bus.publish(Message(topic, SPEC, retain=True))
+        bus.publish(Message(topic, b"live"))
+        await bus.flush()
+        await until(lambda: topic not in world.broker.retained())
+        assert kept in world.broker.retained()
+        assert world.node.dropped
+        assert not world.node.entries
 
     run(scene)
 

@@ -1,33 +1,37 @@
 """`workrs enrol KIND NAME`: one more member of a cluster, and the file that proves it."""
 
 from argparse import Namespace
+from datetime import datetime
 from pathlib import Path
 from shlex import quote
 
 from workrs.cli.calendar import wall_clock
 from workrs.cli.error import OK
+from workrs.cli.init import endpoint
 from workrs.cli.options import Options
 from workrs.domain.errors import ConfigError
 from workrs.trust.authority import DAYS
 from workrs.trust.cluster_directory import ClusterDirectory, opened
 from workrs.trust.credential import load_credential
 from workrs.trust.kind import Kind
+from workrs.trust.node_folder import NODE_FILE
 
 
 def options() -> Options:
     """Describe the subcommand."""
     it = Options(
         "enrol",
-        "let a device, an agent or an operator into a cluster",
+        "let a device, an agent, an operator or a further node into a cluster",
         examples=(
             "workrs enrol agent a1 --cluster farm",
             "workrs enrol device pump-7 --cluster farm --days 730",
             "workrs enrol device meter-3 --cluster farm --password   # it cannot do certificates",
             "workrs enrol agent a1 --cluster farm --renew             # the old one stays valid",
+            "workrs enrol node n4=10.0.0.4 --cluster farm             # see docs/operations.md",
         ),
     )
     it.argument("kind", choices=[kind.value for kind in Kind], help="what it is to be")
-    it.argument("name", help="its name, of a-z 0-9 . and -")
+    it.argument("name", help="its name, of a-z 0-9 . and -; of a further node NAME=HOST[:PORT]")
     add_directory_option(it)
     it.value(
         "--days",
@@ -73,11 +77,22 @@ def run(asked: Namespace) -> int:
             print("Bring the nodes the new passwords; they are in force seconds later:")
             print(copies(directory, "passwords"))
             return OK
+        if kind is Kind.NODE and "=" in asked.name and not asked.renew:
+            return _add_node(directory, asked, now)
         path = directory.enrol(
             kind, asked.name, now=now, days=asked.days, renew=asked.renew, hosts=asked.host
         )
     until = load_credential(path).valid_until_wall
     print(f"{path}: {kind.value} {asked.name}, until {until}")
+    return OK
+
+
+def _add_node(directory: ClusterDirectory, asked: Namespace, now: datetime) -> int:
+    at = endpoint(asked.name)
+    path = directory.add_node(at, now=now, hosts=asked.host)
+    print(f"{path.parent}: node {at.node}, until {load_credential(path).valid_until_wall}")
+    print("Bring the others their new list, and start them again one by one, the new one last:")
+    print(copies(directory, NODE_FILE))
     return OK
 
 

@@ -17,6 +17,7 @@ from workrs.ports.bus import PAYLOAD_MAX_BYTES, Address
 from workrs.trust.cluster_directory import ClusterDirectory, opened
 from workrs.trust.credential import Credential, load_credential
 from workrs.trust.kind import Kind
+from workrs.trust.node_folder import NODE_FILE
 
 
 def options() -> Options:
@@ -54,6 +55,9 @@ def run(asked: Namespace) -> int:
         )
         who = None if asked.by_hand else _operator(directory, asked.credential)
     by_hand = copies(directory, "revoked-*.pem", "passwords")
+    if directory.register.is_former_node(asked.name):
+        print("It was a node. Bring the others their new list, and start them again one by one:")
+        print(copies(directory, NODE_FILE))
     if asked.by_hand:
         print("The nodes shut it out seconds after they have the new lists:")
         print(by_hand)

@@ -33,7 +33,7 @@ from workrs.trust.authority import (
     load_authority,
     new_authority,
 )
-from workrs.trust.credential import Credential, Endpoint, load_credential, parse, render
+from workrs.trust.credential import Credential, Endpoint, load_credential, parse, render, with_nodes
 from workrs.trust.kind import PASSWORD_PORT_OFFSET, PORT_OFFSETS, Kind, member_name
 from workrs.trust.node_folder import (
     NODE_FILE,
@@ -101,7 +101,8 @@ class ClusterDirectory:
         at = next((node for node in self.register.nodes if node.node == name), None)
         if is_node and at is None:
             raise ConfigError(
-                f"{name} is no node of {self.register.cluster}: `workrs init` named all"
+                f"{name} is no node of {self.register.cluster}: a further one is enrolled with its "
+                f"address, {name}=HOST"
             )
         target = self.node_folder(name) / NODE_FILE if is_node else self.member_file(name)
         if renew:
@@ -152,7 +153,32 @@ class ClusterDirectory:
         path = self.member_file(name)
         if path.exists() and _serial(path) in {entry.serial for entry in ended}:
             path.replace(path.with_suffix(".revoked"))
+        if not keep_newest and any(entry.kind is Kind.NODE for entry in ended):
+            self.node_folder(name).replace(self.node_folder(f"{name}.{now:%Y%m%d%H%M%S}.revoked"))
+            self._change_nodes([node for node in self.register.nodes if node.node != name])
         return ended
+
+    def add_node(self, at: Endpoint, *, now: datetime, hosts: Sequence[str] = ()) -> Path:
+        """Make a further node, and name it in the credentials of the others; return its own.
+
+        Raises:
+            ConfigError: the name is taken, or an address is another node's.
+        """
+        self.register.require_free(at.node, Kind.NODE)
+        others = [node for node in self.register.nodes if node.node != at.node]
+        if any(node[1:] == at[1:] for node in others):
+            raise ConfigError(f"{at.host}:{at.port} is the address of another node")
+        self._change_nodes([*others, at])  # after a crash behind it the same call goes on
+        self._make_node(at.node, now=now, hosts=hosts)
+        self.write_node_lists(now=now)
+        return self.node_folder(at.node) / NODE_FILE
+
+    def _change_nodes(self, nodes: Sequence[Endpoint]) -> None:
+        self._change(replace(self.register, nodes=tuple(nodes)))
+        for node in nodes:
+            path = self.node_folder(node.node) / NODE_FILE
+            if path.exists():
+                replace_file(path, with_nodes(path.read_text(), nodes))
 
     def write_node_lists(self, *, now: datetime) -> None:
         """Write the lists of the revoked and the passwords into the folder of every node."""
@@ -205,11 +231,13 @@ class ClusterDirectory:
     def make_nodes(self, *, now: datetime) -> None:
         """Write the folder of every node."""
         for node in self.register.nodes:
-            folder = self.node_folder(node.node)
-            for kind, authority in self._authorities.items():
-                write_new(authority_file(folder, kind), authority.certificate)
-            self.enrol(Kind.NODE, node.node, now=now)
+            self._make_node(node.node, now=now)
         self.write_node_lists(now=now)
+
+    def _make_node(self, name: str, *, now: datetime, hosts: Sequence[str] = ()) -> None:
+        for kind, authority in self._authorities.items():
+            replace_file(authority_file(self.node_folder(name), kind), authority.certificate)
+        self.enrol(Kind.NODE, name, now=now, hosts=hosts)
 
     def _issue(
         self,
@@ -367,7 +395,6 @@ def _serial(path: Path) -> str:
     Raises:
         ConfigError: it is damaged.
     """
-    text = path.read_text()
-    if parse(text, path).password is not None:
+    if parse(text := path.read_text(), path).password is not None:
         return ""
     return f"{x509.load_pem_x509_certificate(text.encode()).serial_number:x}"

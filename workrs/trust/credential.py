@@ -22,6 +22,7 @@ import logging
 import re
 import ssl
 import stat
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -156,6 +157,12 @@ def render(credential: Credential, *, key: str, certificate: str) -> str:
     ]
     lines += [f"{word}: {value}" for word, value in fields.items() if value]
     return "\n".join(lines) + "\n" + key + certificate + credential.authority
+
+
+def with_nodes(text: str, nodes: Iterable[Endpoint]) -> str:
+    """Return the text of a credential with another list of nodes; all else stays."""
+    line = f"nodes: {' '.join(map(str, nodes))}"
+    return re.sub(r"^nodes: .*$", line, text, count=1, flags=re.MULTILINE)
 
 
 def load_credential(path: Path) -> Credential:

@@ -54,6 +54,11 @@ class Register:
         """Return what is in force under a name."""
         return [entry for entry in self.members if entry.name == name and not entry.revoked]
 
+    def is_former_node(self, name: str) -> bool:
+        """Return whether a node was called so, and none is."""
+        was = any(entry.name == name and entry.kind is Kind.NODE for entry in self.members)
+        return was and all(node.node != name for node in self.nodes)
+
     def require_free(self, name: str, kind: Kind, *, renew: bool = False) -> None:
         """Raise ConfigError unless somebody of this kind may be enrolled under *name*.
 

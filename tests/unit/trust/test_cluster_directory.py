@@ -245,3 +245,43 @@ def test_a_password_is_checked_against_its_hash_alone() -> None:
         "$7$9$*$*",
     ):
         assert not is_right(password, damaged)
+
+
+def test_a_further_node_is_named_by_all_and_a_revoked_one_by_none(
+    directory: ClusterDirectory,
+) -> None:
+    key = directory.node_folder("n1").joinpath("node.pem").read_text().partition("-----BEGIN")[2]
+    path = directory.add_node(Endpoint("n4", "10.0.0.4", 8883), now=NOW)
+    assert path == directory.node_folder("n4") / "node.pem"
+    everybody = ["n1", "n2", "n3", "n4"]
+    for name in everybody:
+        assert [at.node for at in load_node(directory.node_folder(name)).credential.nodes] == (
+            everybody
+        )
+    text = directory.node_folder("n1").joinpath("node.pem").read_text()
+    assert text.partition("-----BEGIN")[2] == key
+    with pytest.raises(ConfigError, match="n4 is taken"):
+        directory.add_node(Endpoint("n4", "10.0.0.5", 8883), now=NOW)
+    with pytest.raises(ConfigError, match="address of another node"):
+        directory.add_node(Endpoint("n5", "10.0.0.4", 8883), now=NOW)
+
+    directory.revoke("n4", now=NOW)
+    assert directory.register.is_former_node("n4")
+    assert [at.node for at in load_node(directory.node_folder("n1")).credential.nodes] == (
+        everybody[:3]
+    )
+    assert not directory.node_folder("n4").exists()
+    directory.add_node(Endpoint("n4", "10.0.0.4", 8883), now=NOW)
+    assert not directory.register.is_former_node("n4")
+
+
+def test_a_node_that_was_half_added_is_added_by_the_same_call(
+    directory: ClusterDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at = Endpoint("n4", "10.0.0.4", 8883)
+    with monkeypatch.context() as patched:
+        patched.setattr(ClusterDirectory, "enrol", lambda *_, **__: pytest.fail("crash"))
+        with pytest.raises(pytest.fail.Exception):
+            directory.add_node(at, now=NOW)
+    directory.add_node(at, now=NOW)
+    assert load_node(directory.node_folder("n4")).credential.name == "n4"

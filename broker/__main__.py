@@ -82,6 +82,8 @@ async def _run(config: NodeConfig) -> None:
         rejoin = Rejoin.UNDER_WAY if config.rejoin else Rejoin.NEVER
         create_ledger(config.ledger_path, rejoin)
         LOG.event("ledger_created", path=config.ledger_path, rejoin=rejoin.name.lower())
+    if config.no_start:
+        return
     ledger = open_ledger(config.ledger_path, history=config.history)
     try:
         if config.rejoin and ledger.standing.rejoin is Rejoin.NEVER:

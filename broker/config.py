@@ -58,6 +58,8 @@ class NodeConfig:
     """Make the database if there is none."""
     rejoin: bool = False
     """Make one for a node that lost its disk, and have it re-admitted."""
+    no_start: bool = False
+    """End when the database is made."""
     timing: LeaseTiming = field(default_factory=LeaseTiming)
     quotas: Quotas = field(default_factory=Quotas)
     """What devices and tenants may ask of this node."""
@@ -74,6 +76,8 @@ class NodeConfig:
             raise ConfigError(
                 "--init is for a new node, --rejoin for one that lost its disk: leave one out"
             )
+        if self.no_start and not (self.init or self.rejoin):
+            raise ConfigError("--no-start goes with --init or --rejoin: it ends when that is done")
         if self.rejoin and not self.peers:
             raise ConfigError(
                 "a cluster of one has no other node to re-admit it: leave --rejoin out"

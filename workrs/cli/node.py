@@ -63,6 +63,7 @@ def options() -> Options:
     add_state_option(it)
     it.flag("--init", help="make its database if there is none: only for a new node")
     it.flag("--rejoin", help="after its disk was lost: have the other nodes re-admit it")
+    it.flag("--no-start", help="with --init or --rejoin: make the database, and end")
     it.value(
         "--functions", convert=Path, metavar="FILE", help="functions.toml: adds what is new in it"
     )
@@ -217,6 +218,7 @@ def config(asked: Namespace) -> NodeConfig:
         allowed_images=tuple(asked.allow_image),
         init=asked.init,
         rejoin=asked.rejoin,
+        no_start=asked.no_start,
         timing=LeaseTiming(
             ttl_s=asked.lease_ttl,
             heartbeat_period_s=asked.heartbeat_period,

@@ -262,6 +262,12 @@ def test_a_node_without_a_majority_is_left_while_others_are_untried(
             assert run.output() == ["b'21'", "minority"]
 
 
+def test_an_idle_device_pings_and_stays(broker: Broker, tmp_path: Path) -> None:
+    """The broker ends a connection after 1.5 s of silence, the device one after 2.5."""
+    with board("d = make()\nprint(d.poll(5), d.trouble)", tmp_path, broker) as run:
+        assert run.output() == ["True "]
+
+
 def test_repeats_and_words_of_older_jobs_change_nothing(
     broker: Broker, node: ScriptedNode, tmp_path: Path
 ) -> None:

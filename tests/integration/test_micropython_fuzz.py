@@ -77,11 +77,13 @@ def junk_server(*, hang: bool) -> Iterator[str]:
 
         thread = threading.Thread(target=serve, name="junk")
         thread.start()
-        yield f"{HOST}:{server.getsockname()[1]}"
-        server.shutdown(socket.SHUT_RDWR)
-        thread.join(10)
-    for connection in kept:
-        connection.close()
+        try:
+            yield f"{HOST}:{server.getsockname()[1]}"
+        finally:
+            server.shutdown(socket.SHUT_RDWR)
+            thread.join(10)
+            for connection in kept:
+                connection.close()
 
 
 @pytest.mark.parametrize("hang", [False, True], ids=["hangs up", "stays silent"])

@@ -134,18 +134,22 @@ class Terminal:
 
     def move(self, key: str) -> float:
         """Press a key that moves the cursor; return the milliseconds until it is seen to."""
-        before = self._line
         with self._news:
+            # Where it is by now: a list in another order takes it along.
+            before = self._cursor()
             self.written = ""
             begun = time.monotonic()
             os.write(self._master, key.encode())
-            while True:
-                for found in CURSOR.finditer(self.written):
-                    self._line = int(found[1]) if int(found[1]) > HEADING else self._line
-                if self._line != before:
-                    return (time.monotonic() - begun) * 1000
+            while self._cursor() == before:
                 if not self._news.wait(5):
                     raise SystemExit(f"{key!r} moved nothing: {self.written[-500:]!r}")
+        return (time.monotonic() - begun) * 1000
+
+    def _cursor(self) -> int:
+        """Return the line the cursor was painted on last."""
+        for found in CURSOR.finditer(self.written):
+            self._line = int(found[1]) if int(found[1]) > HEADING else self._line
+        return self._line
 
     def cpu_s(self) -> float:
         """Return the CPU time of the program so far."""

@@ -2,7 +2,7 @@
 
 import asyncio
 import gc
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import ClassVar, Final, Protocol, runtime_checkable
@@ -134,8 +134,21 @@ class Dashboard(Acting):
             except TimeoutError:
                 continue
 
+    def _watched(self) -> Collection[JobId]:
+        """Return the jobs whose progress is in view."""
+        match self.screen:
+            case MainScreen() as main:
+                return main.jobs_in_view
+            case AgentScreen() as page:
+                return self.feed.model.held.get(ClientId(page.subject), ())
+            case JobScreen():
+                return [job] if (job := self.subject_job()) else ()
+            case _:
+                return ()
+
     def draw(self) -> None:
         """Have the screen on top show the model."""
+        self.feed.model.watched = self._watched()
         if isinstance(self.screen, Shows):
             self.screen.show(self.look())
             text = self.caption()

@@ -3,11 +3,13 @@
 1. `apply` is cheap and takes every message; `settle` works out what changed, a bounded number of
    jobs at a time, so that a screen answers keys while 10,000 jobs arrive.
 2. A node's snapshot is judged when it is complete: half of it would show every job wrong.
-3. What is kept is bounded: JOBS_MAX jobs, of which the longest ended go first; EVENTS_MAX events.
-4. Moving to another node keeps what was seen; what is gone from the bus meanwhile goes.
+3. Progress of jobs that nobody looks at is read in turn, seconds late: see `deferred`.
+4. What is kept is bounded: JOBS_MAX jobs, of which the longest ended go first; EVENTS_MAX events.
+5. Moving to another node keeps what was seen; what is gone from the bus meanwhile goes.
 """
 
 from collections import Counter, deque
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Final
@@ -17,6 +19,7 @@ from tui.model import job as jobs_rule
 from tui.model import node as nodes_rule
 from tui.model.age import Since
 from tui.model.agent import Agent
+from tui.model.deferred import Deferred
 from tui.model.event import Event, Kind
 from tui.model.history import History
 from tui.model.job import Job
@@ -30,6 +33,8 @@ from workrs.wire.view import ARRIVING, QUEUED, RUNNING, ClusterView
 
 JOBS_MAX: Final = 20_000
 EVENTS_MAX: Final = 4_000
+UNWATCHED_MAX: Final = 100
+"""Jobs not in view whose progress is read at a time: of 1,000 that run each every 10 s."""
 _NEVER: Final = Epoch(0)
 _HEALTH_EVENTS: Final = {
     "ok": Kind.NODE_LIVE,
@@ -53,6 +58,8 @@ class Model:
     """Jobs by state."""
     held: dict[ClientId, set[JobId]] = field(default_factory=dict)
     """Jobs by who holds them."""
+    watched: Collection[JobId] = ()
+    """Jobs in view: their progress is read first."""
     opened: Opened | None = None
     """The job that is looked at closely."""
     timing: LeaseTiming = field(default_factory=LeaseTiming)
@@ -70,6 +77,7 @@ class Model:
     version: int = 0
     """Rises with every change of what is shown, but for ages."""
     _dirty: dict[JobId, None] = field(default_factory=dict)
+    _deferred: Deferred = field(default_factory=Deferred)
     _progressed: dict[JobId, Record] = field(default_factory=dict)
     """Jobs of which nothing but progress is new: most of what is said, and the cheapest."""
     _dirty_agents: dict[ClientId, None] = field(default_factory=dict)
@@ -85,6 +93,7 @@ class Model:
         self.view = ClusterView(slim=True)
         self.is_complete = False
         self._dirty.clear()
+        self._deferred = Deferred()
         self._progressed.clear()
         self._dirty_agents.clear()
         self._released.clear()
@@ -118,6 +127,11 @@ class Model:
         self.read += 1
         if self.opened is not None:
             self.opened.apply(topic, payload, now)
+        if self.is_complete and "/job/" in topic and self._deferred.defer(topic, payload):
+            return
+        self._read(topic, payload, now)
+
+    def _read(self, topic: str, payload: bytes, now: Instant) -> None:
         changed = self.view.apply(topic, payload)
         if changed is None:
             return
@@ -165,6 +179,8 @@ class Model:
         """Work out what changed, at most *limit* jobs; return whether some are left."""
         if not self.is_complete or not self.nodes:
             return False
+        for topic, payload in self._deferred.take(self.watched, UNWATCHED_MAX):
+            self._read(topic, payload, now)
         for name in self._dirty_agents:
             self._settle_agent(name, now)
         self._dirty_agents.clear()

@@ -25,6 +25,7 @@ from tui.node_columns import NODES
 from tui.widgets.keys import Keys
 from tui.widgets.lines import Lines
 from tui.widgets.sheet import Banner, Sheet
+from workrs.domain.ids import JobId
 
 _BY_STATE = Order(sort="state")
 
@@ -156,6 +157,12 @@ class MainScreen(Screen[None]):
     def lists(self) -> list[Lines[Any]]:
         """Return the lists that are in view."""
         return [each for each in self._lists[self.view] if each.display]
+
+    @property
+    def jobs_in_view(self) -> list[JobId]:
+        """Return the jobs whose lines are drawn."""
+        rows = [row for each in self.lists if each.columns is JOBS for row in each.in_view]
+        return [job.view.job for job in rows]
 
     def show(self, look: Look) -> None:
         """Draw what the model says now, where somebody can see it."""

@@ -26,6 +26,7 @@ class Keys(Sheet):
 
     def on_resize(self) -> None:
         """Use the room there is."""
+        super().on_resize()
         self._changed(self.screen)
 
     def _changed(self, screen: Screen[object]) -> None:

@@ -1,8 +1,7 @@
 """A list of any length that costs what is visible: it draws the lines in view, one by one.
 
 1. The cursor stays on its row, not on its place, when the order changes.
-2. A line is drawn again only if something in it changed. Textual's own way of drawing, made for
-   borders, paddings and hatches, costs three times as much, and a list has none of these.
+2. A line is drawn again only if something in it changed.
 3. What is long is sorted anew less often, so that it stands still and costs little; a new order or
    filter takes effect at once.
 """
@@ -12,7 +11,7 @@ from typing import ClassVar, Generic, TypeVar
 
 from textual import events
 from textual.binding import Binding, BindingType
-from textual.geometry import Region, Size
+from textual.geometry import Size
 from textual.message import Message
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
@@ -74,8 +73,6 @@ class Lines(ScrollView, Toned, Generic[R], can_focus=True):
         self._empty = empty
         self._fitted: list[tuple[Column[R], int]] = []
         self._drawn: dict[int, list[Piece]] = {}
-        self._strips: dict[int, Strip] = {}
-        """Of the lines in `_drawn`, those that are painted already."""
         self._look: Look | None = None
         self._place = 0
         self._arranged: Order | None = None
@@ -119,20 +116,25 @@ class Lines(ScrollView, Toned, Generic[R], can_focus=True):
             pieces = self._pieces(line, top)
             drawn[line] = pieces
             if self._drawn.get(line) != pieces:
-                self._strips.pop(line, None)
-                self.refresh(Region(0, line, self.size.width, 1))
+                self.forget_line(line)
         self._drawn = drawn
 
     def _forget(self) -> None:
         """Have every line painted anew."""
         self._drawn = {}
-        self._strips = {}
+        self.forget_lines()
 
     def notify_style_update(self) -> None:
         """Paint anew: the theme is another one (called by Textual)."""
         self._forget()
         super().notify_style_update()
         self.redraw()
+
+    @property
+    def in_view(self) -> list[R]:
+        """Return the rows that are drawn."""
+        top = int(self.scroll_offset.y)
+        return self.rows[top : top + self.size.height]
 
     @property
     def chosen(self) -> R | None:
@@ -167,20 +169,6 @@ class Lines(ScrollView, Toned, Generic[R], can_focus=True):
             found += padded([Piece(title, tone)], width, right=column.right)
         if self.order.query:
             found.append(Piece(f" /{self.order.query.text}", "accent"))
-        return found
-
-    def render_lines(self, crop: Region) -> list[Strip]:
-        """Draw the lines of *crop* (called by Textual)."""
-        left, right = crop.column_span
-        base, filters = self.rich_style, self.get_line_filters()
-        found = []
-        for y in crop.line_range:
-            strip = self._strips.get(y)
-            if strip is None:
-                strip = self._strips[y] = self.render_line(y)
-            for each in filters:
-                strip = strip.apply_filter(each, self.background_colors[1])
-            found.append(strip.crop_extend(left, right, base))
         return found
 
     def render_line(self, y: int) -> Strip:

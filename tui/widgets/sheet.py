@@ -2,15 +2,15 @@
 
 from collections.abc import Sequence
 
-from rich.text import Text
-from textual.widgets import Static
+from textual.geometry import Size
+from textual.strip import Strip
 
-from tui.cell import Cell
+from tui.cell import Cell, padded
 from tui.widgets.tone import CLASSES, Toned
 
 
-class Sheet(Static, Toned):
-    """Shows lines of pieces, and draws only when they are other ones."""
+class Sheet(Toned):
+    """Shows lines of pieces, and draws only those that are other ones."""
 
     COMPONENT_CLASSES = {*CLASSES}  # noqa: RUF012 (Textual's own form)
 
@@ -20,16 +20,36 @@ class Sheet(Static, Toned):
 
     def show(self, lines: Sequence[Cell]) -> None:
         """Show *lines*."""
-        if list(lines) != self.lines:
-            taller = len(lines) != len(self.lines)
-            self.lines = list(lines)
-            self.refresh(
-                layout=taller and self.styles.height is not None and self.styles.auto_dimensions
-            )
+        before, self.lines = self.lines, list(lines)
+        if len(before) != len(self.lines):
+            self.forget_lines()
+            self.refresh(layout=self.styles.auto_dimensions)
+            return
+        for y, (old, new) in enumerate(zip(before, self.lines, strict=True)):
+            if old != new:
+                self.forget_line(y)
 
-    def render(self) -> Text:
-        """Return what is shown (called by Textual)."""
-        return self.text(self.lines)
+    def get_content_width(self, container: Size, viewport: Size) -> int:
+        """Return how wide the widest line is (called by Textual)."""
+        del container, viewport
+        return max((sum(len(piece.text) for piece in line) for line in self.lines), default=0)
+
+    def get_content_height(self, container: Size, viewport: Size, width: int) -> int:
+        """Return how many lines there are (called by Textual)."""
+        del container, viewport, width
+        return len(self.lines)
+
+    def on_resize(self) -> None:
+        """Cut the lines to the new width."""
+        self.forget_lines()
+
+    def render_line(self, y: int) -> Strip:
+        """Draw one line (called by Textual); one that is too long ends in an ellipsis."""
+        base, width = self.rich_style, self.size.width
+        if y >= len(self.lines):
+            return Strip.blank(width, base)
+        cells = padded(self.lines[y], width)
+        return Strip(self.segments(cells, base)).crop_extend(0, width, base)
 
 
 class Banner(Sheet):

@@ -4,7 +4,8 @@ from typing import Final
 
 from rich.segment import Segment
 from rich.style import Style
-from rich.text import Text
+from textual.geometry import Region
+from textual.strip import Strip
 from textual.widget import Widget
 
 from tui.cell import Cell
@@ -28,15 +29,48 @@ CLASSES: Final = frozenset(f"tone--{tone}" for tone in TONES)
 
 
 class Toned(Widget):
-    """A widget whose pieces have tones; app.tcss says what each looks like."""
+    """A widget whose pieces have tones; app.tcss says what each looks like.
+
+    Textual's own way of drawing is made for borders, paddings and hatches, and costs three times
+    as much. A widget without these keeps its painted lines itself, until it forgets one.
+    """
 
     _tones: dict[str, Style] | None = None
     """Worked out already: thousands of pieces a second ask."""
+    _painted: dict[int, Strip] | None = None
 
     def notify_style_update(self) -> None:
         """Forget the styles: the theme is another one (called by Textual)."""
-        self._tones = None
+        self._tones = self._painted = None
         super().notify_style_update()
+
+    def forget_line(self, y: int) -> None:
+        """Have a line painted anew."""
+        if self._painted is not None:
+            self._painted.pop(y, None)
+        self.refresh(Region(0, y, self.size.width, 1))
+
+    def forget_lines(self) -> None:
+        """Have every line painted anew."""
+        self._painted = None
+
+    def render_lines(self, crop: Region) -> list[Strip]:
+        """Draw the lines of *crop* (called by Textual)."""
+        if self.gutter.totals != (0, 0):
+            return super().render_lines(crop)
+        if self._painted is None:
+            self._painted = {}
+        left, right = crop.column_span
+        base, filters = self.rich_style, self.get_line_filters()
+        found = []
+        for y in crop.line_range:
+            strip = self._painted.get(y)
+            if strip is None:
+                strip = self._painted[y] = self.render_line(y)
+            for each in filters:
+                strip = strip.apply_filter(each, self.background_colors[1])
+            found.append(strip.crop_extend(left, right, base))
+        return found
 
     def tone(self, name: str) -> Style:
         """Return the style of a tone, without a background."""
@@ -68,13 +102,3 @@ class Toned(Widget):
             texts.append(piece.text)
         found.append(Segment("".join(texts), base + self.tone(tone)))
         return [segment for segment in found if segment.text]
-
-    def text(self, lines: list[Cell]) -> Text:
-        """Return lines of pieces as one text, which is never wrapped."""
-        found = Text(no_wrap=True, overflow="ellipsis", end="")
-        for place, line in enumerate(lines):
-            if place:
-                found.append("\n")
-            for piece in line:
-                found.append(piece.text, self.tone(piece.tone))
-        return found

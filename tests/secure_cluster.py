@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+import secrets
 import shutil
 import socket
 import sys
 import threading
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -29,12 +30,13 @@ from workrs.trust.credential import Credential, load_credential
 from workrs.trust.kind import PORT_OFFSETS, PORTS, Kind
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from contextlib import AbstractAsyncContextManager
     from pathlib import Path
 
 NODES = ("n1", "n2", "n3")
 DEADLINE_S = 30.0
+_BLOCKS_FROM, _BLOCKS = 12_000, 4_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,11 +123,12 @@ def jobs(printed: str) -> dict[str, dict[str, object]]:
 
 
 def block_of_ports() -> int:
-    """Return the first of as many free ports as a node's broker takes."""
+    """Return the first of as many free ports as a node's broker takes.
+
+    Below those that the kernel gives to connections: a node that is away must find its own again.
+    """
     while True:
-        (first,) = free_ports(1)
-        if first + PORTS > 60_000:
-            continue
+        first = _BLOCKS_FROM + PORTS * secrets.randbelow(_BLOCKS)
         with ExitStack() as stack:
             try:
                 for port in range(first, first + PORTS):
@@ -138,34 +141,33 @@ def block_of_ports() -> int:
 @pytest.fixture(scope="module")
 def secure_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecureCluster]:
     """Make and run the cluster for the tests of a module."""
-    root = tmp_path_factory.mktemp("s")
+    with running(tmp_path_factory.mktemp("s"), dict.fromkeys(NODES, HOST)) as it:
+        yield it
+
+
+@contextmanager
+def running(root: Path, hosts: Mapping[str, str]) -> Iterator[SecureCluster]:
+    """Make and run a cluster whose nodes have these names or addresses."""
     folder = root / "farm"
-    ports = {name: block_of_ports() for name in NODES}
-    blobs = dict(zip(NODES, free_ports(len(NODES)), strict=True))
-    nodes = [f"{name}={HOST}:{port}" for name, port in ports.items()]
+    at = {name: Address(host=host, port=block_of_ports()) for name, host in hosts.items()}
+    free = free_ports(len(hosts))
+    blobs = {n: Address(host=hosts[n], port=port) for n, port in zip(hosts, free, strict=True)}
+    nodes = [f"{name}={address}" for name, address in at.items()]
     assert main(("init", str(folder), *nodes, "--user", "ann")) == 0
-    local = LocalCluster(
-        ClusterPlan(root=root), {name: Address(host=HOST, port=at) for name, at in ports.items()}
-    )
+    local = LocalCluster(ClusterPlan(root=root), at)
     with pytest.MonkeyPatch.context() as environment:
-        it = SecureCluster(
-            folder=folder,
-            local=local,
-            blobs={name: Address(host=HOST, port=at) for name, at in blobs.items()},
-            environment=environment,
-        )
-        for name in NODES:
-            at = f"{HOST}:{blobs[name]}"
+        it = SecureCluster(folder=folder, local=local, blobs=blobs, environment=environment)
+        for name in hosts:
             shutil.copytree(folder / "nodes" / name, it.node_folder(name))
-            words = ("--credential", str(it.node_folder(name)), "--blobs", at, "--init")
-            _start(it, "node", name, *words)
+            words = ("--credential", str(it.node_folder(name)), "--blobs", str(blobs[name]))
+            _start(it, "node", name, *words, "--init")
         for name in ("a1", "a2"):
             it.enrol("agent", name)
             key = str(folder / "checkpoint.key")
             words = ("--credential", str(it.file(name)), "--checkpoint-key", key)
             _start(it, "agent", name, *words, "--runtime", "process")
         try:
-            it.until(lambda: it.live() >= {*NODES, "a1", "a2"})
+            it.until(lambda: it.live() >= {*hosts, "a1", "a2"})
             yield it
         finally:
             local.stop()

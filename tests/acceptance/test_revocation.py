@@ -78,6 +78,32 @@ def test_a_revocation_reaches_all_nodes_and_one_that_was_away_when_it_is_back(
     assert "In force at n1, n2, n3." in told
 
 
+def test_a_node_that_lost_disk_and_folder_comes_back_and_knows_who_is_revoked(
+    secure_cluster: SecureCluster,
+) -> None:
+    """Its folder is brought from a backup that is older than the revocation."""
+    it, state = secure_cluster, secure_cluster.local.plan.root / "n3"
+    backup = it.local.plan.root / "backup"
+    shutil.copytree(it.node_folder("n3"), backup)
+    it.enrol("agent", "left")
+    left = kept(it, "left")
+    assert main(("revoke", "left", "--cluster", str(it.folder))) == 0
+    it.local.kill("n3", signal.SIGKILL)
+    for lost in (state, it.node_folder("n3")):
+        shutil.rmtree(lost)
+    shutil.copytree(backup, it.node_folder("n3"))
+    member = it.local.members["n3"]
+    member.argv = [word.replace("--init", "--rejoin") for word in member.argv]
+    member.log.write_text("")
+    it.local.start("n3")
+    it.until(lambda: " rejoined " in member.log.read_text(), within_s=60)
+    it.until(lambda: not is_let_in(it, left, "n3"))
+    it.enrol("device", "pump-6")
+    with Device(credential=it.file("pump-6")) as device:
+        job = device.submit({"image": "none", "command": ["echo", "hello"]})
+        assert device.result(job, timeout=60).text == "hello\n"
+
+
 def shown_serial(at: Address) -> int:
     """Return the number of the certificate that a server shows."""
     pem = ssl.get_server_certificate((at.host, at.port))

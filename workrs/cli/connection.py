@@ -12,6 +12,7 @@ from argparse import Namespace
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
+from ipaddress import IPv6Address
 from pathlib import Path
 from typing import Final
 
@@ -41,9 +42,18 @@ def address(text: str) -> Address:
         port = port.removeprefix(":")
     elif host.count(":") == 1:
         host, _, port = host.partition(":")
+    elif ":" in host and not _is_v6(host):
+        raise ConfigError(f"{text}: write HOST:PORT, an IPv6 address as [ADDRESS]:PORT")
     if not host or (port and not (port.isascii() and port.isdigit() and 0 < int(port) < 65536)):
         raise ConfigError("write HOST:PORT, for example 127.0.0.1:1883")
     return Address(host=host, port=int(port) if port else _PORT)
+
+
+def _is_v6(text: str) -> bool:
+    try:
+        return IPv6Address(text).version == 6
+    except ValueError:
+        return False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

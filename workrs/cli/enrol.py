@@ -102,5 +102,5 @@ def copies(directory: ClusterDirectory, *patterns: str) -> str:
     for at in directory.register.nodes:
         folder = quote(str(directory.node_folder(at.node)))
         files = " ".join(f"{folder}/{pattern}" for pattern in patterns)
-        lines.append(f"  scp -p {files} {at.host}:/etc/workrs/{at.node}/")
+        lines.append(f"  scp -p {files} {at.host_in_url}:/etc/workrs/{at.node}/")
     return "\n".join(lines)

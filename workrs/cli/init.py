@@ -47,6 +47,8 @@ def endpoint(text: str) -> Endpoint:
     host, colon, port = at.rpartition(":") if not _is_bare_v6(at) else (at, "", "")
     host = host if colon else at
     host = host.removeprefix("[").removesuffix("]")
+    if ":" in host and not _is_bare_v6(host):
+        raise ConfigError(f"{text}: write an IPv6 address as {name}=[ADDRESS]:PORT")
     if not mark or not host or (colon and not (port.isascii() and port.isdigit())):
         raise ConfigError("write NAME=HOST or NAME=HOST:PORT, for example n1=10.0.0.1")
     if Address(host=host, port=0).is_wildcard:
@@ -107,7 +109,9 @@ def report(directory: ClusterDirectory, operator: Path) -> str:
         "Copy each node's folder to its machine, for its eyes only, and start it:",
     ]
     for at in register.nodes:
-        lines.append(f"  {directory.node_folder(at.node)}  ->  {at.host}:/etc/workrs/{at.node}")
+        lines.append(
+            f"  {directory.node_folder(at.node)}  ->  {at.host_in_url}:/etc/workrs/{at.node}"
+        )
         lines.append(f"    workrs node --credential /etc/workrs/{at.node} --init")
     lines += [
         "",

@@ -49,8 +49,9 @@ class Address:
     port: int
 
     def __str__(self) -> str:
-        """Return ``host:port``, or the path."""
-        return self.host if self.is_file else f"{self.host}:{self.port}"
+        """Return ``host:port`` or ``[v6]:port``, as URLs have it, or the path."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return self.host if self.is_file else f"{host}:{self.port}"
 
     @property
     def is_file(self) -> bool:

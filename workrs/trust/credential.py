@@ -48,10 +48,14 @@ class Endpoint(NamedTuple):
     host: str
     port: int
 
+    @property
+    def host_in_url(self) -> str:
+        """The host as URLs and scp have it: brackets around IPv6."""
+        return f"[{self.host}]" if ":" in self.host else self.host
+
     def __str__(self) -> str:
         """Return `NAME=HOST:PORT`, as the file has it."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{self.node}={host}:{self.port}"
+        return f"{self.node}={self.host_in_url}:{self.port}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -39,7 +39,8 @@ def test_addresses(text: str, found: tuple[str, int]) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", ":1883", "host:", "host:0", "host:99999", "host:x", "host:-1"]
+    "text",
+    ["", ":1883", "host:", "host:0", "host:99999", "host:x", "host:-1", "::1:18830", "a:b:c"],
 )
 def test_what_is_no_address_is_refused(text: str) -> None:
     if text == "host:":

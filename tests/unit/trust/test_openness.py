@@ -192,7 +192,9 @@ def test_the_commands_that_revoke_prints_copy_what_they_say(
     for at, line in zip(NODES, printed, strict=True):
         target = tmp_path / at.node
         target.mkdir()
-        command = line.replace("scp -p", "cp -p").replace(f"{at.host}:/etc/workrs/{at.node}/", "$T")
+        command = line.replace("scp -p", "cp -p").replace(
+            f"{at.host_in_url}:/etc/workrs/{at.node}/", "$T"
+        )
         monkeypatch.setenv("T", str(target))
         subprocess.run(["sh", "-ec", command], check=True)
         brought = {path.name for path in target.iterdir()}

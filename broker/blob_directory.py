@@ -23,7 +23,7 @@ from typing import Final
 
 from broker.blob_error import BlobDroppedError, BlobError, BlobStoreFullError, BlobTooLargeError
 from broker.blob_name import BlobName, checked_digest, input_name
-from broker.blob_quota import Shares, folder_of
+from broker.blob_quota import ENTRY_BYTES, Shares, folder_of
 from broker.blob_upload import Upload
 from workrs.adapters.disk import sync_directory
 from workrs.domain.ids import ClientId, Digest, Epoch, JobId, split_job_id
@@ -70,6 +70,7 @@ class BlobDirectory:
         self._dropped: dict[JobId, None] = {}
         self._reserved_bytes = 0
         self._used_bytes = 0
+        self._names = 0
         self._shares = Shares(
             job_max_bytes=self.limits.job_max_bytes, tenant_max_bytes=self.limits.tenant_max_bytes
         )
@@ -100,13 +101,14 @@ class BlobDirectory:
 
     def _room_bytes(self) -> int:
         disk = shutil.disk_usage(self.root).free - self.limits.free_min_bytes
-        quota = self.limits.total_max_bytes - self._used_bytes
+        quota = self.limits.total_max_bytes - self._used_bytes - self._names * ENTRY_BYTES
         return min(disk, quota) - self._reserved_bytes
 
-    def _count(self, folder: tuple[str, ...], size_bytes: int) -> None:
-        """Count a finished blob in *folder*; a removed one if negative."""
+    def _count(self, folder: tuple[str, ...], size_bytes: int, *, names: int = 1) -> None:
+        """Count finished blobs in *folder*; removed ones if negative."""
         self._used_bytes += size_bytes
-        self._shares.add(folder, size_bytes)
+        self._names += names
+        self._shares.add(folder, size_bytes + names * ENTRY_BYTES)
 
     def reserve(self, name: BlobName, size_bytes: int) -> None:
         """Set room aside for an upload.
@@ -180,7 +182,7 @@ class BlobDirectory:
             if size_bytes > self.limits.blob_max_bytes:
                 raise BlobTooLargeError(limit_bytes=self.limits.blob_max_bytes)
             with self._turn:
-                self._check_room(name, size_bytes)
+                self._check_room(name, size_bytes + ENTRY_BYTES)
         return True
 
     def begin(self, name: BlobName, size_bytes: int | None) -> Upload | None:
@@ -240,7 +242,7 @@ class BlobDirectory:
                 path.unlink()
             except FileNotFoundError:
                 return False
-            self._count(name.folder, -size_bytes)
+            self._count(name.folder, -size_bytes, names=-1)
             with suppress(OSError):  # not empty: other blobs of this epoch, other epochs
                 path.parent.rmdir()
                 path.parent.parent.rmdir()
@@ -275,8 +277,8 @@ class BlobDirectory:
                 (self.root / "blobs" / job).rename(trash)
             except FileNotFoundError:
                 return
-            size_bytes = sum(path.stat().st_size for path in self._files(trash))
-            self._count(("blobs", job), -size_bytes)
+            sizes = [path.stat().st_size for path in self._files(trash)]
+            self._count(("blobs", job), -sum(sizes), names=-len(sizes))
         shutil.rmtree(trash, ignore_errors=True)
 
     def jobs(self) -> list[JobId]:

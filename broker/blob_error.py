@@ -83,3 +83,9 @@ class BlobUnknownCallerError(BlobError):
     """Nobody that this cluster knows is asking."""
 
     status: ClassVar[int] = 401
+
+
+class BlobBusyError(BlobError):
+    """Who asks has more connections here than one member may have."""
+
+    status: ClassVar[int] = 503

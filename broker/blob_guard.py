@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING, Final
 from aiohttp import web
 
 from broker.blob_access import Access, Caller
-from broker.blob_error import BlobError, BlobUnknownCallerError
+from broker.blob_door import PER_CALLER_MAX, BlobDoor
+from broker.blob_error import BlobBusyError, BlobError, BlobUnknownCallerError
 from broker.blob_name import BlobName
 from broker.line_limit import LineLimit
 from workrs.adapters import log
+from workrs.domain.errors import IdError
 
 if TYPE_CHECKING:
     from workrs.domain.ids import ClientId, Epoch, JobId
@@ -52,6 +54,8 @@ class Guard:
         self._identify = identify
         self._lines = lines or LineLimit()
         self._writers: dict[tuple[JobId, Epoch], ClientId] = {}
+        self.door: BlobDoor | None = None
+        """Which connections come by; set by the server that has one."""
         self.refused = 0
         """Requests refused since the start."""
 
@@ -60,14 +64,23 @@ class Guard:
 
         Raises:
             BlobUnknownCallerError: the cluster has credentials, and these are nobody's.
+            BlobBusyError: the caller has too many connections.
         """
-        if self._identify is None or _CALLER in request:
+        if _CALLER in request:
             return
-        header = request.headers.get("Authorization", "")
-        found = await self._identify(request.get_extra_info("ssl_object"), header)
-        if found is None:
-            raise BlobUnknownCallerError("show a certificate of this cluster, or name and password")
-        request[_CALLER] = found
+        found = None
+        if self._identify is not None:
+            header = request.headers.get("Authorization", "")
+            found = await self._identify(request.get_extra_info("ssl_object"), header)
+            if found is None:
+                raise BlobUnknownCallerError(
+                    "show a certificate of this cluster, or name and password"
+                )
+        name = "" if found is None else found.name
+        if self.door is not None and not self.door.admit(request.protocol, name):
+            raise BlobBusyError(f"{found} has {PER_CALLER_MAX} connections: use or close these")
+        if found is not None:
+            request[_CALLER] = found
 
     def check_write(self, request: web.Request, name: BlobName) -> None:
         """Raise BlobError unless the sender may store *name*; note that it does."""
@@ -105,7 +118,7 @@ class Guard:
         if self._access is not None:
             self._access.check_peer(caller)
 
-    def note_refusal(self, request: web.Request, error: BlobError) -> None:
+    def note_refusal(self, request: web.Request, error: BlobError | IdError) -> None:
         """Count a refusal, and log it while there is room in this second's lines."""
         self.refused += 1
         if not self._lines.take("blob_refused"):
@@ -114,7 +127,7 @@ class Guard:
             "blob_refused",
             who=_caller(request) or request.remote,
             what=f"{request.method} {request.path[:_PATH_MAX]}",
-            status=error.status,
+            status=error.status if isinstance(error, BlobError) else 404,
             why=str(error)[:_PATH_MAX],
         )
 

@@ -9,9 +9,14 @@ Not thread-safe: `BlobDirectory` asks with its lock held.
 
 from collections import Counter
 from pathlib import PurePath
+from typing import Final
 
 from broker.blob_error import BlobOverQuotaError
 from broker.blob_name import BlobName
+
+ENTRY_BYTES: Final = 16 << 10
+"""What each blob counts for beside its bytes. File systems make one inode for so many bytes, so
+that nobody uses up all names of a disk, and the ledger's with them, by blobs of a byte."""
 
 
 class Shares:

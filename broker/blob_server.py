@@ -16,7 +16,8 @@ Anything else, bad ids included, is 404. Errors are JSON: `{"error": "sentence"}
 
 1. Refusals that need no body (quota, already there) are sent before `100 Continue`.
 2. Disk work is done in threads of the server's own, never in those of the ledger.
-3. A body is held in memory 1 MiB at a time, however large it is.
+3. A body is held in memory 1 MiB at a time, however large it is; less where there are many.
+4. Connections are bounded, those that nobody has shown himself on above all (`broker.blob_door`).
 """
 
 import asyncio
@@ -33,7 +34,8 @@ from aiohttp.http_exceptions import HttpProcessingError
 
 from broker import ledger_copy
 from broker.blob_directory import BlobDirectory, BlobLimits
-from broker.blob_error import BlobError
+from broker.blob_door import FIRST_S, BlobDoor
+from broker.blob_error import BlobBusyError, BlobError, BlobUnknownCallerError
 from broker.blob_guard import Guard
 from broker.blob_name import BlobName, checkpoint_name, input_name
 from broker.blob_upload import Upload
@@ -45,6 +47,9 @@ T = TypeVar("T")
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 _PIECE_BYTES: Final = 1 << 20
+_PIECE_MIN_BYTES: Final = 64 << 10
+_PIECES_MAX_BYTES: Final = 32 << 20
+"""Of all uploads together, until there are so many that each has the least."""
 _THREADS: Final = 4
 _STOPPING_S: Final = 1.0
 """How long `stop` lets requests finish. An agent repeats what was cut."""
@@ -73,6 +78,7 @@ class BlobServer:
         limits: BlobLimits | None = None,
         tls: ssl.SSLContext | None = None,
         stalled_s: float = 30.0,
+        first_s: float = FIRST_S,
         ledger: Callable[[int], Iterator[bytes]] | None = None,
         guard: Guard | None = None,
     ) -> None:
@@ -85,6 +91,7 @@ class BlobServer:
             limits: quotas.
             tls: serve HTTPS with this context.
             stalled_s: a sender silent for that long is given up.
+            first_s: who has not shown who it is for that long is given up.
             ledger: what `GET /ledger` answers at a generation, line by line.
             guard: who may do what; None: anybody everything.
 
@@ -96,9 +103,12 @@ class BlobServer:
         self._port = port
         self._tls = tls
         self._stalled_s = stalled_s
+        self._first_s = first_s
         self._ledger = ledger
         self._guard = guard or Guard()
         self._runner: web.AppRunner | None = None
+        self._door: BlobDoor | None = None
+        self._uploads = 0
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="blob")
 
     @property
@@ -129,19 +139,23 @@ class BlobServer:
             app, access_log=None, auto_decompress=False, shutdown_timeout=_STOPPING_S
         )
         await runner.setup()
+        assert runner.server is not None
+        self._guard.door = self._door = BlobDoor(
+            runner.server, tls=self._tls, first_s=self._first_s
+        )
         try:
-            site = web.TCPSite(runner, self._host, self._port, ssl_context=self._tls)
-            await site.start()
+            self._port = await self._door.open(self._host, self._port)
         except OSError as error:
             await runner.cleanup()
             raise ConfigError(
                 f"the blob store cannot listen at {self._host}:{self._port}: {error.strerror}"
             ) from error
         self._runner = runner
-        self._port = runner.addresses[0][1]
 
     async def stop(self) -> None:
         """Stop listening, cut what is under way after a second. Idempotent."""
+        if self._door is not None:
+            await self._door.close()
         if self._runner is not None:
             await self._runner.cleanup()
             self._runner = None
@@ -157,10 +171,14 @@ class BlobServer:
             await self._guard.admit(request)
             return await handler(request)
         except IdError as error:
+            self._guard.note_refusal(request, error)
             return _refusal(404, str(error))
         except BlobError as error:
             self._guard.note_refusal(request, error)
-            return _refusal(error.status, str(error))
+            refusal = _refusal(error.status, str(error))
+            if isinstance(error, BlobUnknownCallerError | BlobBusyError):
+                refusal.force_close()  # nothing that it would send next is wanted
+            return refusal
         except web.HTTPError as error:
             return _refusal(error.status, f"{error.reason}: {request.method} {request.path[:200]}")
 
@@ -172,6 +190,7 @@ class BlobServer:
             self._guard.check_write(request, name)
             wanted = await self._in_thread(self.directory.is_wanted, name, request.content_length)
         except IdError as error:
+            self._guard.note_refusal(request, error)
             refusal = _refusal(404, str(error))
         except BlobError as error:
             self._guard.note_refusal(request, error)
@@ -207,15 +226,22 @@ class BlobServer:
     async def _receive(self, request: web.Request, upload: Upload) -> None:
         # Writing a piece while the next one arrives was tried: 360 MB/s against 370 so.
         piece = bytearray()
-        while True:
-            async with asyncio.timeout(self._stalled_s):
-                data = await request.content.readany()
-            piece += data
-            if piece and (not data or len(piece) >= _PIECE_BYTES):
-                await self._in_thread(upload.write, piece)
-                piece = bytearray()
-            if not data:
-                return
+        self._uploads += 1
+        try:
+            while True:
+                async with asyncio.timeout(self._stalled_s):
+                    data = await request.content.readany()
+                piece += data
+                if piece and (not data or len(piece) >= self._piece_bytes()):
+                    await self._in_thread(upload.write, piece)
+                    piece = bytearray()
+                if not data:
+                    return
+        finally:
+            self._uploads -= 1
+
+    def _piece_bytes(self) -> int:
+        return max(_PIECE_MIN_BYTES, min(_PIECE_BYTES, _PIECES_MAX_BYTES // self._uploads))
 
     async def _get(self, request: web.Request) -> web.StreamResponse:
         found = request.match_info

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from broker.blob_error import BlobError, BlobMismatchError, BlobStoreFullError, BlobTooLargeError
 from broker.blob_name import BlobName
+from broker.blob_quota import ENTRY_BYTES
 
 if TYPE_CHECKING:
     from broker.blob_directory import BlobDirectory
@@ -43,9 +44,10 @@ class Upload:
     def _reserve(self, total_bytes: int) -> None:
         if total_bytes > self._directory.limits.blob_max_bytes:
             raise BlobTooLargeError(limit_bytes=self._directory.limits.blob_max_bytes)
-        if total_bytes > self._reserved_bytes:
-            self._directory.reserve(self._name, total_bytes - self._reserved_bytes)
-            self._reserved_bytes = total_bytes
+        wanted_bytes = total_bytes + ENTRY_BYTES
+        if wanted_bytes > self._reserved_bytes:
+            self._directory.reserve(self._name, wanted_bytes - self._reserved_bytes)
+            self._reserved_bytes = wanted_bytes
 
     def write(self, data: bytes | bytearray) -> None:
         """Append *data*.

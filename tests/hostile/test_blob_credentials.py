@@ -15,22 +15,26 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
 import aiohttp
+import pytest
 
-from broker.blob_access import Access
+from broker.blob_access import Access, Caller
 from broker.blob_directory import BlobLimits
 from broker.blob_guard import Guard
 from broker.blob_identity import Identity
 from broker.blob_server import BlobServer
+from tests.hostile.door import careless, stranger
 from tests.hostile.members import Cluster, cluster
+from tests.hostile.twice import played_twice
 from workrs.domain.ids import ClientId, Epoch, JobId
 from workrs.domain.record import Holder, Incarnation, Record
+from workrs.trust.kind import Kind
+from workrs.trust.node_folder import NodeTrust
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-    import pytest
-
+    from broker.blob_guard import Identify
     from workrs.trust.credential import Credential
 
 __all__ = ["cluster"]  # a fixture is found by its name in the module
@@ -63,7 +67,7 @@ class Store(NamedTuple):
         headers = {"Authorization": authorization} if authorization else {}
         if who is not None and who.password is not None:
             headers = basic(who.name, who.password)
-        tls = anonymous() if who is None else who.client_context()
+        tls = stranger() if who is None else careless(who)
         data = DATA if method == "PUT" else None
         try:
             async with (
@@ -78,29 +82,40 @@ class Store(NamedTuple):
             return 0
 
 
-def anonymous() -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE
-    return context
-
-
 def basic(name: str, password: str) -> dict[str, str]:
     return {"Authorization": f"Basic {b64encode(f'{name}:{password}'.encode()).decode()}"}
 
 
 @asynccontextmanager
-async def store(root: Path, cluster: Cluster, *, ruled: bool = True) -> AsyncIterator[Store]:
-    """Serve; without rules everybody that is known may do everything."""
+async def store(
+    root: Path,
+    cluster: Cluster,
+    *,
+    ruled: bool = True,
+    asks: bool = True,
+    identify: Identify | None = None,
+) -> AsyncIterator[Store]:
+    """Serve.
+
+    Args:
+        root: where blobs lie.
+        cluster: whose members are known.
+        ruled: if not, everybody that is known may do everything.
+        asks: for certificates, and looks at those that are shown.
+        identify: says who asks, instead of the node's folder.
+    """
     trust = cluster.trust()
     identity = Identity(trust)
+    tls = trust.server_context()
+    if not asks:
+        tls.verify_mode = ssl.CERT_NONE
     access = Access(records=votes, nodes=3) if ruled else None
     server = BlobServer(
         root,
         "127.0.0.1",
         0,
-        tls=trust.server_context(),
-        guard=Guard(access=access, identify=identity),
+        tls=tls,
+        guard=Guard(access=access, identify=identify or identity),
         limits=BlobLimits(free_min_bytes=0),
         ledger=lambda _: iter([b"all that is known\n"]),
     )
@@ -177,55 +192,95 @@ def test_no_kind_of_client_gets_what_is_anothers(
     assert 'blob_refused who="agent a1" what="GET /ledger" status=403' in lines[0]
 
 
-def test_who_is_nobody_gets_nothing(tmp_path: Path, cluster: Cluster) -> None:
-    password = cluster.members["sensor"].password
-    wrong = [
+async def anybody(*_: object) -> Caller:
+    """Take whoever asks for an operator."""
+    return Caller(name=ClientId("op"), kind=Kind.OPERATOR)
+
+
+def wrong_headers(password: str) -> list[str]:
+    """Return what is no name and password of a member, or not as it should be written."""
+    return [
         "",
         "Basic",
         "Basic %%%",
         "Basic " + b64encode(b"\xff\xfe").decode(),
         "Basic " + b64encode(b"sensor").decode(),
-        "Basic " + "A" * 100_000,
+        "Basic " + "A" * 6_000,
         "Bearer " + b64encode(f"sensor:{password}".encode()).decode(),
         *(basic(*pair)["Authorization"] for pair in (("sensor", ""), ("sensor", "x"))),
-        *(basic(name, password or "")["Authorization"] for name in ("pump", "a1", "")),
+        *(basic(name, password)["Authorization"] for name in ("pump", "a1", "")),
     ]
+
+
+@played_twice
+def test_who_is_nobody_gets_nothing(tmp_path: Path, cluster: Cluster, *, control: bool) -> None:
+    """No request of a stranger, or with a wrong password, is even looked at."""
+    password = cluster.members["sensor"].password or ""
     paths = [("GET", LEDGER), ("GET", INPUT), ("PUT", INPUT), ("GET", "/health"), ("GET", "/x")]
 
-    async def story() -> None:
-        async with store(tmp_path / "blobs", cluster) as it:
-            for method, path in paths:
-                assert await it.ask(None, method, path) == 401
-            for header in wrong:
-                # A header of 100 kB the server does not even read to its end.
-                status = await it.ask(None, "GET", INPUT, authorization=header)
-                assert status in (400, 401), header[:80]
-            for bad in ("old", "foreign"):
-                assert await it.ask(cluster.members[bad], "GET", "/health") == 0, bad
-            right = basic("sensor", password or "")["Authorization"]
+    async def story() -> set[int]:
+        async with store(tmp_path, cluster, identify=None if control else anybody) as it:
+            found = {await it.ask(None, method, path) for method, path in paths}
+            for header in wrong_headers(password):
+                found.add(await it.ask(None, "GET", "/health", authorization=header))
+            right = basic("sensor", password)["Authorization"]
             assert await it.ask(None, "GET", "/health", authorization=right) == 200
+            return found
+
+    assert asyncio.run(story()) == ({401} if control else {403, 404, 200})
+
+
+def test_a_header_of_a_megabyte_is_not_read_to_its_end(tmp_path: Path, cluster: Cluster) -> None:
+    async def story() -> None:
+        async with store(tmp_path, cluster) as it:
+            long = "Basic " + "A" * 1_000_000
+            assert await it.ask(None, "GET", "/health", authorization=long) in (0, 400)
 
     asyncio.run(story())
 
 
-def test_who_is_revoked_gets_nothing_more(tmp_path: Path, cluster: Cluster) -> None:
-    async def story() -> None:
-        async with store(tmp_path / "blobs", cluster) as it, aiohttp.ClientSession() as session:
+@played_twice
+@pytest.mark.parametrize("who", ["old", "early", "foreign"])
+def test_a_certificate_that_is_no_good_comes_to_no_connection(
+    tmp_path: Path, cluster: Cluster, who: str, *, control: bool
+) -> None:
+    """Without the question for certificates TLS looks at none, and takes everybody."""
+
+    async def story() -> int:
+        identify = None if control else anybody
+        async with store(tmp_path, cluster, asks=control, identify=identify) as it:
+            assert await it.ask(cluster.members["a2"], "GET", "/health") == 200
+            return await it.ask(cluster.members[who], "GET", "/health")
+
+    assert asyncio.run(story()) == (0 if control else 200)
+
+
+@played_twice
+def test_who_is_revoked_gets_nothing_more(
+    tmp_path: Path, cluster: Cluster, monkeypatch: pytest.MonkeyPatch, *, control: bool
+) -> None:
+    """On the connection that stood before, on a new one, and with a password."""
+    if not control:
+        monkeypatch.setattr(NodeTrust, "is_revoked", lambda *_: False)
+        monkeypatch.setattr(Identity, "take", lambda *_: None)
+
+    async def story() -> list[int]:
+        async with store(tmp_path, cluster) as it, aiohttp.ClientSession() as session:
             a1, url = cluster.members["a1"], f"{it.url}/health"
-            tls = a1.client_context()
-            async with session.get(url, ssl=tls) as answer:
-                assert answer.status == 200
+            tls = careless(a1)
+
+            async def again() -> int:
+                async with session.get(url, ssl=tls) as answer:
+                    return answer.status
+
+            assert await again() == 200
             cluster.revoke("a1")
             cluster.revoke("sensor")
-            async with session.get(url, ssl=tls) as answer:
-                assert answer.status == 200, "the node has not been told"
-            assert await it.ask(cluster.members["sensor"], "GET", "/health") == 200
+            assert await again() == 200, "the node has not been told"
             it.identity.take(cluster.trust())
-            async with session.get(url, ssl=tls) as answer:
-                assert answer.status == 401, "on the connection that stood before"
-            assert await it.ask(cluster.members["sensor"], "GET", "/health") == 401
+            found = [await again(), await it.ask(cluster.members["sensor"], "GET", "/health")]
             assert await it.ask(cluster.members["a2"], "GET", "/health") == 200
-        async with store(tmp_path / "blobs", cluster) as it:
-            assert await it.ask(cluster.members["a1"], "GET", "/health") == 0
+        async with store(tmp_path, cluster, asks=control) as it:
+            return [*found, await it.ask(a1, "GET", "/health")]
 
-    asyncio.run(story())
+    assert asyncio.run(story()) == ([401, 401, 0] if control else [200, 200, 401])

@@ -16,11 +16,13 @@ from typing import TYPE_CHECKING
 import aiohttp
 import pytest
 
+from broker import blob_directory, blob_quota, blob_upload
 from broker.blob_access import Access
 from broker.blob_directory import BlobLimits
 from broker.blob_guard import Guard
 from broker.blob_server import BlobServer
 from broker.limits import LINES_PER_BEAT
+from tests.hostile.twice import played_twice
 from workrs.domain.ids import ClientId, Epoch, JobId
 from workrs.domain.record import Holder, Incarnation, Record
 
@@ -98,6 +100,20 @@ def test_a_job_and_a_tenant_have_no_more_than_their_share(tmp_path: Path) -> Non
     assert puts(tmp_path, fencing(), *again) == [507, 507], "a restart forgets no share"
     wide = replace(ROOMY, job_max_bytes=1 << 30, tenant_max_bytes=1 << 30)
     assert puts(tmp_path, fencing(), *again, limits=wide) == [201, 201], "the control taken away"
+
+
+@played_twice
+def test_a_flood_of_names_meets_the_share_though_it_has_no_bytes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, control: bool
+) -> None:
+    """Else one device uses up the names of the disk, and the ledger's with them."""
+    if not control:
+        for module in (blob_directory, blob_quota, blob_upload):
+            monkeypatch.setattr(module, "ENTRY_BYTES", 0)
+    blobs = [("/inputs/pump", bytes([number])) for number in range(6)]
+    limits = replace(ROOMY, tenant_max_bytes=4 * 16 * 1024 + 100)
+    found = puts(tmp_path, fencing(), *blobs, limits=limits)
+    assert found == ([201, 201, 201, 201, 507, 507] if control else [201] * 6)
 
 
 def test_what_goes_gives_its_share_back(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from broker import blob_repairer
 from broker.agents import AgentTable
 from broker.blob_directory import BlobDirectory, BlobLimits
 from broker.blob_name import checkpoint_name
+from broker.blob_quota import ENTRY_BYTES
 from broker.blob_repairer import Repairer
 from broker.blob_server import BlobServer
 from broker.node import Node, NodeSettings, Peer
@@ -210,7 +211,9 @@ def test_a_silent_source_is_asked_again(
 
 def test_a_full_store_waits_for_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async def story(world: World) -> None:
-        async with repairing(world, world.directory(BlobLimits(total_max_bytes=12_000))):
+        async with repairing(
+            world, world.directory(BlobLimits(total_max_bytes=12_000 + 2 * ENTRY_BYTES))
+        ):
             await until(lambda: len(blobs(world.here)) == 2)
         async with repairing(world, world.directory()):
             await until(world.is_whole)

@@ -11,6 +11,7 @@ import os
 import subprocess
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import aiohttp
@@ -18,6 +19,7 @@ import pytest
 
 from broker.blob_directory import BlobDirectory, BlobLimits
 from broker.blob_name import checkpoint_name
+from broker.blob_quota import ENTRY_BYTES
 from broker.blob_server import BlobServer
 from workrs.domain.errors import ConfigError
 from workrs.domain.ids import ClientId, Digest, JobId
@@ -246,7 +248,9 @@ def test_a_store_above_its_quota_refuses_until_something_goes(
         assert (await store.get("/health"))[0] == 200
         assert await store.put(f"/blobs/{JOB}/1/{sha(blobs[3])}", blobs[3]) == 201
 
-    serve(tmp_path, story)
+    entries_bytes = 3 * ENTRY_BYTES
+    limits = replace(LIMITS, total_max_bytes=LIMITS.total_max_bytes + entries_bytes)
+    serve(tmp_path, story, limits)
 
 
 def test_many_uploads_at_once_never_exceed_the_quota(tmp_path: Path) -> None:

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING
 
 import aiohttp
 import pytest
+from yarl import URL
 
-from broker import blob_directory, blob_quota, blob_upload
+from broker import blob_directory, blob_name, blob_quota, blob_upload
 from broker.blob_access import Access
 from broker.blob_directory import BlobLimits
 from broker.blob_guard import Guard
@@ -154,3 +155,55 @@ def test_refusals_are_counted_and_logged_with_who_and_why(
     assert "blob_refused who=127.0.0.1" in lines[0]
     assert "epoch 1 of job pump_1 is past: it is at 2" in lines[0]
     assert DATA.decode().strip() not in "".join(lines)
+
+
+class Believing:
+    """A hash that finds what it was told to find."""
+
+    def __init__(self, digest: str) -> None:
+        self._digest = digest
+
+    def update(self, _: bytes) -> None:
+        """Look at nothing."""
+
+    def hexdigest(self) -> str:
+        """Return the name."""
+        return self._digest
+
+
+@played_twice
+def test_content_that_is_not_its_name_is_not_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, control: bool
+) -> None:
+    """Else who may write anything for a job could write what others will take for its result."""
+    named = hashlib.sha256(b"the true result").hexdigest()
+    if not control:
+        monkeypatch.setattr(blob_upload.hashlib, "sha256", lambda *_: Believing(named))
+
+    async def story() -> tuple[int, int]:
+        async with store(tmp_path, fencing()) as url, aiohttp.ClientSession() as session:
+            async with session.put(f"{url}/blobs/{JOB}/2/{named}", data=DATA) as answer:
+                put = answer.status
+            async with session.get(f"{url}/blobs/{JOB}/{named}") as answer:
+                return put, answer.status
+
+    assert asyncio.run(story()) == ((400, 404) if control else (201, 200))
+
+
+@played_twice
+def test_an_id_that_leads_elsewhere_names_no_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, control: bool
+) -> None:
+    if not control:
+        monkeypatch.setattr(blob_name, "split_job_id", lambda _: ("", ""))
+    root = tmp_path / "node" / "blobs"
+
+    async def story() -> int:
+        async with store(root, Guard()) as url, aiohttp.ClientSession() as session:
+            digest = hashlib.sha256(DATA).hexdigest()
+            where = URL(f"{url}/blobs/..%2F..%2F..%2Foutside/1/{digest}", encoded=True)
+            async with session.put(where, data=DATA) as answer:
+                return answer.status
+
+    assert asyncio.run(story()) == (404 if control else 201)
+    assert (tmp_path / "outside").exists() is not control

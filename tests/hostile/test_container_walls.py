@@ -27,6 +27,7 @@ from edge_agent.runtimes.docker_options import LABEL_OWNER, container_options
 from edge_agent.runtimes.job_folder import owner
 from tests.engine_fixture import Engines, engines
 from tests.hostile.container_attack import Attack, attacks
+from tests.hostile.twice import played_twice
 from workrs.domain.errors import WireError
 from workrs.domain.ids import ClientId, Epoch, Instant, JobId
 from workrs.domain.job import JobSpec
@@ -231,7 +232,7 @@ def test_a_command_is_never_given_to_a_shell(engines: Engines, tmp_path: Path) -
     ended = run(engines, tmp_path, "echo", word)
     assert (ended.code, ended.result) == (0, word.encode() + b"\n")
     ended = run(engines, tmp_path, "sh", "-c", "echo $(echo through a shell)")
-    assert ended.result == b"through a shell\n", "which is what the spec's author has to ask for"
+    assert ended.result == b"through a shell\n", "taken away: its author asked for one"
     with pytest.raises(WireError, match="command"):
         codec.decode(JobSpec, b'{"image": "any", "command": "echo x"}')
 
@@ -252,7 +253,7 @@ def test_a_program_has_no_more_of_the_processors_than_it_asked_for(
         if not client.info().get("CpuCfsQuota", True):
             pytest.skip("this kernel has no CPU quotas, and the agent says so (limit_missing)")
     walled = run(engines, tmp_path / "walled", "python3", "-c", SPIN, cpus=0.1)
-    loosened(monkeypatch, lambda _: {"nano_cpus": None})
+    loosened(monkeypatch, lambda _: {"nano_cpus": None})  # taken away
     free = run(engines, tmp_path / "open", "python3", "-c", SPIN, cpus=0.1)
     assert isinstance(walled.result, bytes)
     assert isinstance(free.result, bytes)
@@ -260,18 +261,25 @@ def test_a_program_has_no_more_of_the_processors_than_it_asked_for(
     assert float(free.result) < float(walled.result)
 
 
+@played_twice
 def test_memory_is_not_swapped_out_to_go_beyond_its_limit(
-    engines: Engines, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    engines: Engines, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, control: bool
 ) -> None:
-    asked: list[dict[str, object]] = []
+    """By itself an engine gives a container as much swap again as it has memory."""
+    loosened(monkeypatch, lambda _: {} if control else {"memswap_limit": None})
+    create = containers.ContainerCollection.create
+    made: list[dict[str, int]] = []
 
-    def seen(found: dict[str, object]) -> dict[str, object]:
-        asked.append(found)
-        return {}
+    def seen(*given: object, **options: object) -> object:
+        container = create(*given, **options)
+        container.reload()
+        made.append(container.attrs["HostConfig"])
+        return container
 
-    loosened(monkeypatch, seen)
+    monkeypatch.setattr(containers.ContainerCollection, "create", seen)
     run(engines, tmp_path, "true", memory_mb=64)
-    assert asked[0]["memswap_limit"] == asked[0]["mem_limit"] == 64 << 20
+    assert made[0]["Memory"] == 64 << 20
+    assert made[0]["MemorySwap"] == (1 if control else 2) * made[0]["Memory"]
 
 
 @pytest.mark.parametrize("listed", ["lab/*", "*@sha256:*", "busybo"])
@@ -304,7 +312,7 @@ def test_an_image_that_an_agents_list_has_not_is_neither_run_nor_fetched(
     with pytest.raises(ImageError, match="not allowed on this agent"):
         asyncio.run(story(listed))
     assert not list(tmp_path.glob("evil_1*"))
-    asyncio.run(story(listed, engines.image))
+    asyncio.run(story(listed, engines.image))  # runs where the list is taken away
 
 
 @contextlib.contextmanager

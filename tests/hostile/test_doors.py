@@ -44,12 +44,16 @@ __all__ = ["plant"]  # a fixture is found by its name in the module
 OWN = "up/a1/release/mark"
 
 
-def any_authority(config: str, _folder: Path) -> str:
-    """Let every port take certificates of devices."""
-    for kind in Kind:
-        config = config.replace(f"authority-{kind.value}.pem", "authority-device.pem")
-        config = config.replace(f"revoked-{kind.value}.pem", "revoked-device.pem")
-    return config
+def any_authority(signer: Kind) -> Removal:
+    """Let every port take certificates of one kind."""
+
+    def remove(config: str, _folder: Path) -> str:
+        for kind in Kind:
+            config = config.replace(f"authority-{kind.value}.pem", f"authority-{signer.value}.pem")
+            config = config.replace(f"revoked-{kind.value}.pem", f"revoked-{signer.value}.pem")
+        return config
+
+    return remove
 
 
 def foreign_authority(plant: Plant) -> Removal:
@@ -81,9 +85,11 @@ async def is_let_in(it: Door, who: str, port_of: str) -> bool:
     ("who", "port_of", "removal"),
     [
         pytest.param("fan", "pump", without("crlfile"), id="revoked"),
-        pytest.param("pump", "a1", any_authority, id="device-at-the-agents-port"),
-        pytest.param("pump", "op", any_authority, id="device-at-the-operators-port"),
-        pytest.param("pump", "n2", any_authority, id="device-at-the-nodes-port"),
+        pytest.param("pump", "a1", any_authority(Kind.DEVICE), id="device-at-the-agents-port"),
+        pytest.param("pump", "op", any_authority(Kind.DEVICE), id="device-at-the-operators-port"),
+        pytest.param("pump", "n2", any_authority(Kind.DEVICE), id="device-at-the-nodes-port"),
+        pytest.param("n2", "a1", any_authority(Kind.NODE), id="node-at-the-agents-port"),
+        pytest.param("n2", "op", any_authority(Kind.NODE), id="node-at-the-operators-port"),
         pytest.param("foreign", "a1", None, id="of-another-cluster"),
         pytest.param("old", "a1", without_question, id="expired"),
         pytest.param("early", "a1", without_question, id="not-valid-yet"),

@@ -1,20 +1,23 @@
 """Goal: the page's programs get their work done in a cluster with certificates and passwords.
 
 Method: a cluster of one node made by `workrs init`, a device of each kind enrolled, and the
-page's blocks.
+page's blocks, while the broker gets SIGKILL; then under a name that the node cannot prove.
 """
 
+import json
+import os
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
 
 from tests.acceptance.agreement import until
-from tests.recipes.recipe_page import Kitchen
+from tests.recipes.recipe_page import Kitchen, Run
 from tests.recipes.test_node import MODULES
 from workrs.cli.cluster import HOST, free_ports
 from workrs.examples.functions import functions_toml
@@ -76,18 +79,39 @@ def test_a_device_that_proves_who_it_is(kitchen: Kitchen, tmp_path: Path) -> Non
         assert "accepted" not in refused.told
 
 
+def broker_pid(state: Path) -> int:
+    """Return the process id of the Mosquitto that the node with this state runs."""
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            is_broker = (process / "comm").read_text().strip() == "mosquitto"
+            if is_broker and os.fsencode(state) in (process / "cmdline").read_bytes():
+                return int(process.name)
+    pytest.fail(f"no broker runs in {state}")
+
+
 @pytest.mark.parametrize("name", ["node-trusted", "paho-trusted"])
-def test_a_program_that_proves_who_it_is_and_asks_its_node_to(kitchen: Kitchen, name: str) -> None:
+def test_a_program_that_proves_who_it_is_and_asks_its_node_to(
+    kitchen: Kitchen, tmp_path: Path, name: str
+) -> None:
     kitchen.env["NODE_PATH"] = str(MODULES)
     block = kitchen.block("node-trusted") if name[0] == "n" else kitchen.block("paho-trusted")
     assert block.result() == "hello", block.told
+
+    def start(host: str, function: str, job: str, data: str) -> Run:
+        at = f"{host}:{kitchen.at.port}"
+        words = {
+            "node-trusted": ["node", "device.js", at, kitchen.device, function, job],
+            "paho-trusted": ["./device", kitchen.device, function, job, at],
+        }[name]
+        return kitchen.start(words, data)
+
+    data = '{"n": 30, "products": 60, "pace_s": 0.1}'
+    with start(kitchen.at.host, "matrix", "j1", data) as asking:
+        asking.wait_for("running 0.")
+        os.kill(broker_pid(tmp_path / "n1"), signal.SIGKILL)
+        assert json.loads(asking.result())["products"] == 60
     # The node's certificate has its address, and not this name of it.
-    at = f"localhost:{kitchen.at.port}"
-    words = {
-        "node-trusted": ["node", "device.js", at, kitchen.device, "echo", "j2"],
-        "paho-trusted": ["./device", kitchen.device, "echo", "j2", at],
-    }[name]
-    with kitchen.start(words, "hello") as deceived:
+    with start("localhost", "echo", "j2", "hello") as deceived:
         deceived.stay(5)
         assert "accepted" not in deceived.told
 

@@ -27,7 +27,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "node": "run a node: broker, votes, blob store",
     "agent": "run an agent: claim jobs and run them",
     "init": "make the certificates of a new cluster",
-    "enrol": "let a device, an agent or an operator into a cluster",
+    "enrol": "let a device, an agent, an operator or a further node into a cluster",
     "revoke": "shut a member out of a cluster",
     "key": "make or change the keys that agents seal checkpoints with",
     "image": "make a job image from this machine's Python",

@@ -27,7 +27,7 @@ def find_job(view: ClusterView, text: str) -> JobView:
             wanted = local_job_id(local)
             matches = [job for job in view.jobs() if job.id == wanted]
     except IdError as error:
-        raise ConfigError(f"{text!r} names no job: {error}. Write {HELP}") from error
+        raise ConfigError(f"{text[:80]!r} names no job: {error}. Write {HELP}") from error
     if not matches:
         hint = _near(view, text) or (
             "; workrs jobs lists them. Ended jobs leave the list after their retention_s"
@@ -51,6 +51,6 @@ def exact(text: str) -> JobId | None:
 def _near(view: ClusterView, text: str) -> str:
     names = ["/".join(split_job_id(job)) for job in view.job_ids()]
     if "/" in text:
-        return near(text, names)
+        return near(text, names, likeness=0.85)
     hint = near(text, dict.fromkeys(name.partition("/")[2] for name in names))
     return hint or near(text, names)

@@ -141,7 +141,8 @@ def _report_system(error: OSError) -> int:
     """Tell what the machine refused, unless it is only that nobody reads on (`| head`)."""
     if isinstance(error, BrokenPipeError) or error.filename is None:
         # Nothing more can be said there, and the interpreter is not to try at its end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        with suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     if isinstance(error, BrokenPipeError):
         return 0
     what = "cannot write the output" if error.filename is None else f"cannot use {error.filename}"

@@ -92,7 +92,7 @@ class _Parser(argparse.ArgumentParser):
         if unknown and not head:
             # Not those that are not in the help either: the negative ones.
             shown = [each for each in self._actions if each.help != argparse.SUPPRESS]
-            first = unknown.split(maxsplit=1)[0].partition("=")[0]
+            first = unknown.partition(" ")[0].partition("=")[0]
             if not first.startswith("-"):
                 raise ConfigError(f"{self.prog}: one argument too many: {first!r}")
             hint = near(first, [flag for each in shown for flag in each.option_strings])
@@ -320,7 +320,10 @@ def _converted(option: _Option, given: object, where: str) -> object:
 def _text(given: object, where: str) -> str:
     if isinstance(given, bool | list | dict):
         raise ConfigError(f"{where}: write one value")
-    return str(given)
+    text = str(given)
+    if "\0" in text:
+        raise ConfigError(f"{where}: no name and no path has a zero byte")
+    return text
 
 
 def _switch(given: object, where: str) -> bool:

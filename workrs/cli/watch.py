@@ -3,7 +3,7 @@
 import asyncio
 import sys
 from argparse import Namespace
-from contextlib import ExitStack
+from contextlib import AsyncExitStack, aclosing
 
 from workrs.cli import job_name
 from workrs.cli.connection import add_node_options, caller
@@ -48,18 +48,21 @@ async def _watch(asked: Namespace) -> int:
     who = caller(asked)
     told: dict[str, object] = {}
     try:
-        async with asyncio.timeout(asked.timeout):
-            with ExitStack() as stack:
-                show = None
-                async for job, _ in follow(who, asked.job):
-                    if asked.json:
-                        if told != (told := as_json(job)):
-                            print_json_line(told)
-                        continue
-                    if show is None:
-                        name = f"{job.device}/{job.id}"
-                        show = stack.enter_context(shown_progress(name, sys.stdout))
-                    show(_step(job))
+        async with (
+            asyncio.timeout(asked.timeout),
+            AsyncExitStack() as stack,
+            aclosing(follow(who, asked.job)) as steps,
+        ):
+            show = None
+            async for job, _ in steps:
+                if asked.json:
+                    if told != (told := as_json(job)):
+                        print_json_line(told)
+                    continue
+                if show is None:
+                    name = f"{job.device}/{job.id}"
+                    show = stack.enter_context(shown_progress(name, sys.stdout))
+                show(_step(job))
     except TimeoutError:
         raise TimedOutError(f"{asked.job} has not ended within {asked.timeout:g} s") from None
     if not asked.json:

@@ -74,6 +74,21 @@ def test_an_unknown_job_is_not_found(text: str) -> None:
         find_job(view_with("pump-7_sum"), text)
 
 
+@pytest.mark.parametrize(
+    ("text", "hint"),
+    [
+        ("sun", "; did you mean sum?"),
+        ("pump-8/sum", "; did you mean pump-7/sum?"),
+        ("pump-7/other", "; workrs jobs lists them"),
+        ("x" * 63, "; workrs jobs lists them"),
+    ],
+)
+def test_a_name_that_is_near_is_offered(text: str, hint: str) -> None:
+    with pytest.raises(NotFoundError) as caught:
+        find_job(view_with("pump-7_sum"), text)
+    assert hint in str(caught.value)
+
+
 @pytest.mark.parametrize("text", ["", "/", "a/b/c", "Pump/x", "../x", "pump_7/x"])
 def test_what_is_no_job_name_is_wrong_use(text: str) -> None:
     with pytest.raises(ConfigError, match="names no job"):

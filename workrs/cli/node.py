@@ -82,14 +82,14 @@ def options() -> Options:
     it.value("--blobs-url", metavar="URL", help="how others reach it; default http://BLOBS")
     it.flag("--given-broker", help="a Mosquitto already runs at --listen: start none")
     _add_timing(it)
-    add_quota_options(it)
-    _add_history(it)
+    _add_limits(it)
     _add_pages(it)
     it.flag("--verbose", help="log details")
     return it
 
 
-def _add_history(it: Options) -> None:
+def _add_limits(it: Options) -> None:
+    add_quota_options(it)
     it.value(
         "--history-keep",
         convert=seconds,

@@ -34,8 +34,13 @@ def trend(look: Look, width: int, height: int) -> list[Cell]:
         half = (width - 3) // 2
         rows = [_strip(look, name, half, 1) for name in METRICS]
         return [[*rows[0][0], Piece("   "), *rows[1][0]], [*rows[2][0], Piece("   "), *rows[3][0]]]
+    # An empty line after each, where there is room: without it full ones make one slab.
     each = height // len(METRICS)
-    return [line for name in METRICS for line in _strip(look, name, width, each)]
+    found: list[Cell] = []
+    for name in METRICS:
+        lines = _strip(look, name, width, max(1, each - 1))
+        found += [*lines, *[[]] * (each - len(lines))]
+    return found
 
 
 def _strip(look: Look, name: str, width: int, height: int) -> list[Cell]:

@@ -45,7 +45,7 @@ def _state(node: Node, look: Look) -> list[Cell]:
     if state is None:
         return lines
     size = len(state.nodes)
-    if state.nodes_heard:
+    if state.nodes_heard and node.is_heard(look.now):
         tone = "" if state.quorum else "bad"
         lines.append(fact("hears", Piece(f"{state.nodes_heard} of {size} nodes", tone)))
     timing = state.timing

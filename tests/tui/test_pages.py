@@ -1,0 +1,164 @@
+"""Goal: a node's page, a job's claims, the last line and the keys say what is so.
+
+Method: made-up clusters, on a screen where there is one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import replace
+
+import pytest
+
+from tests.tui.stage import NARROW, WIDE, Stage, check_snapshot, plain, shown
+from tui import headline, node_page
+from tui.app import bindings
+from tui.cell import Look
+from tui.scene import Scene
+from tui.screens.page import JobScreen, NodeScreen
+from tui.widgets.keys import Keys
+from workrs.cli.connection import Caller
+from workrs.cli.tui import dashboard
+from workrs.domain.errors import ConfigError
+from workrs.domain.ids import ClientId
+from workrs.ports.bus import Address
+
+KEY_CPU_S = 0.05
+
+
+def text(stage: Stage, name: str) -> str:
+    found = node_page.sections(Look(stage.model, stage.now), ClientId(name))
+    lines = [line for section in found for line in section.drawn()]
+    return "\n".join("".join(piece.text for piece in line) for line in lines)
+
+
+def test_a_node_s_page_tells_both_ways_of_each_bridge() -> None:
+    stage = Stage(Scene(agents=2, jobs=3), quiet_s=3)
+    page = text(stage, "n2")
+    assert page.count("● up") == 4
+    assert "3 of 3 nodes" in page
+    assert "its vote counts" in page
+
+
+def test_a_cut_node_s_page_says_what_is_down_and_what_is_not_known() -> None:
+    stage = Stage(Scene(agents=2, jobs=3), quiet_s=3)
+    stage.scene.cut = frozenset({"n3"})
+    stage.pass_s(6)
+    page = text(stage, "n3")
+    assert "silent" in page
+    assert page.count("✗ down") == 2
+    assert page.count("n3 does not say") == 2
+    assert "▼ node silent" in page
+
+
+def test_a_name_that_is_no_node_s_has_a_page_that_says_so() -> None:
+    assert "No node of this name" in text(Stage(Scene()), "n9")
+
+
+@pytest.mark.parametrize("size", [NARROW, WIDE], ids=["80x24", "160x50"])
+def test_a_node_s_page_looks_as_it_did(size: tuple[int, int]) -> None:
+    async def look() -> None:
+        stage = Stage(Scene(agents=6, jobs=9), quiet_s=10)
+        stage.scene.cut = frozenset({"n3"})
+        stage.pass_s(6)
+        async with shown(stage, size) as (app, pilot):
+            lists = app.screen.query("#nodes")
+            lists.first().focus()
+            await pilot.press("end", "enter")
+            await pilot.pause()
+            assert isinstance(app.screen, NodeScreen)
+            assert app.screen.subject == "n3"
+            check_snapshot(app, f"page-node-{size[0]}x{size[1]}")
+
+    asyncio.run(look())
+
+
+def test_a_job_s_claims_tell_who_held_it_and_how_that_ended() -> None:
+    stage = Stage(Scene(agents=2, jobs=1, slots=1, speed=0.001), quiet_s=2)
+    (job,) = stage.model.jobs.values()
+    first = job.view.agent
+    assert first is not None
+    stage.hear(stage.scene.kill(first))
+    stage.pass_s(2)
+    assert [(claim.agent == first, claim.how) for claim in job.claims] == [
+        (True, "taken over"),
+        (False, ""),
+    ]
+    stage.hear(stage.scene.begin())
+    assert len(job.claims) == 2
+    assert job.claims[0].ended == job.claims[1].since.at
+
+
+def test_orphans_are_counted_among_those_of_lost_agents() -> None:
+    stage = Stage(Scene(agents=2, jobs=4, speed=0.001, refill=False), quiet_s=3)
+    assert stage.model.orphans(stage.now) == 0
+    stage.hear(stage.scene.kill("edge-1"))
+    assert stage.model.orphans(stage.now) == 0
+    stage.silence_s(stage.model.timing.reconnect_grace_s + 0.1)
+    assert stage.model.orphans(stage.now) == 2
+    line = "".join(p.text for p in headline.summary(Look(stage.model, stage.now), 160))
+    assert "◍ 2 orphans" in line
+
+
+@pytest.mark.parametrize("width", [20, 40, 60, 80, 160])
+def test_the_summary_fits_and_leaves_out_whole_parts(width: int) -> None:
+    stage = Stage(Scene(agents=40, jobs=120), quiet_s=5)
+    look = Look(stage.model, stage.now)
+    whole = "".join(piece.text for piece in headline.summary(look, 1000)).split("  ")
+    line = "".join(piece.text for piece in headline.summary(look, width))
+    assert len(line) <= width or line.count("  ") == 1
+    assert all(part in whole for part in line.split("  "))
+
+
+@pytest.mark.parametrize(
+    ("label", "charge"),
+    [("battery=81%", 0.81), ("battery=7", 0.07), ("battery=full", None), ("battery=²", None)],
+)
+def test_a_label_may_tell_a_battery_s_charge(label: str, charge: float | None) -> None:
+    stage = Stage(Scene(agents=1, jobs=0))
+    (agent,) = stage.model.agents.values()
+    assert agent.profile is not None
+    agent.profile = replace(agent.profile, labels=("field", label))
+    assert agent.charge == charge
+    assert (label in agent.labels) is (charge is None)
+
+
+def test_the_last_line_has_every_key_at_80_columns_and_a_click_does_the_same() -> None:
+    async def go() -> None:
+        async with shown(Stage(Scene()), NARROW) as (app, pilot):
+            line = plain(app).splitlines()[-1]
+            assert line.endswith("q quit")
+            assert "^p find" in line
+            await pilot.click(Keys, offset=(line.index("open"), 0))
+            await pilot.pause()
+            assert isinstance(app.screen, JobScreen)
+
+    asyncio.run(go())
+
+
+def test_a_key_for_no_action_is_an_error_that_lists_the_actions() -> None:
+    who = Caller(nodes=(Address(host="127.0.0.1", port=1),), user=ClientId("ann"))
+    with pytest.raises(ConfigError, match=r"no action 'job.cancle'.*job\.cancel, job\.result"):
+        dashboard(who, keys=[("job.cancle", "x")])
+    names = [each.id for each in bindings()]
+    assert len(names) == len(set(names))
+    assert {"app.find", "dialog.yes", "list.open", "page.back", "view.jobs"} <= set(names)
+
+
+def test_a_key_takes_little_of_a_core_with_500_agents_and_10_000_jobs() -> None:
+    """Its CPU, because the time until it is painted depends on the machine: bench/dashboard.py."""
+
+    async def go() -> list[float]:
+        stage = Stage(Scene(agents=500, jobs=10_000), quiet_s=1)
+        took = []
+        async with shown(stage, WIDE, "2", "j") as (app, pilot):
+            for key in "jjjkkj":
+                begun, before = time.process_time(), plain(app)
+                await pilot.press(key)
+                await pilot.pause()
+                took.append(time.process_time() - begun)
+                assert plain(app) != before
+        return took
+
+    assert sorted(asyncio.run(go()))[2] < KEY_CPU_S

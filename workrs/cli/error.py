@@ -3,7 +3,7 @@
 | code | meaning |
 |---|---|
 | 0 | done |
-| 1 | what was asked for failed: the job failed, or there is no such job or agent |
+| 1 | what was asked for failed: the job failed, there is no such job or agent, the disk is full |
 | 2 | wrong use or configuration: the text says what to change |
 | 3 | no node could be reached |
 | 4 | nodes were reached, and the time was up before what was waited for came |

@@ -23,6 +23,7 @@ from workrs.cli.error import FAILED, OK, TimedOutError
 from workrs.cli.harmless import harmless
 from workrs.cli.number import seconds
 from workrs.cli.options import Options
+from workrs.cli.table import print_json_line
 from workrs.domain.errors import BusError, WireError
 from workrs.domain.ids import ClientId
 from workrs.ports.bus import Bus, Message, Subscription
@@ -50,6 +51,7 @@ def options() -> Options:
     )
     it.argument("job", help=job_name.HELP, complete=job_name.COMPLETE)
     it.flag("--follow", short="-f", help="go on until the job has ended; also wait for its start")
+    it.flag("--json", help="print a line of JSON for each that comes")
     it.value(
         "--timeout",
         convert=seconds,
@@ -68,7 +70,7 @@ def run(asked: Namespace) -> int:
 async def _show(asked: Namespace) -> int:
     who = caller(asked)
     limit_s = asked.timeout if asked.follow or asked.timeout is not None else _TIMEOUT_S
-    screen = Screen()
+    screen = Screen(is_json=asked.json)
     try:
         async with asyncio.timeout(limit_s):
             while True:
@@ -86,14 +88,19 @@ async def _show(asked: Namespace) -> int:
 class Screen:
     """What was printed already."""
 
-    def __init__(self) -> None:
-        """Begin with nothing."""
+    def __init__(self, *, is_json: bool = False) -> None:
+        """Begin with nothing; *is_json*: each line becomes a document."""
+        self._is_json = is_json
         self._last = b""
         self._told = ""
 
     def show(self, tail: bytes) -> None:
         """Print what of *tail* is new."""
         new, self._last = new_part(self._last, tail), tail
+        if self._is_json:
+            for line in new.decode(errors="replace").splitlines():
+                print_json_line({"line": line})
+            return
         if sys.stdout.isatty():
             new = harmless(new.decode(errors="replace")).encode()
         sys.stdout.buffer.write(new)

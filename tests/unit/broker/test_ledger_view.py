@@ -3,7 +3,10 @@
 Method: a ledger is written as a node does it, and read by our reader and by sqlite-utils.
 """
 
+import json
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -244,3 +247,17 @@ def test_the_document_names_every_view_and_column(path: Path) -> None:
             for _, column, *_ in database.execute(f"PRAGMA table_info({view})"):
                 assert f"`{column}`" in row, f"{view}.{column}"
     assert ledger_file.SCHEMA_VERSION == 6
+
+
+@pytest.mark.usefixtures("ledger")
+@pytest.mark.parametrize("view", ledger_view.NAMES)
+def test_sqlite_utils_answers_as_we_do_beside_the_node(path: Path, view: str) -> None:
+    program = Path(sys.executable).with_name("sqlite-utils")
+    done = subprocess.run(
+        [program, "rows", path, view, "--nl"], check=True, capture_output=True, timeout=60
+    )
+    theirs = [json.loads(line) for line in done.stdout.splitlines()]
+    with open_reader(path, within_s=10.0) as reader:
+        columns, rows = reader.rows(f"SELECT * FROM {view}")
+        assert theirs == [dict(zip(columns, row, strict=True)) for row in rows]
+    assert theirs

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from workrs.cli import error
 from workrs.cli import main as program
 from workrs.cli.error import NoNodeError, NotFoundError, TimedOutError
 from workrs.cli.options import Options
@@ -108,3 +109,12 @@ def test_the_overview_imports_no_subcommand_and_no_adapter() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True)
     assert done.returncode == 0
+
+
+def test_the_table_of_exit_codes_is_that_of_the_program() -> None:
+    table = dict(re.findall(r"^\| (\d+) \| (.+) \|$", error.__doc__ or "", re.MULTILINE))
+    names = ("OK", "FAILED", "WRONG_USE", "UNREACHABLE", "TIMED_OUT", "INTERRUPTED")
+    assert [int(code) for code in table] == [getattr(error, name) for name in names]
+    assert {code for _, code in CODES} == {int(code) for code in table}
+    page = (Path(__file__).parents[3] / "docs" / "cli.md").read_text()
+    assert all(f"| {code} | {text} |" in page for code, text in table.items())

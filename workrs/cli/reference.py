@@ -42,8 +42,8 @@ with one sentence that says what to change; a trace is a defect, please report i
 
 On a terminal a table fits the width: empty columns are left out, the longest cells end with `…`,
 and what still does not fit goes from the right. In a file or pipe nothing is cut, unless `COLUMNS`
-is set. Colours are for terminals alone, and no state is told by its colour only; `--no-color` and the
-variable `NO_COLOR` switch them off.
+is set. Colours are for terminals alone, and no state is told by its colour only; `--no-color` and
+the variable `NO_COLOR` switch them off.
 
 Every listing has `--json`: one document. What goes on (`watch`, `events`, `logs`) and what may be
 long (`history`) is a document a line. Keys stay; a later version may add some.
@@ -60,7 +60,8 @@ files and, from the first node that answers within a second, names of jobs, agen
 _SCRIPTS: Final = """
 What follows a job ends with its outcome: `workrs submit --wait`, `workrs result --wait` and
 `workrs watch` with 0 when it succeeded, with 1 when it failed, was cancelled or expired, with 4
-when their `--timeout` was over before. A reader that closes the pipe early (`| head`) is no failure.
+when their `--timeout` was over before. A reader that closes the pipe early (`| head`) is no
+failure.
 """
 
 

@@ -66,7 +66,9 @@ def curves(look: Look, width: int, height: int) -> list[Cell]:
         values = sign.squeeze(kept, room)
         top = max([*values, 1.0])
         span = f"last {duration(len(kept))}" if kept else ""
-        found.append([Piece(title, "title"), Piece(f"  {_now(look, name)}  "), Piece(span, "dim")])
+        found.append(
+            [Piece(title, "heading"), Piece(f"  {_now(look, name)}  "), Piece(span, "dim")]
+        )
         lines = sign.chart(values, room, each - 2, top)
         for place, line in enumerate(lines):
             scale = amount.rate(top) if place == 0 else "0" if place == len(lines) - 1 else ""

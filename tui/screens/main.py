@@ -37,7 +37,7 @@ def jobs_list(name: str) -> Lines[Job]:
         key=lambda job: job.view.job,
         fields=listing.job_fields,
         order=_BY_STATE,
-        empty="no jobs",
+        empty="no jobs yet: n submits one from a file",
         id=name,
     )
 
@@ -49,7 +49,7 @@ def agents_list(name: str) -> Lines[Agent]:
         key=lambda agent: agent.name,
         fields=listing.agent_fields,
         order=_BY_STATE,
-        empty="no agents",
+        empty="no agents yet: workrs agent starts one",
         id=name,
     )
 
@@ -198,12 +198,18 @@ class MainScreen(Screen[None]):
         lists = self.lists
         return next((each for each in lists if each.has_focus), lists[-1] if lists else None)
 
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Offer to arrange what can be arranged (called by Textual)."""
+        del parameters
+        return action not in ("filter", "sort", "reverse") or bool(self._lists[self.view])
+
     def action_view(self, name: str) -> None:
         """Show another view."""
         self._views.current = name
         lists = self.lists
         if lists:
             lists[-1].focus()
+        self.refresh_bindings()
         self.show(self._look)
         if len(lists) != 1:
             # A list draws itself anew once it has its size; graphs do not.

@@ -26,6 +26,7 @@ R = TypeVar("R")
 MARK = "\N{LEFT HALF BLOCK}"
 _CALM_S = 3e-4
 """Between two arrangements, for each row: 10,000 are sorted every 3 s, 100 every time."""
+_NO_MATCH = "nothing has all of these words: escape shows everything"
 _EDGE = 1
 """Cells left of the columns, where the cursor's mark is, and as many right of them."""
 
@@ -146,7 +147,8 @@ class Lines(ScrollView, Toned, Generic[R], can_focus=True):
             return self._header()
         place = top + line - 1
         if place >= len(self.rows):
-            return [Piece(f" {self._empty}", "dim")] if place == 0 else []
+            empty = _NO_MATCH if self.order.query else self._empty
+            return [Piece(f" {empty}", "dim")] if place == 0 else []
         assert self._look is not None
         row = self.rows[place]
         is_cursor = place == self._place

@@ -266,9 +266,9 @@ def raise_standing(node: Node, standing: Standing) -> None:
     node.effects.changes.append(SaveStanding(standing=standing))
 
 
-def watch_list(node: Node) -> None:
+def watch_list(node: Node, now: Instant) -> None:
     """Write down once that the change to the present list of nodes is over."""
-    if node_list.ends(node):
+    if node_list.ends(node, now):
         raise_standing(node, replace(node.admission.standing, stage=Stage.OVER))
         node.fact("node_list_settled", nodes=list(node.settings.nodes))
 

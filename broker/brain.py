@@ -22,6 +22,7 @@ from broker import (
     functions,
     hint,
     intake,
+    list_copy,
     orders,
     peers,
     reach,
@@ -159,10 +160,13 @@ def _handle(node: Node, event: Event, now: Instant) -> None:  # noqa: C901, PLR0
             functions.on_peer(node, event)
         case PeerLedgerPart():
             rejoin.on_part(node, event, now)
+            list_copy.on_part(node, event)
         case PeerLedgerRead():
             rejoin.on_read(node, event)
+            list_copy.on_read(node, event)
         case PeerLedgerFailed():
             rejoin.on_failed(node, event, now)
+            list_copy.on_failed(node, event, now)
         case CancelHeard():
             intake.on_cancel(node, event, now)
         case OrderHeard():
@@ -314,7 +318,7 @@ def _tick(node: Node, now: Instant) -> None:
         fault_count.on_beat(node, now)
         beats.check_silent(node, now)
         functions.on_beat(node)
-        admission.watch_list(node)
+        admission.watch_list(node, now)
         retirement.on_beat(node, now)
         ask(node, now)
     else:

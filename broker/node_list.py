@@ -1,8 +1,9 @@
 """A node's way from one list of nodes to the next: see `workrs.domain.node_list` for why so.
 
 1. The new list is on disk before anything is said under it.
-2. It is *ready* when every other node has shown the same list and the jobs that were open at
-   that moment are decided; it shows that.
+2. It is *ready* when every other node has shown the same list, and since then the jobs that were
+   open at that moment are decided and the others' retired jobs are known here (`broker.list_copy`);
+   it shows that.
 3. The change is over, on disk, when all of them are ready. A restart before begins to wait anew,
    for what is open by then.
 """
@@ -12,13 +13,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from broker import list_copy
 from workrs.domain.node_list import Stage, are_near, distance, step
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from broker.node import Node
-    from workrs.domain.ids import ClientId, JobId
+    from workrs.domain.ids import ClientId, Instant, JobId
     from workrs.ports.ledger import Standing
     from workrs.wire.message import NodeState
 
@@ -35,11 +37,13 @@ class ListChange:
     """Those whose jobs of before are decided."""
     before: set[JobId] | None = None
     """Jobs that were open when all had shown the list, and are; None until then."""
+    unread: dict[ClientId, Instant | None] = field(default_factory=dict)
+    """Whose ledgers are left to read since then, and when to ask; None while one is read."""
 
     @property
     def is_ready(self) -> bool:
-        """Return whether this node has no open job of before the change."""
-        return self.before is not None and not self.before
+        """Return whether every job of before the change is decided, and known here if retired."""
+        return self.before is not None and not self.before and not self.unread
 
 
 def begin(node: Node, standing: Standing) -> Standing:
@@ -91,15 +95,17 @@ def is_ready(node: Node) -> bool:
     return node.admission.standing.stage is Stage.OVER or node.list_change.is_ready
 
 
-def ends(node: Node) -> bool:
+def ends(node: Node, now: Instant) -> bool:
     """Return, once a beat, whether the change ends here and now."""
     it = node.list_change
     if node.admission.standing.stage is Stage.OVER or not node.admission.votes:
         return False
     if it.before is None and it.shown >= it.others:
         it.before = {entry.job for entry in node.entries.values() if entry.is_open}
+        it.unread = dict.fromkeys(sorted(it.others), now)
     elif it.before:
         it.before = {job for job in it.before if _is_open(node, job)}
+    list_copy.ask(node, now)
     return it.is_ready and it.ready >= it.others
 
 

@@ -7,7 +7,9 @@ not (2 of 3 and 3 of 5), hence:
 
 1. A node goes to a list that differs by at most one node from the one on its disk.
 2. Not before the change to that one is over: every node of it has shown that it uses it, and
-   every job that any of them had open then is decided. So no job lives under three lists.
+   every job that any of them had open then is decided. So no job lives under three lists. And
+   every node of it has taken over which jobs the others have retired: a majority of the list
+   before knew, which may be too few for the list after.
 3. A node whose ledger is new votes only among nodes that show its very list.
 4. A new node has no votes that it could have forgotten, so it needs no re-admission.
 

@@ -171,3 +171,41 @@ def test_a_cluster_of_one_grows_to_three() -> None:
     agent.at = "n3"
     agent.outcome("pump-7_j1", 1)
     assert cluster.down_states("pump-7", "j1")[-1] == "succeeded"
+
+
+def test_a_job_that_was_retired_under_the_first_of_three_lists_is_known_under_the_third() -> None:
+    cluster = Cluster()
+    cluster.tick(3.0)
+    cluster.stop("n3")
+    cluster.tick(15.0)
+    agent = Agent(cluster)
+    agent.beat()
+    agent.claim(cluster.submit("n1", retention_s=1.0), 1)
+    agent.beat(("pump-7_j1", 1, 1))
+    agent.outcome("pump-7_j1", 1)
+    cluster.tick(30.0)
+    assert [bool(cluster.disks[name].retired) for name in THREE] == [True, True, False]
+    cluster.start("n3")
+    cluster.tick(8.0)
+    for nodes in (FOUR, FIVE):
+        change(cluster, *nodes)
+        cluster.tick(5.0)
+        assert stages(cluster) == {Stage.OVER}
+    cluster.stop("n1", "n2")
+    cluster.tick(15.0)
+    before = len(cluster.down_states("pump-7", "j1"))
+    cluster.submit("n3", retention_s=1.0)
+    cluster.tick(1.0)
+    assert set(cluster.down_states("pump-7", "j1")[before:]) == {"succeeded"}
+
+
+def test_a_change_is_not_over_while_a_ledger_cannot_be_read() -> None:
+    cluster = Cluster()
+    cluster.tick(3.0)
+    cluster.unreadable.add("n2")
+    change(cluster, *FOUR)
+    cluster.tick(5.0)
+    assert Stage.OVER not in stages(cluster)
+    cluster.unreadable.clear()
+    cluster.tick(3.0)
+    assert stages(cluster) == {Stage.OVER}

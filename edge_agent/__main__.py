@@ -222,10 +222,10 @@ async def _runtime(config: AgentConfig, warden: Warden) -> ContainerRuntime:
 
         return ProcessRuntime(agent=name, work=work, warden=warden)
     # The engine's library is imported only where an engine is used.
-    from edge_agent.runtimes.docker import DockerRuntime  # noqa: PLC0415
+    from edge_agent.runtimes.docker import USUAL_ENGINE, DockerRuntime  # noqa: PLC0415
 
     return await DockerRuntime.open(
-        url=config.engine,
+        url=config.engine or os.environ.get("DOCKER_HOST") or USUAL_ENGINE,
         agent=name,
         work=work,
         warden=warden,

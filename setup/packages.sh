@@ -45,6 +45,11 @@ step_test_packages() {
     packages=
     if has chromium; then ok "chromium"; else packages=" chromium"; fi
     install_packages "$packages" "" "tests: the pages in a browser (tests/web), which fail"
+    # Its checker of units, and what the machines of tests/acceptance boot; 3 MB to fetch. Nothing
+    # starts: only PID 1 would run it.
+    packages=
+    if has systemd-analyze; then ok "systemd-analyze"; else packages=" systemd"; fi
+    install_packages "$packages" "" "tests: the systemd units, which fail"
     # 48 MB to fetch. Its C library, another 45, is not needed: the client calls none.
     packages=
     if has arm-none-eabi-gcc; then ok "arm-none-eabi-gcc"; else packages=" gcc-arm-none-eabi"; fi
@@ -59,54 +64,32 @@ step_recipe_packages() {
     install_packages "$packages" "" "tests: the recipes for C and Node.js, which fail"
 }
 
-step_mqtt_js() {
-    if [ -d "$prefix/mqtt-js/node_modules/mqtt" ]; then
-        ok "mqtt (npm)"
-        return 0
+# What comes from npm, each below $prefix/FOLDER with a version of its own. Azurite speaks Azure's
+# protocol (186 MB; later versions want Node 22 and take 365 MB); AsyncAPI's schemas (7 MB) are what
+# docs/asyncapi.json is held against; MQTT.js is of the recipes (15 MB).
+step_npm_packages() {
+    npm_package mqtt-js mqtt 5.14.1 "tests: the recipe for Node.js, which fails"
+    npm_package asyncapi @asyncapi/specs 6.11.1 "tests: docs/asyncapi.json is not validated, which fails"
+    if has azurite-blob; then ok "azurite"; else
+        npm_package azurite azurite 3.34.0 "tests: the Azure store"
     fi
-    if ! has npm || ! is_root; then
-        lack "mqtt (npm)" "install Node.js with npm, then: sudo ./run setup" "tests: the recipe for Node.js, which fails"
-        return 0
-    fi
-    did "installing mqtt with npm below $prefix, for the tests of the recipes"
-    mkdir -p "$prefix/mqtt-js"
-    quietly 'npm install' npm install --prefix "$prefix/mqtt-js" --no-audit --no-fund \
-        --ignore-scripts --omit=optional mqtt@5.14.1 ||
-        lack "mqtt (npm)" "npm install --prefix $prefix/mqtt-js mqtt@5.14.1" "tests: the recipe for Node.js, which fails"
 }
 
-# AsyncAPI's JSON schemas, 7 MB: docs/asyncapi.json is held against them.
-step_asyncapi() {
-    if [ -d "$prefix/asyncapi/node_modules/@asyncapi/specs" ]; then
-        ok "@asyncapi/specs (npm)"
+# npm_package FOLDER PACKAGE VERSION CONSEQUENCE: nothing if it is there.
+npm_package() {
+    if [ -d "$prefix/$1/node_modules/$2" ]; then
+        ok "$2 (npm)"
         return 0
     fi
     if ! has npm || ! is_root; then
-        lack "@asyncapi/specs (npm)" "install Node.js with npm, then: sudo ./run setup" "tests: docs/asyncapi.json is not validated"
+        lack "$2 (npm)" "install Node.js with npm, then: sudo ./run setup" "$4"
         return 0
     fi
-    did "installing @asyncapi/specs with npm below $prefix, for the test of docs/asyncapi.json"
-    mkdir -p "$prefix/asyncapi"
-    quietly 'npm install' npm install --prefix "$prefix/asyncapi" --no-audit --no-fund \
-        --ignore-scripts --omit=optional @asyncapi/specs@6.11.1 ||
-        lack "@asyncapi/specs (npm)" "npm install --prefix $prefix/asyncapi @asyncapi/specs@6.11.1" "tests: docs/asyncapi.json is not validated"
-}
-
-# Azurite speaks Azure's protocol; 186 MB. Later versions want Node 22 and take 365 MB.
-step_azurite() {
-    if [ -x "$prefix/azurite/node_modules/.bin/azurite-blob" ] || has azurite-blob; then
-        ok "azurite"
-        return 0
-    fi
-    if ! has npm || ! is_root; then
-        lack "azurite" "install Node.js with npm, then: sudo ./run setup" "tests: the Azure store"
-        return 0
-    fi
-    did "installing azurite with npm below $prefix, for the tests of the Azure store"
-    mkdir -p "$prefix/azurite"
-    quietly 'npm install' npm install --prefix "$prefix/azurite" --no-audit --no-fund \
-        --ignore-scripts --omit=optional azurite@3.34.0 ||
-        lack "azurite" "npm install --global azurite@3.34.0" "tests: the Azure store"
+    did "installing $2 with npm below $prefix, for the tests"
+    mkdir -p "$prefix/$1"
+    quietly 'npm install' npm install --prefix "$prefix/$1" --no-audit --no-fund \
+        --ignore-scripts --omit=optional "$2@$3" ||
+        lack "$2 (npm)" "npm install --prefix $prefix/$1 $2@$3" "$4"
 }
 
 step_fault_packages() {

@@ -38,9 +38,7 @@ case ${1-} in faults | test) step_fault_packages ;; esac
 [ "${1-}" != test ] || {
     step_test_packages
     step_recipe_packages
-    step_mqtt_js
-    step_asyncapi
-    step_azurite
+    step_npm_packages
     step_micropython
 }
 step_python

@@ -13,7 +13,7 @@ import shutil
 import signal
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Self
+from typing import Final, Self
 
 from edge_agent.cgroup import Cgroup, freezer_mount
 from edge_agent.runtimes import job_mount
@@ -41,6 +41,8 @@ from workrs.engine.engine_facts import probe_engine
 from workrs.engine.probe import EngineFacts
 from workrs.ports.runtime import ImageError, RestoreError, Rung, Snapshot, StartRequest, Warden
 
+USUAL_ENGINE: Final = "unix:///var/run/docker.sock"
+"""Where an engine that a system's package brought listens."""
 _LOG = log.get("agent.docker")
 
 

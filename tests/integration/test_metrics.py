@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import select
-import shutil
 import subprocess
 import sys
 import time
@@ -15,8 +14,6 @@ import urllib.error
 import urllib.request
 from contextlib import ExitStack
 from pathlib import Path
-
-import pytest
 
 from tests.mosquitto_fixture import free_port
 
@@ -43,7 +40,6 @@ def until(port: int, path: str, wanted: str) -> str:
     return found
 
 
-@pytest.mark.skipif(shutil.which("promtool") is None, reason="no promtool")
 def test_a_node_and_an_agent_answer_and_promtool_agrees(tmp_path: Path) -> None:
     broker, node_port, agent_port = free_port(), free_port(), free_port()
     at = f"127.0.0.1:{broker}"

@@ -61,9 +61,7 @@ def options() -> Options:
         help="another node's broker; name all of them, on every node; default the credential's",
     )
     add_state_option(it)
-    it.flag("--init", help="make its database if there is none: only for a new node")
-    it.flag("--rejoin", help="after its disk was lost: have the other nodes re-admit it")
-    it.flag("--no-start", help="with --init or --rejoin: make the database, and end")
+    _add_ledger(it)
     it.value(
         "--functions", convert=Path, metavar="FILE", help="functions.toml: adds what is new in it"
     )
@@ -108,6 +106,12 @@ def _add_limits(it: Options) -> None:
 def _add_pages(it: Options) -> None:
     add_metrics_option(it)
     add_web_options(it)
+
+
+def _add_ledger(it: Options) -> None:
+    it.flag("--init", help="make its database if there is none: only for a new node")
+    it.flag("--rejoin", help="after its disk was lost: have the other nodes re-admit it")
+    it.flag("--no-start", help="with --init or --rejoin: make the database, and end")
 
 
 def _add_timing(it: Options) -> None:

@@ -4,7 +4,6 @@ Method: the text by itself; a listener on a free port, asked by HTTP; promtool a
 """
 
 import asyncio
-import shutil
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
@@ -70,7 +69,6 @@ def test_an_address_that_cannot_be_had_is_the_operators_to_change() -> None:
         asyncio.run(ask(Address(host="192.0.2.1", port=9), [], "ok", "ok"))
 
 
-@pytest.mark.skipif(shutil.which("promtool") is None, reason="no promtool")
 @pytest.mark.parametrize(
     "words", [["check", "rules", "workrs.rules.yml"], ["test", "rules", "workrs.test.yml"]]
 )
@@ -81,7 +79,6 @@ def test_the_alert_rules_do_what_their_tests_say(words: list[str]) -> None:
     assert ran.returncode == 0, ran.stdout + ran.stderr
 
 
-@pytest.mark.skipif(shutil.which("promtool") is None, reason="no promtool")
 def test_what_a_program_says_of_itself_passes_promtool() -> None:
     text = metric.render(metric.of_process())
     ran = subprocess.run(

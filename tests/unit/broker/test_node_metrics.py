@@ -5,11 +5,8 @@ Method: brains of a cluster at a time of the test's own; promtool as the judge o
 
 import random
 import re
-import shutil
 import subprocess
 from pathlib import Path
-
-import pytest
 
 from broker.metrics import LATE_S, NodeMetrics
 from edge_agent.brain import Brain, Settings
@@ -86,7 +83,6 @@ def test_alerts_read_numbers_that_are_there(tmp_path: Path) -> None:
     assert read <= there
 
 
-@pytest.mark.skipif(shutil.which("promtool") is None, reason="no promtool")
 def test_names_and_types_follow_prometheus_conventions(tmp_path: Path) -> None:
     text = render(seen(Cluster(3), tmp_path).metrics() + agent_metrics().metrics())
     ran = subprocess.run(

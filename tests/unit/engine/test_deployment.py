@@ -6,7 +6,6 @@ Method: systemd's own checker, on copies whose program exists; the options by ou
 import importlib
 import re
 import shlex
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -20,7 +19,6 @@ def test_there_is_a_unit_of_each_daemon() -> None:
     assert [unit.name for unit in UNITS] == ["workrs-agent@.service", "workrs-node@.service"]
 
 
-@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="no systemd")
 @pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.name)
 def test_systemd_has_nothing_to_say_about_a_unit(unit: Path, tmp_path: Path) -> None:
     text = unit.read_text().replace("/usr/local/bin/workrs", sys.executable)

@@ -23,7 +23,8 @@ from workrs.cli.table import cut, output_width, print_json_line
 _LOOK_S = 0.1
 _LISTEN_S = 10.0
 _KIND_WIDTH = 16
-_SUBJECT_WIDTH = 24
+_SUBJECT_WIDTH = 20
+_NARROW = 100
 
 
 def options() -> Options:
@@ -106,6 +107,8 @@ def _print(event: Event, *, is_json: bool) -> None:
         return
     kind, subject = event.kind.value.ljust(_KIND_WIDTH), event.subject.ljust(_SUBJECT_WIDTH)
     text = " ".join(event.text.split())
-    line = harmless(f"{now:%Y-%m-%d %H:%M:%S}  {kind}  {subject}  {text}".rstrip())
     width = output_width()
+    # Where there is little room, the day is the one that it is.
+    stamp = f"{now:%Y-%m-%d %H:%M:%S}" if width is None or width > _NARROW else f"{now:%H:%M:%S}"
+    line = harmless(f"{stamp}  {kind}  {subject}  {text}".rstrip())
     print(line if width is None else cut(line, width), flush=True)

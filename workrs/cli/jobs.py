@@ -41,7 +41,7 @@ def run(asked: Namespace) -> int:
     if asked.json:
         print_json([as_json(job) for job in jobs])
     else:
-        columns = ("job", "state", "progress", "agent", "attempt", "checkpoint", "reason")
+        columns = ("job", "state", "progress", "agent", "attempt", "checkpoint", "note")
         print_table(columns, [_row(job) for job in jobs], empty="no jobs")
     return OK
 

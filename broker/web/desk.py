@@ -8,7 +8,7 @@ from typing import Final
 import jinja2
 from aiohttp import web
 
-from broker.web.page_error import NotSignedInError
+from broker.web.page_error import NotSignedInError, PageError
 from broker.web.session import LONGEST_S, FormTokens
 from broker.web.settings import NodeFacts, WebSettings
 from broker.web.site import Site
@@ -125,6 +125,13 @@ class Desk:
         answer.del_cookie(
             name, path="/", httponly=True, samesite="Strict", secure=self.site.is_secure
         )
+
+
+def again_later(answer: web.Response, error: PageError) -> web.Response:
+    """Return an answer that says when the same request may be served, if that is known."""
+    if error.retry_after_s:
+        answer.headers["Retry-After"] = str(max(1, round(error.retry_after_s)))
+    return answer
 
 
 def see(path: str) -> web.Response:

@@ -19,7 +19,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from broker.web.attempt import REQUESTS, Meters
-from broker.web.desk import Desk
+from broker.web.desk import Desk, again_later
 from broker.web.new_job import NewJob
 from broker.web.own_jobs import OwnJobs
 from broker.web.page_error import NotSignedInError, PageError
@@ -105,6 +105,8 @@ class WebServer:
         try:
             hosts = request.headers.getall("Host", [])
             self._site.check(request.method, request.path, hosts, request.headers)
+            if not request.raw_path.startswith("/"):
+                return self._error(request, PageError(400, "that is a request to a proxy"))
             self._check_rate()
             return await handler(request)
         except NotSignedInError as error:
@@ -132,9 +134,7 @@ class WebServer:
             answer = web.Response(text=f"{error}\n", status=error.status)
         else:
             answer = self._desk.page(request, "error.html", status=error.status, text=str(error))
-        if error.retry_after_s:
-            answer.headers["Retry-After"] = str(max(1, round(error.retry_after_s)))
-        return answer
+        return again_later(answer, error)
 
     def accept(self, server: web.Server) -> asyncio.Protocol:
         """Return what speaks on a new connection: HTTP, or a goodbye."""

@@ -2,7 +2,7 @@
 
 from aiohttp import web
 
-from broker.web.desk import TOKEN_FIELD, Desk
+from broker.web.desk import TOKEN_FIELD, Desk, again_later
 from broker.web.page_error import NotSignedInError, PageError
 from workrs.domain.errors import IdError
 from workrs.domain.ids import client_id
@@ -40,9 +40,10 @@ class SignIn:
         except IdError as error:
             return self._desk.sign_in_page(request, text=str(error), typed=typed, status=400)
         except PageError as error:
-            return self._desk.sign_in_page(
+            answer = self._desk.sign_in_page(
                 request, text=str(error), typed=typed, status=error.status
             )
+            return again_later(answer, error)
         return self._desk.let_in(request, token)
 
     async def _leave(self, request: web.Request) -> web.Response:

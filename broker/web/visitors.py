@@ -61,6 +61,7 @@ class Visitors:
         known = self._visitors.get(name)
         if known is None or not _is_proven(known[0], password):
             await self._open(name, password)
+        self._attempts.was_right(address, name)
         token = self.sessions.open(name, self.now())
         LOG.event("page_signed_in", name=name, address=address)
         return token

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import ssl
 import sys
 from contextlib import contextmanager
@@ -123,8 +124,14 @@ def secure_page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
     assert main(("init", str(folder), f"n1={HOST}:{first}", "--user", "ann")) == 0
     local = LocalCluster(ClusterPlan(root=root), {"n1": Address(host=HOST, port=first)})
     with pytest.MonkeyPatch.context() as environment:
-        it = SecureCluster(folder=folder, local=local, environment=environment)
-        node = ["node", "--credential", str(folder / "nodes" / "n1"), "--init"]
+        it = SecureCluster(
+            folder=folder,
+            local=local,
+            environment=environment,
+            blobs={"n1": Address(host=HOST, port=blobs)},
+        )
+        shutil.copytree(folder / "nodes" / "n1", it.node_folder("n1"))
+        node = ["node", "--credential", str(it.node_folder("n1")), "--init"]
         node += ["--blobs", f"{HOST}:{blobs}", "--functions", str(functions)]
         it.enrol("agent", "a1")
         agent = ["agent", "--credential", str(it.file("a1")), "--runtime", "process"]

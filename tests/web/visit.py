@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
@@ -81,7 +82,7 @@ class Visit:
         """Return what the form of a function begins with."""
         page = await self.get(f"/new/{function}")
         assert page.status == 200, page.text
-        found = aiohttp.FormData()
+        found = aiohttp.FormData(quote_fields=False, default_to_multipart=True)  # as browsers
         found.add_field("token", page.token)
         found.add_field("job", page.job)
         return found
@@ -93,7 +94,7 @@ class Visit:
         form = await self.form(function)
         if script is not None:
             form.add_field("script", script.encode(), filename="script.py")
-        form.add_field("data", data, filename=file)
+        form.add_field("data", io.BytesIO(data), filename=file)
         sent = await self.send(f"/new/{function}", form)
         assert sent.status == 303, sent.text
         return sent.headers["Location"]

@@ -112,3 +112,11 @@ def test_tries_are_limited_by_name_by_address_and_in_all() -> None:
     found = [tries.wait_s(f"address-{number}", "x", START) for number in range(100)]
     assert found.count(0.0) < attempt.OF_ALL.burst
     assert tries.wait_s("b", "ann", at(600)) == 0.0
+
+
+def test_who_is_right_may_come_again() -> None:
+    tries = Attempts()
+    for number in range(100):
+        assert tries.wait_s("a", "ann", at(number)) == 0.0
+        tries.was_right("a", "ann")
+    assert [tries.wait_s("a", "ann", at(100)) for _ in range(6)].count(0.0) == 5

@@ -56,13 +56,13 @@ class OwnJobs:
             open_jobs=[job for job in shown if not job.is_over],
             over_jobs=[job for job in shown if job.is_over],
             forgotten=who.board.forgotten,
-            away=who.trouble,
+            who=who,
         )
 
     async def _show(self, request: web.Request) -> web.Response:
         who, job = self._find(request)
         shown = job_page(job, self._desk.visitors.now(), self._desk.now_wall())
-        return self._desk.page(request, "job.html", page=shown, away=who.trouble)
+        return self._desk.page(request, "job.html", page=shown, who=who)
 
     async def _ask(self, request: web.Request) -> web.Response:
         _, job = self._find(request)

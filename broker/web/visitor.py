@@ -1,8 +1,9 @@
 """Somebody who is signed in: a connection to this node's broker under their own name.
 
 1. There is one connection a name, however many browsers it is signed in at. A node lets a member
-   with a password be connected once: if another program takes the name over, the page waits
-   TAKEN_OVER_S before it comes back, or the two would end each other's connections for ever.
+   with a password be connected once, and its broker ends the older connection without a word. One
+   that ends sooner than SHORT_S was therefore contested by another program of that name: the page
+   leaves it CONTESTED_S, then twice as long, or the two would end each other's for ever.
 2. What the visitor asks for is repeated until the node answers it, as every device does.
 3. A credential that is refused ends the visit: `ended` says why.
 
@@ -27,7 +28,9 @@ OpenBus = Callable[[ClientId, str | None], AbstractAsyncContextManager[Bus]]
 """Connects to this node's broker as a device, with its password if it has one."""
 REPEAT_S: Final = 3.0
 RETRY_S: Final = 1.0
-TAKEN_OVER_S: Final = 20.0
+SHORT_S: Final = 10.0
+CONTESTED_S: Final = 20.0
+CONTESTED_MAX_S: Final = 160.0
 ANSWER_S: Final = 2.0
 """How long the answer to a request is waited for before a page says that there is none yet."""
 WISHES_MAX: Final = 64
@@ -57,6 +60,8 @@ class Visitor:
         self.board = JobBoard(name)
         self.trouble = ""
         """Why it is not connected now, or empty."""
+        self.contested = 0
+        """How many connections in a row ended soon: another program has this name."""
         self.ended = ""
         """Why it will not be connected again, or empty."""
         self.entered: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -67,6 +72,7 @@ class Visitor:
         self._reads: dict[str, asyncio.Future[bytes]] = {}
         self._changed = asyncio.Condition()
         self._settled_at = 0.0
+        self._served_at = 0.0
 
     @property
     def is_connected(self) -> bool:
@@ -76,6 +82,7 @@ class Visitor:
     async def run(self) -> None:
         """Be connected until the credential is refused."""
         while not self.ended:
+            self._served_at = 0.0
             try:
                 async with self._open_bus(self.name, self.password) as bus:
                     await self._serve(bus)
@@ -92,14 +99,22 @@ class Visitor:
                     return
             finally:
                 self._bus = None
-            taken = "taken over" in self.trouble
-            await asyncio.sleep(TAKEN_OVER_S if taken else RETRY_S)
+            if self._served_at:
+                is_short = self._clock() - self._served_at < SHORT_S
+                self.contested = self.contested + 1 if is_short else 0
+            await asyncio.sleep(self._pause_s())
+
+    def _pause_s(self) -> float:
+        if not self.contested:
+            return RETRY_S
+        return min(CONTESTED_MAX_S, CONTESTED_S * 2.0 ** (self.contested - 1))
 
     async def _serve(self, bus: Bus) -> None:
         """Hear what the device of this name is told, until the connection is lost."""
         kinds = (topics.down(self.name, "+", *rest) for rest in ((), ("state",), ("out",)))
         await bus.subscribe(*(Subscription(pattern=pattern) for pattern in kinds))
-        self._settled_at = self._clock() + _SETTLED_S
+        self._served_at = self._clock()
+        self._settled_at = self._served_at + _SETTLED_S
         self._bus = bus
         self.trouble = ""
         if not self.entered.done():

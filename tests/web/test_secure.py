@@ -17,6 +17,7 @@ import aiohttp
 import pytest
 
 from broker.web import attempt
+from device_client import Device
 from tests.browser import browse, until
 from tests.mosquitto_fixture import HOST
 from tests.secure_cluster import SecureCluster, jobs
@@ -155,9 +156,12 @@ def test_a_visitor_is_connected_as_the_device_and_says_when_another_program_is(
         async with Visit(secure_page.base, secure_page.tls) as visit:
             assert (await visit.sign_in("twice", password)).status == 303
             assert "Another program" not in (await visit.get("/")).text
-            async with it.connect(it.credential("twice")) as bus:
-                await visit.until("/", "Another program is connected under this name")
-                await bus.flush()  # the page leaves the other its place
+            with Device(credential=it.file("twice")) as device:
+                await visit.until("/", "Another program seems to be connected")
+                # And leaves the other its place.
+                job = device.run("echo", b"from the device")
+                found = await asyncio.to_thread(device.result, job, 60)
+                assert found.value == b"from the device"
             assert (await visit.get("/new")).status == 200
 
     asyncio.run(run())

@@ -44,6 +44,7 @@ from broker.trust_line import TrustLine
 from broker.web.opening import page_served
 from workrs import __version__
 from workrs.adapters import log
+from workrs.adapters.expiry_watch import watch_expiry
 from workrs.adapters.metric_server import metrics_served
 from workrs.adapters.mqtt import connect
 from workrs.adapters.stores.opener import Stores
@@ -307,7 +308,8 @@ def _trust_parts(
     )
     keeper.changed += [secure.identity.take, secure.tls.take]
     line = TrustLine(keeper, own=own, connect=link)
-    return {"trust": keeper.keep(), "trust_line": line.run()}
+    watch = watch_expiry(secure.trust.credential.path, f"node[{config.name}]")
+    return {"trust": keeper.keep(), "trust_line": line.run(), "credential": watch}
 
 
 async def _until_told(config: NodeConfig, parts: Mapping[str, Coroutine[Any, Any, None]]) -> None:

@@ -30,6 +30,7 @@ from edge_agent.runtimes.instant import InstantHands
 from edge_agent.supervisor import AgentSupervisor
 from edge_agent.warden import Warden
 from workrs.adapters import log
+from workrs.adapters.expiry_watch import watch_expiry
 from workrs.adapters.mqtt import secured
 from workrs.adapters.stores.address import shared_location
 from workrs.adapters.stores.opener import Stores
@@ -163,6 +164,9 @@ async def _live(config: AgentConfig, body: _Body | None, supervisor: AgentSuperv
                     for store in body.stores.open_configured()
                 ),
             ]
+        if config.credential is not None:
+            watch = watch_expiry(config.credential.path, name)
+            serving.append(tasks.create_task(watch, name=f"{name}.credential"))
         if config.leave_when:
             asking = leave_hook.follow(config.leave_when, config.leave_poll_s, supervisor.post)
             serving.append(tasks.create_task(asking, name=f"{name}.leave"))

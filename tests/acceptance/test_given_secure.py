@@ -1,7 +1,7 @@
 """Goal: a node with a credential works with a Mosquitto that its operator runs, TLS and all.
 
 Method: the listeners of docs/trust.md in a Mosquitto of the test's own, with files that the node
-writes; an agent, a device and an operator come in by them, and a revoked one after a reload no more.
+writes; an agent, a device and an operator come in by them, a revoked one after a reload no more.
 """
 
 from __future__ import annotations
@@ -25,9 +25,10 @@ from workrs.ports.bus import Address
 from workrs.trust.kind import PORT_OFFSETS
 
 if TYPE_CHECKING:
-    import pytest
     from collections.abc import Iterator
     from pathlib import Path
+
+    import pytest
 
 OWN = """
 listener {port} {host}

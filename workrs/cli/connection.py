@@ -8,6 +8,7 @@ import asyncio
 import getpass
 import secrets
 import ssl
+import sys
 from argparse import Namespace
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -17,12 +18,14 @@ from pathlib import Path
 from typing import Final
 
 from workrs.adapters.mqtt import connect
+from workrs.cli.calendar import wall_clock
 from workrs.cli.error import NoNodeError
 from workrs.cli.options import Options
 from workrs.domain.errors import BusError, ConfigError, IdError
 from workrs.domain.ids import ClientId, client_id
 from workrs.ports.bus import Address, Bus, Subscription, read_retained
 from workrs.trust.credential import Credential, load_credential
+from workrs.trust.expiry import ending, renewal
 from workrs.trust.kind import Kind
 from workrs.wire import topics
 from workrs.wire.view import PATTERNS, ClusterView
@@ -136,6 +139,8 @@ def credential_of(asked: Namespace, *kinds: Kind) -> Credential | None:
     if asked.credential is None:
         return None
     credential = load_credential(asked.credential)
+    if found := ending(credential, wall_clock().date()):
+        print(f"{credential.path} {found}: {renewal(credential)}", file=sys.stderr)
     if credential.kind not in kinds:
         wanted = " or ".join(f"an {k}" if k[0] in "ao" else f"a {k}" for k in kinds)
         raise ConfigError(

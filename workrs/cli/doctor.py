@@ -13,6 +13,7 @@ from workrs.cli.options import Options
 from workrs.cli.table import print_json, print_table
 from workrs.domain.errors import WorkrsError
 from workrs.trust.credential import load_credential
+from workrs.trust.expiry import ending, renewal
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -130,10 +131,8 @@ def _judge_credential(path: Path | None) -> "Finding":
     until = credential.valid_until_wall
     if not until:
         return Finding(name="credential", ok=True, why=f"{who}, by a password that does not end")
-    today = f"{wall_clock():%Y-%m-%d}"
-    fix = f"workrs enrol {credential.kind.value} {credential.name} --cluster DIR --renew"
-    if until < today:
-        return Finding(name="credential", ok=False, why=f"{who}, which ended {until}", fix=fix)
+    if found := ending(credential, wall_clock().date()):
+        return Finding(name="credential", ok=False, why=f"{who}, {found}", fix=renewal(credential))
     return Finding(name="credential", ok=True, why=f"{who}, until {until}")
 
 

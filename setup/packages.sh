@@ -65,11 +65,12 @@ step_recipe_packages() {
 }
 
 # What comes from npm, each below $prefix/FOLDER with a version of its own. Azurite speaks Azure's
-# protocol (186 MB; later versions want Node 22 and take 365 MB); AsyncAPI's schemas (7 MB) are what
-# docs/asyncapi.json is held against; MQTT.js is of the recipes (15 MB).
+# protocol (186 MB; later versions want Node 22 and take 365 MB); AsyncAPI's schemas (7 MB) and parser
+# (55 MB) are what docs/asyncapi.json is held against; MQTT.js is of the recipes (15 MB).
 step_npm_packages() {
     npm_package mqtt-js mqtt 5.14.1 "tests: the recipe for Node.js, which fails"
     npm_package asyncapi @asyncapi/specs 6.11.1 "tests: docs/asyncapi.json is not validated, which fails"
+    npm_package asyncapi-parser @asyncapi/parser 3.6.3 "tests: docs/asyncapi.json is not parsed, which fails"
     if has azurite-blob; then ok "azurite"; else
         npm_package azurite azurite 3.34.0 "tests: the Azure store"
     fi

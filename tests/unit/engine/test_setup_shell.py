@@ -68,9 +68,9 @@ def test_where_nothing_can_be_installed_each_step_says_what_to_type_and_goes_on(
     )
     assert ran.stdout == "went on\n"
     said = ran.stderr.splitlines()
-    assert sum("missing:" in line for line in said) == 13
+    assert sum("missing:" in line for line in said) == 14
     assert any("apt-get install" in line and "mosquitto" in line for line in said)
-    assert sum("type:" in line for line in said) == sum("without:" in line for line in said) == 13
+    assert sum("type:" in line for line in said) == sum("without:" in line for line in said) == 14
 
 
 def test_what_is_in_place_is_named_only_when_asked(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ set-up has put it; the normative table as the judge of addresses, QoS and retain
 
 import json
 import os
+import subprocess
 from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
@@ -16,6 +17,7 @@ from workrs.wire.asyncapi import CHANNELS, VERSION, document
 
 FILE = Path(__file__).parents[3] / "docs" / "asyncapi.json"
 PREFIX = Path(os.environ.get("WORKRS_PREFIX", "/opt/workrs"))
+PARSER = PREFIX / "asyncapi-parser" / "node_modules" / "@asyncapi" / "parser"
 SPECS = PREFIX / "asyncapi" / "node_modules" / "@asyncapi" / "specs" / "schemas"
 
 
@@ -66,3 +68,22 @@ def test_asyncapis_own_schema_takes_it_and_refuses_a_wrong_one() -> None:
     assert [error.message for error in judge.iter_errors(whole)] == []
     next(iter(whole["operations"].values()))["action"] = "shout"
     assert not judge.is_valid(whole)
+
+
+def test_asyncapis_own_parser_has_no_complaint() -> None:
+    script = """
+        const { Parser } = require(process.argv[1])
+        const text = require('fs').readFileSync(process.argv[2], 'utf8')
+        new Parser().parse(text).then(({ document, diagnostics }) => {
+            const found = diagnostics.filter(d => d.code !== 'asyncapi-latest-version')
+            console.log(document ? document.version() : 'refused', JSON.stringify(found))
+        })
+    """
+    said = subprocess.run(
+        ["node", "-e", script, str(PARSER), str(FILE)],
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert said.stdout == f"{VERSION} []\n"

@@ -137,6 +137,26 @@ def test_the_last_line_has_every_key_at_80_columns_and_a_click_does_the_same() -
     asyncio.run(go())
 
 
+def test_an_empty_list_says_what_fills_it() -> None:
+    async def go() -> None:
+        async with shown(Stage(Scene(agents=1, jobs=0)), NARROW, "2") as (app, _):
+            assert "no jobs yet: n submits one from a file" in plain(app)
+        async with shown(Stage(Scene()), NARROW, "2", "slash", *"xyz") as (app, _):
+            assert "escape shows everything" in plain(app)
+
+    asyncio.run(go())
+
+
+def test_graphs_offer_no_key_that_arranges_lists() -> None:
+    async def go() -> None:
+        async with shown(Stage(Scene()), NARROW, "5") as (app, _):
+            line = plain(app).splitlines()[-1]
+            assert "n submit" in line
+            assert "filter" not in line
+
+    asyncio.run(go())
+
+
 def test_a_key_for_no_action_is_an_error_that_lists_the_actions() -> None:
     who = Caller(nodes=(Address(host="127.0.0.1", port=1),), user=ClientId("ann"))
     with pytest.raises(ConfigError, match=r"no action 'job.cancle'.*job\.cancel, job\.result"):

@@ -133,6 +133,8 @@ def _serve(asked: Namespace, who: Caller) -> None:
     if not 0 < asked.port < 65536:
         raise ConfigError(f"--port is {asked.port}: write 1 to 65535")
     require_free([asked.port])
+    # Refuses at once what the program of each page would refuse.
+    dashboard(who, theme=asked.theme, keys=asked.key)
     words = ["--user", who.user, "--theme", asked.theme]
     words += [word for node in who.nodes for word in ("--node", str(node))]
     words += [word for action, keys in asked.key for word in ("--key", f"{action}={keys}")]

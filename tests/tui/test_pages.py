@@ -147,6 +147,18 @@ def test_an_empty_list_says_what_fills_it() -> None:
     asyncio.run(go())
 
 
+def test_a_filter_stands_in_the_heading_for_as_long_as_it_holds() -> None:
+    async def go() -> None:
+        stage = Stage(Scene(agents=4, jobs=9), quiet_s=9)
+        async with shown(stage, NARROW, "4", "slash", *"agent", "enter") as (app, pilot):
+            assert "/agent" in plain(app).splitlines()[2]
+            await pilot.press("escape")
+            await pilot.pause()
+            assert "/agent" not in plain(app)
+
+    asyncio.run(go())
+
+
 def test_graphs_offer_no_key_that_arranges_lists() -> None:
     async def go() -> None:
         async with shown(Stage(Scene()), NARROW, "5") as (app, _):

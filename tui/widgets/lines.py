@@ -169,9 +169,11 @@ class Lines(ScrollView, Toned, Generic[R], can_focus=True):
             if place:
                 found.append(Piece(" " * GAP))
             found += padded([Piece(title, tone)], width, right=column.right)
-        if self.order.query:
-            found.append(Piece(f" /{self.order.query.text}", "accent"))
-        return found
+        if not self.order.query:
+            return found
+        # Over the last headings: that a list is not all there is must not be out of view.
+        text = f" /{self.order.query.text} "
+        return [*padded(found, max(0, self.size.width - len(text))), Piece(text, "title")]
 
     def render_line(self, y: int) -> Strip:
         """Draw one line."""

@@ -94,3 +94,24 @@ def test_names_and_types_follow_prometheus_conventions(tmp_path: Path) -> None:
         timeout=60,
     )
     assert (ran.returncode, ran.stdout + ran.stderr) == (0, "")
+
+
+def test_a_node_is_ready_only_while_it_votes_and_hears_a_majority(tmp_path: Path) -> None:
+    cluster = Cluster(3)
+    cluster.tick(3.0)
+    assert seen(cluster, tmp_path).ready() == "ok"
+    cluster.stop("n2", "n3")
+    cluster.tick(8.0)
+    assert seen(cluster, tmp_path).ready() == "it hears 1 of 3 nodes, no majority"
+    assert seen(cluster, tmp_path).health() == "ok"
+    cluster.stop("n1")
+    cluster.start("n1")
+    assert "before it votes it has to hear n2, n3" in seen(cluster, tmp_path).ready()
+    cluster.start("n2", "n3")
+    cluster.tick(8.0)
+    assert seen(cluster, tmp_path).ready() == "ok"
+    cluster.lose_disk("n1")
+    cluster.start("n1")
+    assert "re-admission" in seen(cluster, tmp_path).ready()
+    cluster.tick(25.0)
+    assert seen(cluster, tmp_path).ready() == "ok"

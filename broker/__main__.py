@@ -25,6 +25,7 @@ from broker.blob_guard import Guard
 from broker.blob_identity import Identity
 from broker.blob_repairer import Repairer
 from broker.blob_server import BlobServer
+from broker.collector import spare_full_collections
 from broker.config import NodeConfig
 from broker.event import CopiedAgent
 from broker.gate import Gate
@@ -70,6 +71,7 @@ def run_node(config: NodeConfig) -> int:
         LedgerError: the database is damaged or in use.
         OlderDiskError: peers saw more of it than there is.
     """
+    spare_full_collections()
     uvloop.run(_run(config))
     return 0
 

@@ -7,6 +7,7 @@
 """
 
 import asyncio
+import gc
 from collections import deque
 from collections.abc import Callable, Iterable
 from functools import partial
@@ -95,6 +96,7 @@ class House:
                 LOG.warning("housekeeping_failed", why=str(error))
 
     async def _hourly(self) -> None:
+        gc.collect()  # none comes by itself (`broker/collector.py`)
         drop_inputs = partial(
             self._blobs.drop_inputs, keep=needed_inputs(self._node), older_than_s=INPUT_GRACE_S
         )

@@ -1,11 +1,12 @@
 """Many devices in one process that submit as fast as they can and read nothing they are told.
 
-    python -m workrs.faults.flood --node HOST:PORT … [--devices 1000] [--idle]
+    python -m workrs.faults.flood --node HOST:PORT … [--devices 1000] [--nice]
 
 Each has a connection of its own and a new job with every message. One that is disconnected comes
 back after RETURN_S. Every line on standard input is answered by one line of JSON on standard
-output: what was done since the last. With `--idle` it runs at the lowest priority, so that what
-is measured beside it is the nodes' work and not a want of CPU.
+output: what was done since the last. With `--nice` it runs at the lowest priority (nice 19), so
+that what is measured beside it is the nodes' work and not a want of CPU. Not in the idle class:
+beside others of that class it got too little to keep its connections, and was no flood.
 """
 
 import argparse
@@ -90,10 +91,10 @@ def main() -> int:
     parser.add_argument("--node", action="append", type=address, required=True)
     parser.add_argument("--devices", type=int, default=1000)
     parser.add_argument("--prefix", default="flood")
-    parser.add_argument("--idle", action="store_true")
+    parser.add_argument("--nice", action="store_true")
     asked = parser.parse_args()
-    if asked.idle:
-        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+    if asked.nice:
+        os.nice(19)
     uvloop.run(_flood(asked))
     return 0
 

@@ -1,7 +1,7 @@
 """What of a device's requests is let in to wait, what is refused, and who is barred.
 
 1. Each device, and each tenant, has a bucket of requests (`workrs.domain.quota`); and a device
-   may have as many waiting as are free.
+   may have as many waiting as are free, and WAITING_MIN however few that are.
 2. What is refused is told with a time to wait: once at least, and TOLD_MAX times at most until the
    device has waited. A device that goes on GRACE_S after it was told, and IGNORED_MAX times more,
    does not listen: it is barred for `bar_s` and disconnected, what waits of it is forgotten, and
@@ -16,7 +16,7 @@ from typing import TypeVar
 
 from broker.event import CancelHeard, Event, Refused, SubmitHeard
 from broker.intake_queue import IntakeQueue
-from broker.limits import INTAKE_MAX, METERS_MAX, REFUSALS_MAX, REFUSALS_PER_S
+from broker.limits import INTAKE_MAX, METERS_MAX, REFUSALS_MAX, REFUSALS_PER_S, WAITING_MIN
 from workrs.domain.ids import ClientId, Instant, tenant_of
 from workrs.domain.quota import Bucket, Quotas, share, spend
 
@@ -82,7 +82,8 @@ class Gate:
             return False
         meter = _meter(self._devices, device)
         why = self._too_fast(device, meter, now)
-        if not why and queue.waiting(device) >= share(len(queue), INTAKE_MAX, 1.0):
+        waiting_max = max(WAITING_MIN, share(len(queue), INTAKE_MAX, 1.0))
+        if not why and queue.waiting(device) >= waiting_max:
             why = "this node is busy, and too many requests of this device wait already"
         if not why:
             return True

@@ -22,6 +22,9 @@ RETRY_AFTER_S: Final = 30.0
 INTAKE_MAX: Final = 10_000
 """Requests of devices that wait for their turn; one device may have as many as are free. Beyond,
 they are refused; what one batch of the connection brings too many waits with it, unread."""
+WAITING_MIN: Final = 5
+"""What one device may have waiting however full it is, so that nobody who sends now and then is
+refused for others. Beyond, it is refused."""
 INTAKE_MAX_BYTES: Final = 64 << 20
 """What their payloads take. Beyond: as above."""
 REFUSALS_MAX: Final = 1_000

@@ -13,6 +13,7 @@ from broker.event import CancelHeard, Event, Refused, SubmitHeard
 from broker.front import plain_word, rejected
 from broker.gate import GRACE_S, IGNORED_MAX, KICK_PAUSE_S, TOLD_MAX, WAIT_S, Gate
 from broker.intake_queue import IntakeQueue
+from broker.limits import RETRY_AFTER_S, WAITING_MIN
 from tests.unit.broker.cluster import Agent, Cluster
 from workrs.domain.ids import ClientId, Instant, LocalJobId
 from workrs.domain.quota import Quota, Quotas
@@ -83,6 +84,7 @@ def test_devices_of_a_tenant_share_its_rate() -> None:
     refused = judge(gate, 0.0, submit("farm.d9"))
     assert isinstance(refused, Refused)
     assert "devices of farm" in refused.reason
+    assert refused.retry_after_s == WAIT_S
     assert judge(gate, 0.0, submit("mill.d9")) is True
 
 
@@ -165,8 +167,11 @@ def test_a_device_may_have_as_many_waiting_as_are_free(monkeypatch: pytest.Monke
         device = f"d{number % 10}"
         if gate.judge(submit(device), queue, Instant(0.0)) is True:
             queue.put(submit(device))
-    assert len(queue) < 100
-    assert gate.judge(submit("pump"), queue, Instant(0.0)) is True
+    assert len(queue) <= 100
+    for _ in range(3 * WAITING_MIN):
+        if gate.judge(submit("pump"), queue, Instant(0.0)) is True:
+            queue.put(submit("pump"))
+    assert queue.waiting("pump") == WAITING_MIN, "however full it is"
 
 
 def test_a_flood_of_names_is_forgotten(monkeypatch: pytest.MonkeyPatch, gate: Gate) -> None:
@@ -255,7 +260,21 @@ def test_bytes_of_open_jobs_of_a_device_are_counted() -> None:
     cluster = cluster_with(device=SMALL)
     cluster.submit("n1", "j1", device="pump", input="x" * 500)
     cluster.submit("n1", "j2", device="pump", input="x" * 500)
-    assert "bytes of specs" in str(last_word(cluster, "pump", "j2").reason)
+    said = last_word(cluster, "pump", "j2")
+    assert "bytes of specs" in str(said.reason)
+    assert said.retry_after_s == RETRY_AFTER_S
+
+
+def test_bytes_of_open_jobs_of_a_tenant_are_counted_over_its_devices() -> None:
+    cluster = cluster_with(tenant=SMALL)
+    for number in range(2):
+        cluster.submit("n1", device=f"farm.d{number}", input="x" * 500)
+    said = last_word(cluster, "farm.d1", "j1")
+    assert said.state is State.REJECTED
+    assert said.retry_after_s == RETRY_AFTER_S
+    assert "farm has 1 open jobs with" in str(said.reason)
+    cluster.submit("n1", device="mill.d1", input="x" * 500)
+    assert cluster.down_states("mill.d1", "j1")[-1] == "queued"
 
 
 def test_a_first_job_is_taken_however_large_it_is() -> None:
@@ -268,7 +287,9 @@ def test_open_jobs_of_a_tenant_are_counted_over_its_devices() -> None:
     cluster = cluster_with(tenant=SMALL)
     for number in range(4):
         cluster.submit("n1", device=f"farm.d{number}")
-    assert "farm has 3 open jobs" in str(last_word(cluster, "farm.d3", "j1").reason)
+    said = last_word(cluster, "farm.d3", "j1")
+    assert "farm has 3 open jobs" in str(said.reason)
+    assert said.retry_after_s == RETRY_AFTER_S
     cluster.submit("n1", device="mill.d1")
     assert cluster.down_states("mill.d1", "j1")[-1] == "queued"
 

@@ -341,7 +341,7 @@ def limit_rows() -> dict[str, str]:
             f"{quota.TENANT.rate_per_s:,.0f} and {quota.TENANT.burst:,}"
         ),
         "requests of devices that wait for their turn at a node": (
-            f"{limits.INTAKE_MAX:,}; one device as many as are free"
+            f"{limits.INTAKE_MAX:,}; one device as many as are free, and {limits.WAITING_MIN}"
         ),
         "open jobs of a device; of a tenant; their specs": (
             f"{quota.DEVICE.open_max:,}; {quota.TENANT.open_max:,}; "

@@ -4,8 +4,8 @@
 
 Three nodes; agents that run what comes; a device that submits a job twice a second and counts how
 long *accepted* takes; and, from the third second on, a thousand devices that submit as fast as they
-can, at the lowest priority on the same cores or, with `--equal`, at the nodes' own. At the lowest it
-may cost no takeover, no agent's connection, and not the device's second.
+can, at the lowest priority on the same cores or, with `--equal`, at the nodes' own. At the lowest
+it may cost no takeover, no agent's connection, and not the device's second.
 """
 
 import argparse

@@ -17,7 +17,7 @@ import pytest
 
 from device_client import Device
 from tests.acceptance.agreement import until
-from workrs.cli.cluster import AgentPlan, LocalCluster
+from workrs.cli.cluster import AgentPlan, ClusterPlan, LocalCluster, local_cluster
 from workrs.faults import flood
 
 DEVICES = 100
@@ -92,8 +92,9 @@ def test_a_flood_is_refused_and_its_devices_are_shut_out_and_nobody_else_notices
     ids=["without quotas it is taken in", "without a bar it is back at once"],
 )
 def test_what_keeps_a_flood_out_is_the_quota_and_the_bar(
-    start_cluster: StartCluster, options: tuple[str, ...], word: str, harm_min: int
+    tmp_path: Path, options: tuple[str, ...], word: str, harm_min: int
 ) -> None:
-    cluster = start_cluster(agent_plans=AGENTS, node_options=options)
-    with flooding(cluster) as ask:
+    # Stopped in the middle of it, so nobody waits for what it has left to agree.
+    plan = ClusterPlan(root=tmp_path / "cluster", agents=AGENTS, node_options=options)
+    with local_cluster(plan) as cluster, flooding(cluster) as ask:
         until(f"more than {harm_min} are {word}", lambda: ask()[word] > harm_min, 240)

@@ -178,7 +178,7 @@ def test_content_that_is_not_its_name_is_not_kept(
     """Else who may write anything for a job could write what others will take for its result."""
     named = hashlib.sha256(b"the true result").hexdigest()
     if not control:
-        monkeypatch.setattr(blob_upload.hashlib, "sha256", lambda *_: Believing(named))
+        monkeypatch.setattr(hashlib, "sha256", lambda *_: Believing(named))
 
     async def story() -> tuple[int, int]:
         async with store(tmp_path, fencing()) as url, aiohttp.ClientSession() as session:

@@ -32,6 +32,10 @@ async def until(condition: Callable[[], Awaitable[bool]]) -> None:
             await asyncio.sleep(0.1)
 
 
+class NavigatedError(Exception):
+    """The page has just become another one."""
+
+
 class Browser:
     """One page of a headless Chromium."""
 
@@ -52,6 +56,8 @@ class Browser:
                 said = await self._socket.receive_json()
                 self._note(said)
                 if said.get("id") == self._count:
+                    if "navigated" in said.get("error", {}).get("message", ""):
+                        raise NavigatedError
                     assert "error" not in said, said
                     return said["result"]
 
@@ -76,9 +82,13 @@ class Browser:
         await self._socket.send_json({"id": 0, "method": "Page.close"})
 
     async def value(self, expression: str) -> Any:
-        """Evaluate an expression in the page."""
-        found = await self.do("Runtime.evaluate", expression=expression, awaitPromise=True)
-        return found["result"].get("value")
+        """Evaluate an expression in the page, or in the one that takes its place meanwhile."""
+        while True:
+            try:
+                found = await self.do("Runtime.evaluate", expression=expression, awaitPromise=True)
+            except NavigatedError:
+                continue
+            return found["result"].get("value")
 
     async def open(self, url: str) -> None:
         """Go to an address, and wait until the page is there."""

@@ -43,3 +43,11 @@ def test_the_program_takes_the_options_that_a_unit_gives(unit: Path) -> None:
     asked = importlib.import_module(f"workrs.cli.{name}").options().parse(words, environ={})
     assert asked.state == Path("/var/lib/workrs/n1")
     assert asked.metrics.is_loopback
+
+
+def test_an_agent_is_not_cut_off_from_its_engine_and_from_criu() -> None:
+    # Both were found by running it: an engine "on another machine", and CRIU's "Unable to suspend".
+    text = (UNITS[0].parent / "workrs-agent@.service").read_text()
+    set_ = re.findall(r"^([A-Za-z]+)=", text, re.MULTILINE)
+    prefixes = ("Protect", "Private", "Restrict", "SystemCall", "Lock", "NoNew", "Memory")
+    assert [name for name in set_ if name.startswith(prefixes) and "ExitStatus" not in name] == []

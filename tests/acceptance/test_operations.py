@@ -1,0 +1,251 @@
+"""Goal: docs/operations.md works as it is written, on machines with a real systemd.
+
+Method: its commands are read off the page and typed: on three machines for nodes and one for an
+agent, each with a systemd of its own, and on the operator's. What is not typed is `./run setup`
+(the machines have what this one has), and `scp` and `ssh` go by another way than SSH.
+"""
+
+import json
+import re
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.acceptance.agreement import until
+from tests.acceptance.machine import ROOT, Machine, machines, run, why_not
+
+PAGE = ROOT / "docs" / "operations.md"
+NODES = {f"n{n}": f"10.0.0.{n}" for n in range(1, 5)}
+AGENTS = {"a1": "10.0.0.11", "a2": "10.0.0.12"}
+NETWORK = "workrs-ops"
+TEN_MINUTES_S = 600.0
+"""What the page says; 32 to 63 s on two busy cores, without the set-up."""
+pytestmark = pytest.mark.skipif(bool(why_not()), reason=why_not())
+
+
+def blocks(heading: str) -> list[str]:
+    """Return the shell blocks below a heading of the page."""
+    section = PAGE.read_text().partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
+    assert section, heading
+    return re.findall(r"```sh\n(.*?)```", section, re.DOTALL)
+
+
+class Operator:
+    """Who types on a machine that is no node."""
+
+    def __init__(self, folder: Path, fleet: dict[str, Machine]) -> None:
+        """Take a folder to type in, and the machines that SSH reaches."""
+        self.folder = folder
+        self.fleet = fleet
+        (folder / "bin").mkdir()
+        inits = "\n".join(f"{m.address}) init={m.init};;" for m in fleet.values())
+        enter = (
+            "nsenter -t $init -m -p -u -i -n -C -- env -i PATH=/usr/local/bin:/usr/sbin:/usr/bin"
+        )
+        self._tool("ssh", f'host=${{1#*@}}; shift\ncase $host in {inits} esac\nexec {enter} "$@"\n')
+        self._tool(
+            "scp",
+            'while [ "${1#-}" != "$1" ]; do shift; done\nfor last; do :; done\n'
+            f"host=${{last%%:*}}; host=${{host#*@}}; to=${{last#*:}}\ncase $host in {inits} esac\n"
+            f'while [ $# -gt 1 ]; do\n    b=$(basename "$1"); into=$to\n'
+            f'    case $to in */) ;; *) into=$(dirname "$to");; esac\n'
+            f'    tar -C "$(dirname "$1")" -cpf - "$b" | {enter} tar -C "$into" -oxpf -\n'
+            "    shift\ndone\n",
+        )
+        self._tool("workrs", f'exec {ROOT}/.venv/bin/workrs "$@"\n')
+
+    def _tool(self, name: str, text: str) -> None:
+        path = self.folder / "bin" / name
+        path.write_text(f"#!/bin/sh\nset -e\n{text}")
+        path.chmod(0o755)
+
+    def type(self, script: str, timeout_s: float = 60.0) -> str:
+        """Type a script; return what it prints."""
+        path = f"PATH={self.folder}/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+        space = [
+            "ip",
+            "netns",
+            "exec",
+            NETWORK,
+            "env",
+            "-i",
+            path,
+            f"HOME={self.folder}",
+            "USER=ann",
+        ]
+        return run(
+            [*space, "LOGNAME=ann", "sh", "-e"],
+            script,
+            where="the operator's",
+            cwd=self.folder,
+            timeout_s=timeout_s,
+        )
+
+    def workrs(self, words: str) -> str:
+        """Give a command as the first operator."""
+        return self.type(f"WORKRS_CREDENTIAL=$PWD/farm/members/ann.pem workrs {words}")
+
+
+@pytest.fixture(scope="module")
+def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Machine]]:
+    folder = tmp_path_factory.mktemp("machines")
+    with machines({**NODES, **AGENTS}, NETWORK, folder) as booted:
+        yield booted
+
+
+@pytest.fixture(scope="module")
+def operator(fleet: dict[str, Machine], tmp_path_factory: pytest.TempPathFactory) -> Operator:
+    """Have the page's first section typed; return who did so."""
+    operator = Operator(tmp_path_factory.mktemp("operator"), fleet)
+    began = time.monotonic()
+    everywhere, yours, node, agent_machine, agent = blocks("Three machines in ten minutes")
+    for machine in fleet.values():
+        prepare(machine, everywhere)
+    operator.type(yours)
+    for name in list(NODES)[:3]:
+        until_ready = "until curl -sf http://127.0.0.1:9464/ready; do sleep 0.2; done"
+        fleet[name].run(node.replace("n1", name).replace("curl -s http://127.0.0.1:9464/ready", ""))
+        if name != "n1":
+            fleet[name].run(until_ready)
+    for name, address in AGENTS.items():
+        fleet[name].run(agent_machine)
+        make_image(fleet[name])
+        text = agent.replace("a1", name).replace(AGENTS["a1"], address)
+        said = operator.type(text, timeout_s=120)
+        assert "hello" in said
+    assert time.monotonic() - began < TEN_MINUTES_S
+    return operator
+
+
+def prepare(machine: Machine, script: str) -> None:
+    """Do on a machine what is to be done on every one."""
+    assert "./run setup" in script
+    machine.run(script.replace("./run setup", "true"))
+
+
+def make_image(machine: Machine) -> None:
+    """Have the image that the page's job names, which no registry is reached for here."""
+    machine.run(
+        "mkdir -p /tmp/i/bin && cp $(command -v busybox) /tmp/i/bin/\n"
+        "for p in sh echo sleep; do ln -s busybox /tmp/i/bin/$p; done\n"
+        "until docker version >/dev/null 2>&1; do sleep 0.1; done\n"
+        "tar -C /tmp/i -c . | docker import - busybox:1"
+    )
+
+
+READY = "until curl -sf http://127.0.0.1:9464/ready; do sleep 0.2; done"
+
+
+def job(operator: Operator, name: str) -> dict[str, object]:
+    """Return what the cluster shows of one of the operator's jobs."""
+    found: dict[str, object] = json.loads(operator.workrs(f"show ann/{name} --json"))
+    return found
+
+
+@pytest.fixture
+def long_job(operator: Operator) -> Iterator[str]:
+    """Have a job run that outlasts the test."""
+    name = f"long-{time.monotonic_ns()}"
+    operator.workrs(f"submit --image busybox:1 --command 'sleep 600' --job {name}")
+    until("its start", lambda: job(operator, name)["state"] == "running")
+    yield name
+    operator.workrs(f"cancel ann/{name}")
+    until("its end", lambda: job(operator, name)["state"] == "cancelled")
+
+
+def test_a_stopped_agent_hands_its_jobs_over_within_its_grace(
+    operator: Operator, fleet: dict[str, Machine], long_job: str
+) -> None:
+    agent = str(job(operator, long_job)["agent"])
+    began = time.monotonic()
+    fleet[agent].run(f"systemctl stop workrs-agent@{agent}")
+    took_s = time.monotonic() - began
+    assert took_s < 30
+    until(
+        "another agent",
+        lambda: (
+            job(operator, long_job)["state"] == "running"
+            and job(operator, long_job)["agent"] != agent
+        ),
+    )
+    log = fleet[agent].run(f"journalctl --no-pager -o cat -u workrs-agent@{agent}")
+    assert "agent_ends code=0" in log
+    assert "checkpoint_failed" not in log
+    assert not fleet[agent].run("docker ps --quiet").strip()
+    fleet[agent].run(f"systemctl start workrs-agent@{agent}")
+
+
+def test_killed_daemons_are_started_again_and_nothing_of_them_is_left(
+    operator: Operator, fleet: dict[str, Machine], long_job: str
+) -> None:
+    for unit, machine in (("workrs-node@n1", fleet["n1"]), ("workrs-agent@a1", fleet["a1"])):
+        kill = f"systemctl kill --kill-whom=main --signal=KILL {unit}"
+        machine.run(kill)
+        restarts = f"systemctl show -P NRestarts {unit}"
+        until("its restart", lambda m=machine, r=restarts: int(m.run(r)) >= 1)  # type: ignore[misc]
+    fleet["n1"].run(READY)
+    assert fleet["n1"].run("pgrep -xc mosquitto").strip() == "1"
+    until("it runs", lambda: job(operator, long_job)["state"] == "running")
+
+
+def test_nodes_are_upgraded_one_by_one_without_a_takeover(
+    operator: Operator, fleet: dict[str, Machine], long_job: str
+) -> None:
+    before = job(operator, long_job)
+    (block,) = blocks("Upgrades without losing a job")
+    upgrade = block.replace("git -C /opt/workrs pull && /opt/workrs/run setup\n", "")
+    assert upgrade != block
+    upgrade = upgrade.partition("systemctl restart workrs-agent")[0]
+    for name in list(NODES)[:3]:
+        fleet[name].run(upgrade.replace("n1", name))
+    after = job(operator, long_job)
+    assert (after["agent"], after["epoch"]) == (before["agent"], before["epoch"])
+
+
+def test_a_node_that_lost_its_disk_is_readmitted(
+    operator: Operator, fleet: dict[str, Machine]
+) -> None:
+    n2 = fleet["n2"]
+    n2.run("systemctl stop workrs-node@n2 && rm /var/lib/workrs/n2/ledger.db*")
+    n2.run("systemctl start workrs-node@n2")
+    state = "systemctl show -P SubState workrs-node@n2"
+    until("its refusal", lambda: n2.run(state).strip() == "failed")
+    (block,) = blocks("A node that is replaced")
+    n2.run(block)
+    assert " rejoined " in n2.run("journalctl --no-pager -o cat -u workrs-node@n2")
+    assert "succeeded" in operator.workrs("submit --image busybox:1 --command 'echo again' --wait")
+
+
+def test_a_fourth_node_is_added_and_removed_again(
+    operator: Operator, fleet: dict[str, Machine]
+) -> None:
+    settled = "curl -s http://127.0.0.1:9464/metrics | grep -c '^workrs_node_list_settled.* 1'"
+    for name in list(NODES)[:3]:
+        fleet[name].run(f"until {settled}; do sleep 0.2; done")
+    yours, each = blocks("A node more, or less")
+    operator.type(yours)
+    for name in list(NODES)[:3]:
+        fleet[name].run(each.replace("n1", name))
+    node = blocks("Three machines in ten minutes")[2]
+    fleet["n4"].run(node.replace("n1", "n4").replace("curl -s http", "true http"))
+    fleet["n4"].run(READY)
+    for name in NODES:
+        fleet[name].run(f"until {settled}; do sleep 0.2; done")
+    assert "succeeded" in operator.workrs("submit --image busybox:1 --command 'echo four' --wait")
+
+    fleet["n4"].run("systemctl disable --now workrs-node@n4")
+    operator.type("workrs revoke n4 --cluster farm")
+    operator.type(yours.partition("\n")[2].partition("scp -rp")[0])
+    for name in list(NODES)[:3]:
+        fleet[name].run(each.replace("n1", name))
+    for name in list(NODES)[:3]:
+        fleet[name].run(f"until {settled}; do sleep 0.2; done")
+
+    (away,) = blocks("Taking it away")
+    assert "/opt/workrs" in away  # here a mount, which cannot be removed
+    fleet["n4"].run(away.replace(" /opt/workrs", ""))
+    assert not fleet["n4"].run(
+        "pgrep -x mosquitto || true; systemctl list-unit-files 'workrs*' | grep workrs || true"
+    )

@@ -11,6 +11,7 @@ from broker.web.job_board import BoardJob, content_of
 from broker.web.job_view import job_page, job_view
 from broker.web.page_error import PageError
 from broker.web.site import HEADERS
+from broker.web.small_form import read_small_form
 from broker.web.store_client import DamagedResultError, StoreClient
 from broker.web.visitor import Visitor
 from workrs.domain.errors import WireError
@@ -71,8 +72,8 @@ class OwnJobs:
         return self._desk.page(request, "cancel.html", job=job_view(job, self._desk.now_wall()))
 
     async def _cancel(self, request: web.Request) -> web.Response:
-        form = await request.post()
-        self._desk.check_token(request, str(form.get(TOKEN_FIELD, "")))
+        form = await read_small_form(request)
+        self._desk.check_token(request, form.get(TOKEN_FIELD, ""))
         who, job = self._find(request)
         if not job.is_over:
             await who.cancel(job)

@@ -2,12 +2,13 @@
 
 1. At most CONNECTIONS_MAX are open. One that waits IDLE_S for a request to be complete is ended,
    so nobody holds one by sending a header a minute.
-2. Every request passes `broker.web.site` first. Every answer has its headers, errors too.
+2. Every request passes `broker.web.site` first. Every answer to one has its headers, errors too.
 3. A mistake of ours in a handler is an answer 500 and a line in the log. It never ends the node,
    whose votes matter more than its page.
 """
 
 import asyncio
+import logging
 import ssl
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -96,7 +97,6 @@ class WebServer:
             self._busy.discard(request.protocol)
             self._idle_since.pop(request.protocol, None)
         if not answer.prepared:
-            answer.headers["Server"] = "workrs"
             for name, value in HEADERS.items():
                 answer.headers.setdefault(name, value)
         return answer
@@ -215,7 +215,18 @@ async def _listening(
     it: WebServer, at: Address, tls: ssl.SSLContext | None
 ) -> AsyncIterator[web.Server]:
     """Answer requests as long as the context is open."""
-    runner = web.AppRunner(it.app, access_log=None, shutdown_timeout=1.0, keepalive_timeout=IDLE_S)
+    # Of junk that is no request the library tells a page of our log each, for whoever sends it.
+    mute = logging.getLogger("node.page.http")
+    mute.setLevel(logging.CRITICAL)
+    runner = web.AppRunner(
+        it.app,
+        access_log=None,
+        logger=mute,
+        shutdown_timeout=1.0,
+        keepalive_timeout=IDLE_S,
+        # Browsers pack no form, so only a bomb would be unpacked.
+        auto_decompress=False,
+    )
     await runner.setup()
     server = runner.server
     assert server is not None

@@ -4,6 +4,7 @@ from aiohttp import web
 
 from broker.web.desk import TOKEN_FIELD, Desk, again_later
 from broker.web.page_error import NotSignedInError, PageError
+from broker.web.small_form import read_small_form
 from workrs.domain.errors import IdError
 from workrs.domain.ids import client_id
 
@@ -26,10 +27,10 @@ class SignIn:
         return self._desk.sign_in_page(request)
 
     async def _enter(self, request: web.Request) -> web.Response:
-        form = await request.post()
-        self._desk.check_visit_token(request, str(form.get(TOKEN_FIELD, "")))
-        typed = str(form.get("name", "")).strip()
-        password = str(form.get("password", ""))[:_PASSWORD_MAX]
+        form = await read_small_form(request)
+        self._desk.check_visit_token(request, form.get(TOKEN_FIELD, ""))
+        typed = form.get("name", "").strip()
+        password = form.get("password", "")[:_PASSWORD_MAX]
         try:
             name = client_id(typed)
             token = await self._desk.visitors.enter(
@@ -47,8 +48,8 @@ class SignIn:
         return self._desk.let_in(request, token)
 
     async def _leave(self, request: web.Request) -> web.Response:
-        form = await request.post()
-        self._desk.check_token(request, str(form.get(TOKEN_FIELD, "")))
+        form = await read_small_form(request)
+        self._desk.check_token(request, form.get(TOKEN_FIELD, ""))
         return self._desk.let_out(request)
 
 

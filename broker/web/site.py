@@ -28,6 +28,8 @@ HEADERS: Final[Mapping[str, str]] = {
     "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
     # `no-referrer` would have browsers send `Origin: null` with our own forms.
     "Referrer-Policy": "same-origin",
+    # Which versions answer is nobody's business.
+    "Server": "workrs",
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
 }

@@ -67,7 +67,8 @@ class StoreClient:
             stored += not said
             told += [said] if said else []
         if not bases or stored < wanted:
-            raise PageError(507, f"the input is stored at {stored} of {wanted} nodes: {told[:1]}")
+            why = f": {told[0]}" if told else ""
+            raise PageError(507, f"the input is stored at {stored} of {wanted} nodes{why}")
         return f"{BLOB_URL_PREFIX}{file.digest}"
 
     async def _put(self, url: str, who: Visitor, file: UploadedFile) -> str:
@@ -79,7 +80,10 @@ class StoreClient:
             headers = {"Content-Type": "application/octet-stream"}
             body = _pieces(file)
             headers["Content-Length"] = str(file.size_bytes)
-            async with self._http.put(url, data=body, headers=headers, auth=_auth(who)) as done:
+            put = self._http.put(
+                url, data=body, headers=headers, auth=_auth(who), allow_redirects=False
+            )
+            async with put as done:
                 if done.status in (200, 201):
                     return ""
                 return (await done.text())[:200] or f"status {done.status}"

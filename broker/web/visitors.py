@@ -4,6 +4,7 @@
    standing connection was made with is believed without another.
 2. Tries are limited (`broker.web.attempt`), and ENTERING_MAX are made at a time.
 3. A visit ends when its last session does.
+4. A sign-in with a new password ends the sessions that began with the former one.
 """
 
 import asyncio
@@ -61,6 +62,9 @@ class Visitors:
         known = self._visitors.get(name)
         if known is None or not _is_proven(known[0], password):
             await self._open(name, password)
+            if known is not None and known[0].password != password:
+                # Whoever is still signed in by the former password has lost the right to be.
+                self.sessions.close_all(name)
         self._attempts.was_right(address, name)
         token = self.sessions.open(name, self.now())
         LOG.event("page_signed_in", name=name, address=address)

@@ -16,7 +16,7 @@ import aiohttp
 import pytest
 from yarl import URL
 
-from broker.web import attempt, server
+from broker.web import attempt, server, small_form
 from broker.web.site import HEADERS
 from tests.browser import until
 from tests.web.conftest import UPLOAD_MAX_BYTES
@@ -280,6 +280,10 @@ def test_a_result_is_saved_and_never_shown_as_a_page(page: Page) -> None:
             assert found.headers["Content-Type"] == "application/octet-stream"
             assert found.headers["Content-Disposition"].startswith("attachment; filename=")
             assert found.headers["X-Content-Type-Options"] == "nosniff"
+            large = await visit.start("echo", b"x" * 40_000)
+            await visit.until(large, "succeeded")
+            streamed = (await visit.get(f"{large}/result")).headers
+            assert {name: streamed[name] for name in HEADERS} == dict(HEADERS)
 
     asyncio.run(run())
 
@@ -343,6 +347,7 @@ def test_junk_is_answered_or_cut_and_the_page_goes_on(page: Page, junk: bytes) -
     async def run() -> None:
         found = await raw(page, junk)
         assert not found or 400 <= int(found.split(maxsplit=2)[1]) < 500
+        assert "Traceback" not in page.log.read_text()
         async with Visit(page.base) as visit:
             assert (await visit.get("/")).status == 200
 
@@ -371,6 +376,57 @@ def test_connections_that_ask_for_nothing_are_ended(own_page: Page) -> None:
         async with Visit(own_page.base) as visit:
             assert (await visit.get("/")).status == 200
         assert own_page.is_served()
+
+    asyncio.run(run())
+
+
+def test_forms_that_never_end_hold_no_connection(own_page: Page) -> None:
+    """Slow requests: a whole header, for a body of which most never comes."""
+
+    async def run() -> None:
+        at = urlsplit(own_page.base)
+        head = f"POST /sign-in HTTP/1.1\r\nHost: {at.netloc}\r\nOrigin: {own_page.base}\r\n"
+        kind = "Content-Type: application/x-www-form-urlencoded\r\nContent-Length: 1000\r\n"
+        held = [
+            await asyncio.open_connection(at.hostname, at.port)
+            for _ in range(server.CONNECTIONS_MAX)
+        ]
+        for _, writer in held:
+            writer.write(f"{head}{kind}\r\ntoken=".encode())
+        async with asyncio.timeout(4 * (small_form.WHOLE_S + server.IDLE_S)):
+            ended = await asyncio.gather(*(reader.read() for reader, _ in held))
+        for _, writer in held:
+            writer.close()
+        statuses = {int(answer.split(maxsplit=2)[1]) for answer in ended if answer}
+        assert statuses <= {408, 429}
+        async with Visit(own_page.base) as visit:
+            assert (await visit.get("/")).status == 200
+
+    asyncio.run(run())
+
+
+NO_FORMS = [
+    ("multipart/form-data; boundary=b", "x" * 100),
+    ("multipart/form-data", "x" * 10),
+    ("multipart/form-data; boundary=b", '--b\r\nContent-Disposition: form-data; name="_charset_"'),
+    ("application/x-www-form-urlencoded; charset=nope", "a=b"),
+    ("application/x-www-form-urlencoded", "&".join(["a=b"] * 1000)),
+    ("application/x-www-form-urlencoded", "%ff%00=%"),
+    ("application/x-www-form-urlencoded\r\nContent-Encoding: gzip", "no gzip"),
+    ("application/x-www-form-urlencoded\r\nContent-Encoding: br", "no brotli"),
+]
+
+
+@pytest.mark.parametrize(("kind", "body"), NO_FORMS, ids=lambda text: text[-24:])
+def test_what_is_no_form_is_refused_and_no_mistake(page: Page, kind: str, body: str) -> None:
+    async def run() -> None:
+        head = (
+            f"Host: {urlsplit(page.base).netloc}\r\nOrigin: {page.base}\r\nContent-Type: {kind}\r\n"
+        )
+        head += f"Content-Length: {len(body)}\r\nConnection: close\r\n"
+        found = await raw(page, f"POST /sign-in HTTP/1.1\r\n{head}\r\n{body}".encode())
+        assert 400 <= int(found.split(maxsplit=2)[1]) < 500, found[:200]
+        assert "Traceback" not in page.log.read_text()
 
     asyncio.run(run())
 

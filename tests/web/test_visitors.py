@@ -1,0 +1,45 @@
+"""Goal: who is signed in at a node, and until when, follows the credential that was shown last.
+
+Method: visitors at a real broker that asks nobody for anything: which passwords are right is not
+what is tested here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from broker.web.page_error import NotSignedInError
+from broker.web.visitors import Visitors
+from tests.mosquitto_fixture import mosquitto_address
+from tests.web.test_canary import at_broker
+from workrs.domain.ids import ClientId
+
+if TYPE_CHECKING:
+    from workrs.ports.bus import Address
+
+__all__ = ["mosquitto_address"]
+NAME = ClientId("lena")
+
+
+def test_a_sign_in_with_a_new_password_ends_the_sessions_of_the_former(
+    mosquitto_address: Address,
+) -> None:
+    async def run() -> None:
+        it = Visitors(open_bus=at_broker(mosquitto_address), clock=time.monotonic)
+        keeping = asyncio.create_task(it.keep())
+        old = await it.enter(NAME, "old", address="::1")
+        again = await it.enter(NAME, "old", address="::1")
+        it.find(old)
+        new = await it.enter(NAME, "new", address="::1")
+        for token in (old, again):
+            with pytest.raises(NotSignedInError):
+                it.find(token)
+        assert it.find(new)[1].password == "new"
+        keeping.cancel()
+        await asyncio.gather(keeping, return_exceptions=True)
+
+    asyncio.run(run())

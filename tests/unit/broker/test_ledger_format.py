@@ -79,7 +79,7 @@ def test_a_file_of_format_2_gets_the_table_that_it_lacks(path: Path, tmp_path: P
     assert schema(path) == schema(tmp_path / "new.db")
 
 
-@pytest.mark.parametrize("version", [3, 4])
+@pytest.mark.parametrize("version", [3, 4, 5])
 def test_a_file_of_a_version_before_keeps_what_it_had_and_gets_the_views(
     tmp_path: Path, version: int
 ) -> None:
@@ -102,6 +102,11 @@ def test_a_file_of_a_version_before_keeps_what_it_had_and_gets_the_views(
     with closing(sqlite3.connect(tmp_path / "new.db")) as database:
         (new,) = database.execute("SELECT sql FROM sqlite_schema WHERE name = 'takeovers'")
     assert made == new
+
+
+def test_there_is_a_file_of_the_version_before() -> None:
+    before = Path(__file__).with_name(f"ledger_format_{ledger_file.SCHEMA_VERSION - 1}.sql")
+    assert f"user_version = {ledger_file.SCHEMA_VERSION - 1};" in before.read_text()
 
 
 def test_it_has_the_tables_and_columns_of_a_new_one(path: Path, tmp_path: Path) -> None:

@@ -46,7 +46,7 @@ def options() -> Options:
     )
     it.value("--engine", metavar="URL", help="container engine; default the machine's usual one")
     it.value("--slots", convert=int, metavar="N", help="jobs at once; default one a core")
-    it.value("--memory-mb", convert=int, metavar="MB", help="most for one job; default all")
+    it.value("--memory-mb", convert=int, metavar="MIB", help="most for one job; default all")
     it.many("--label", metavar="LABEL", help="what jobs may ask for: gpu, lab-3 …")
     it.value("--copies", convert=int, default=2, metavar="N", help="stores to keep a checkpoint")
     add_stores_option(it)

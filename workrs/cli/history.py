@@ -1,6 +1,7 @@
 """`workrs history`: what a node's ledger knows of the past, by SQL if it is asked so."""
 
 import json
+import math
 from argparse import Namespace
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -12,6 +13,7 @@ from workrs.cli.ledger_options import add_ledger_options, ledger_path
 from workrs.cli.number import count
 from workrs.cli.options import Options
 from workrs.cli.table import print_table
+from workrs.domain.errors import ConfigError
 
 _EVENTS = """
 SELECT * FROM (
@@ -49,6 +51,8 @@ def options() -> Options:
 
 def run(asked: Namespace) -> int:
     """Ask, print."""
+    if asked.sql is not None and (asked.job or asked.event or asked.agent):
+        raise ConfigError("--sql is a question of its own: put what is wanted into its WHERE")
     with open_reader(ledger_path(asked), within_s=asked.timeout) as ledger:
         if asked.sql is not None:
             columns, rows = ledger.rows(asked.sql)
@@ -82,8 +86,11 @@ def _event(row: Sequence[Any]) -> list[str]:
 
 
 def clock(wall_s: float) -> str:
-    """Return a unix time in UTC, to the second."""
-    return datetime.fromtimestamp(wall_s, UTC).strftime("%Y-%m-%d %H:%M:%S")
+    """Return a unix time in UTC, to the second; what no calendar has as a number."""
+    try:
+        return datetime.fromtimestamp(wall_s, UTC).strftime("%Y-%m-%d %H:%M:%S")
+    except (OverflowError, ValueError, OSError):
+        return f"{wall_s:.6g}"
 
 
 def cell(column: str, value: object) -> str:
@@ -98,7 +105,9 @@ def cell(column: str, value: object) -> str:
 
 
 def plain(value: object) -> object:
-    """Return one value of an answer as JSON has it: bytes as text."""
+    """Return one value of an answer as JSON has it: bytes as text, and no infinite numbers."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
     return value.decode(errors="replace") if isinstance(value, bytes) else value
 
 

@@ -35,6 +35,7 @@ _FALSE: Final = frozenset({"0", "false", "no", "off", ""})
 _WIDTH: Final = 96
 _FILES: Final = {"FILE": "file", "DIR": "folder", "DIRECTORY": "folder", "PATH": "file"}
 """What metavars say of the value."""
+_NUMBERS: Final[Mapping[Convert, str]] = {int: "write a whole number", float: "write a number"}
 
 
 class _Kind(Enum):
@@ -66,10 +67,15 @@ class _Option:
 
     def read(self, text: str, where: str) -> object:
         """Convert one value, or raise ConfigError that says where it stands."""
+        if self.convert is not Path and not _is_unicode(text):
+            # A path is bytes, and may be anything; what else is asked travels as UTF-8.
+            raise ConfigError(f"{where}: {text!r} is not right: write it in UTF-8")
         try:
             value = self.convert(text)
         except (ValueError, WorkrsError) as error:
-            raise ConfigError(f"{where}: {text!r} is not right: {error}") from error
+            # Python's own words for a number that is none would say nothing here.
+            why = _NUMBERS.get(self.convert, str(error))
+            raise ConfigError(f"{where}: {text!r} is not right: {why}") from error
         if self.choices and text not in self.choices:
             raise ConfigError(f"{where}: {text!r} is none of {', '.join(self.choices)}")
         return value
@@ -80,12 +86,27 @@ def _width() -> int:
     return min(_WIDTH, shutil.get_terminal_size().columns - 2) if sys.stdout.isatty() else _WIDTH
 
 
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def _name(flag: str) -> str:
     return flag.removeprefix("--").replace("-", "_")
 
 
 class _Parser(argparse.ArgumentParser):
     """Raises instead of ending the process."""
+
+    def _check_value(self, action: argparse.Action, value: object) -> None:
+        choices = [str(choice) for choice in action.choices or ()]
+        if choices and value not in choices:
+            where = action.option_strings[-1] if action.option_strings else str(action.metavar)
+            hint = near(str(value), choices)
+            raise ConfigError(f"{where}: {value!r} is none of {', '.join(choices)}{hint}")
 
     def error(self, message: str) -> NoReturn:
         head, _, unknown = message.partition("unrecognized arguments: ")

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from workrs.cli.error import FAILED, OK
+from workrs.cli.number import seconds
 from workrs.cli.options import Options
 from workrs.cli.table import plain, print_json
 from workrs.domain import plan_formula
@@ -55,12 +56,14 @@ def options() -> Options:
         ("--cost", "how long it stands still for a checkpoint"),
         ("--mtbf", "mean time between losses of the agent it runs on; inf: never"),
     ):
-        it.value(flag, help=help_text, convert=float, metavar="SECONDS", required=flag != "--work")
-    it.value("--restore", help="restoring it", convert=float, metavar="SECONDS", default=0.0)
+        it.value(
+            flag, help=help_text, convert=_seconds, metavar="SECONDS", required=flag != "--work"
+        )
+    it.value("--restore", help="restoring it", convert=_seconds, metavar="SECONDS", default=0.0)
     it.value(
         "--detect",
         help="from a fault until the restore begins",
-        convert=float,
+        convert=_seconds,
         metavar="SECONDS",
         default=0.0,
     )
@@ -68,6 +71,14 @@ def options() -> Options:
     it.value("--svg", help="write the plot to a file", convert=Path, metavar="FILE")
     it.value("--png", help="write the plot to a file", convert=Path, metavar="FILE")
     return it
+
+
+def _seconds(text: str) -> float:
+    """Return a length of time as every option has it, or any other number: `inf` is for ever."""
+    try:
+        return float(text)
+    except ValueError:
+        return seconds(text)
 
 
 def run(asked: Namespace) -> int:

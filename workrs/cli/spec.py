@@ -39,7 +39,7 @@ def add_program_options(options: Options) -> None:
     it.many("--label", metavar="LABEL", help="run only where the agent has this label")
     it.value("--arch", metavar="NAME", help="run only on this architecture: amd64, arm64 …")
     it.value("--priority", convert=int, metavar="0-9", help="higher runs first; default 4")
-    it.value("--memory-mb", convert=int, metavar="MB", help="memory limit; default 256")
+    it.value("--memory-mb", convert=int, metavar="MIB", help="memory limit; default 256")
     it.value("--cpus", convert=float, metavar="N", help="processors; default 1")
     it.value("--attempt-timeout", convert=seconds, metavar="SECONDS", help="limit of one attempt")
     it.value("--attempts-max", convert=int, metavar="N", help="starts before it fails; default 3")

@@ -70,6 +70,34 @@ def test_wrong_sql_is_the_users_mistake(state: str, capsys: pytest.CaptureFixtur
     assert "no such column: absent" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("number", ["9e999", "-9e999", "1e15", "-1e15"])
+def test_a_time_that_no_calendar_has_is_a_number(
+    state: str, number: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["history", "--state", state, "--sql", f"SELECT {number} AS wall"]
+    assert main(words) == 0
+    assert capsys.readouterr().out == f"WALL\n{float(number):.6g}\n"
+    assert main([*words, "--json"]) == 0
+    expected = None if "9e999" in number else float(number)
+    assert capsys.readouterr().out == f"{json.dumps({'wall': expected})}\n"
+
+
+@pytest.mark.parametrize(
+    "words", [["--sql", "SELECT '\udcff'"], ["--job", "\udcff"], ["--event", "\udcff"]]
+)
+def test_what_is_not_utf_8_is_the_users_mistake(
+    state: str, words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["history", "--state", state, *words]) == 2
+    assert "UTF-8" in capsys.readouterr().err
+
+
+def test_sql_is_a_question_of_its_own(state: str, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["history", "--state", state, "--sql", "SELECT 1", "--event", "taken_over"]
+    assert main(words) == 2
+    assert "WHERE" in capsys.readouterr().err
+
+
 def test_an_export_has_a_file_of_each_table(state: str, tmp_path: Path) -> None:
     into = tmp_path / "copy"
     assert main(["export", "--state", state, "--into", str(into)]) == 0

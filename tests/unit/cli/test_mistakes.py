@@ -152,7 +152,7 @@ HINTS = {
     ("jobs", "--node", "h:x"): "write HOST:PORT",
     ("jobs", "--node", "10.0.0.1"): "--credential",
     ("result", "p/x", "--node", "127.0.0.1:1"): "Is the cluster up?",
-    ("completion", "tcsh"): "'bash', 'zsh', 'fish'",
+    ("completion", "tcsh"): "none of bash, zsh, fish",
 }
 
 

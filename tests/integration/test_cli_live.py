@@ -56,7 +56,7 @@ def test_top_is_printed_once_where_there_is_no_terminal(node: str) -> None:
     assert found["jobs"]["queued"] >= 1
     assert found["agents"] == {"live": 1, "draining": 0, "gone": 0, "slots": 8, "slots_used": 0}
     assert [one["node"] for one in found["nodes"]] == ["n1"]
-    assert "1 of 1 nodes, 1 agents, 0 of 8 slots in use" in text
+    assert "1 of 1 nodes, 1 agent, 0 of 8 slots in use" in text
     assert "pump-7/top" in text
     assert AGENT in text
 

@@ -2,13 +2,15 @@
 
 import asyncio
 from argparse import Namespace
+from collections.abc import Collection
 
 from workrs.cli.connection import add_node_options, caller, read_view
 from workrs.cli.error import OK
 from workrs.cli.minority import warn_of_minorities
 from workrs.cli.options import Options
 from workrs.cli.table import percent, print_json, print_table
-from workrs.wire.view import JobView
+from workrs.domain.ids import ClientId, client_id
+from workrs.wire.view import ClusterView, JobView
 
 
 def options() -> Options:
@@ -23,7 +25,7 @@ def options() -> Options:
         ),
     )
     it.flag("--open", help="only jobs without an outcome")
-    it.value("--device", metavar="NAME", help="only jobs of this device")
+    it.value("--device", convert=client_id, metavar="NAME", help="only jobs of this device")
     it.flag("--json", help="print JSON")
     add_node_options(it)
     return it
@@ -42,17 +44,28 @@ def run(asked: Namespace) -> int:
         print_json([as_json(job) for job in jobs])
     else:
         columns = ("job", "state", "progress", "agent", "attempt", "checkpoint", "note")
-        print_table(columns, [_row(job) for job in jobs], empty="no jobs")
+        gone = gone_agents(view)
+        print_table(columns, [_row(job, gone) for job in jobs], empty="no jobs")
     return OK
 
 
-def _row(job: JobView) -> list[str]:
+def gone_agents(view: ClusterView) -> frozenset[ClientId]:
+    """Return the agents that are not there any more."""
+    return frozenset(agent.agent for agent in view.agents() if agent.state == "gone")
+
+
+def holder(agent: str | None, gone: Collection[str]) -> str:
+    """Return who holds a job, and whether it waits for somebody else to take it over."""
+    return f"{agent or ''} (gone)" if agent in gone else agent or ""
+
+
+def _row(job: JobView, gone: Collection[str]) -> list[str]:
     checkpoint = job.checkpoint
     return [
         f"{job.device}/{job.id}",
         job.state,
         percent(job.progress),
-        job.agent or "",
+        holder(job.agent, gone),
         str(job.attempt or ""),
         "" if checkpoint is None else f"{checkpoint.epoch}.{checkpoint.seq}",
         " ".join((job.reason or job.note).split()),

@@ -19,7 +19,7 @@ from typing import Final
 
 from workrs.cli import job_name
 from workrs.cli.connection import add_node_options, caller, connected, fill
-from workrs.cli.error import FAILED, OK, TimedOutError
+from workrs.cli.error import FAILED, OK, NoNodeError, TimedOutError
 from workrs.cli.harmless import harmless
 from workrs.cli.number import seconds
 from workrs.cli.options import Options
@@ -71,18 +71,28 @@ async def _show(asked: Namespace) -> int:
     who = caller(asked)
     limit_s = asked.timeout if asked.follow or asked.timeout is not None else _TIMEOUT_S
     screen = Screen(is_json=asked.json)
+    reached = False
     try:
         async with asyncio.timeout(limit_s):
             while True:
                 try:
                     async with connected(who) as bus:
+                        reached = True
                         return await _Reader(bus, who.user, screen).read(asked)
                 except BusError:
                     # The node was lost meanwhile: the others show the same.
                     who = who.next_first()
+                except NoNodeError:
+                    if not (reached and asked.follow):
+                        raise
+                    # As for `workrs watch`: a job that runs for hours outlives its nodes' restart.
+                    screen.tell("no node answers; trying again")
+                    await asyncio.sleep(_REPEAT_FIRST_S)
     except TimeoutError:
         what = "has not ended" if asked.follow else "was not shown"
         raise TimedOutError(f"the log of {asked.job} {what} within {limit_s:g} s") from None
+    finally:
+        screen.end()
 
 
 class Screen:
@@ -92,19 +102,32 @@ class Screen:
         """Begin with nothing; *is_json*: each line becomes a document."""
         self._is_json = is_json
         self._last = b""
+        self._unfinished = b""
+        """The beginning of a line that is to become a document."""
         self._told = ""
 
     def show(self, tail: bytes) -> None:
         """Print what of *tail* is new."""
         new, self._last = new_part(self._last, tail), tail
         if self._is_json:
-            for line in new.decode(errors="replace").splitlines():
-                print_json_line({"line": line})
+            self._show_documents(new)
             return
         if sys.stdout.isatty():
             new = harmless(new.decode(errors="replace")).encode()
         sys.stdout.buffer.write(new)
         sys.stdout.buffer.flush()
+
+    def _show_documents(self, new: bytes) -> None:
+        lines = (self._unfinished + new).splitlines(keepends=True)
+        is_whole = not lines or lines[-1].endswith((b"\n", b"\r"))
+        self._unfinished = b"" if is_whole else lines.pop()
+        for line in lines:
+            print_json_line({"line": line.decode(errors="replace").rstrip("\r\n")})
+
+    def end(self) -> None:
+        """Print what no end of a line came for."""
+        if self._unfinished:
+            self._show_documents(b"\n")
 
     def tell(self, text: str) -> None:
         """Print a remark beside the log, unless it was the last one."""
@@ -169,6 +192,10 @@ class _Reader:
             now = self._view.job(job.job) or job
             if now.agent != job.agent:
                 self._shown, order_at = False, clock()
+                if asked.follow and now.agent is not None:
+                    again = "; what it prints again follows" if job.epoch else ""
+                    name = f"{now.device}/{now.id}"
+                    self._screen.tell(f"{name} runs on {now.agent}, epoch {now.epoch}{again}")
             job = now
             if self._refusal and (job.is_open or not asked.follow):
                 self._screen.tell(self._refusal)

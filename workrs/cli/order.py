@@ -83,6 +83,8 @@ def report(reply: OrderReply, asked: Namespace) -> int:
     """Print what became of an order; return the exit code."""
     if asked.json:
         print_json({"ok": reply.ok, "text": reply.text})
+    elif reply.ok:
+        print(harmless(reply.text))
     else:
-        print(harmless(reply.text), file=sys.stdout if reply.ok else sys.stderr)
+        print(f"workrs: {harmless(reply.text)}", file=sys.stderr)
     return OK if reply.ok else FAILED

@@ -72,15 +72,21 @@ def _bar(job: str, stream: TextIO) -> Iterator[Show]:
     columns = (
         TextColumn("{task.fields[job]}", markup=False),
         BarColumn(bar_width=20),
-        TextColumn("{task.percentage:>3.0f} %"),
+        TextColumn("{task.fields[done]:>5}"),
         TimeElapsedColumn(),
         TextColumn("{task.description}", markup=False, table_column=cut),
     )
     with Progress(*columns, console=Console(file=stream), expand=True) as progress:
-        task = progress.add_task("", total=1.0, job=job)
+        task = progress.add_task("", total=1.0, job=job, done="")
 
         def show(step: Step) -> None:
-            done = 1.0 if step.state == "succeeded" else step.progress or 0.0
-            progress.update(task, completed=done, description=harmless(describe(step)))
+            done = 1.0 if step.state == "succeeded" else step.progress
+            # Where nobody says how far it is, an empty bar is not taken for 0 %.
+            progress.update(
+                task,
+                completed=done or 0.0,
+                done=percent(done),
+                description=harmless(describe(step)),
+            )
 
         yield show

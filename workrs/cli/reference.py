@@ -46,7 +46,8 @@ is set. Colours are for terminals alone, and no state is told by its colour only
 the variable `NO_COLOR` switch them off.
 
 Every listing has `--json`: one document. What goes on (`watch`, `events`, `logs`) and what may be
-long (`history`) is a document a line. Keys stay; a later version may add some.
+long (`history`) is a document a line. Keys stay; a later version may add some. Times of
+day are UTC.
 
 ## Completion
 

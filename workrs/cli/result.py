@@ -107,5 +107,6 @@ async def _look(asked: Namespace) -> tuple[JobView, list[str]]:
                     return job, [each.blobs_url for each in states if each.live and each.blobs_url]
     except TimeoutError:
         pass
-    what = f"{asked.job} has no outcome" if asked.wait else "the nodes did not answer"
-    raise TimedOutError(what + " in time")
+    if asked.wait:
+        raise TimedOutError(f"{asked.job} has not ended within {asked.timeout:g} s")
+    raise TimedOutError(f"the nodes did not answer within {_LOOK_TIMEOUT_S:g} s")

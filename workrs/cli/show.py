@@ -4,16 +4,17 @@ import asyncio
 import json
 from argparse import Namespace
 from collections.abc import Mapping
+from textwrap import wrap
 from typing import Final
 
 from workrs.cli import job_name
 from workrs.cli.connection import add_node_options, caller, read_view
 from workrs.cli.error import OK
 from workrs.cli.harmless import harmless
-from workrs.cli.jobs import as_json
+from workrs.cli.jobs import as_json, gone_agents, holder
 from workrs.cli.minority import warn_of_minorities
 from workrs.cli.options import Options
-from workrs.cli.table import percent, print_json, size
+from workrs.cli.table import output_width, percent, print_json, size
 from workrs.domain import ladder
 from workrs.domain.job import JobSpec
 from workrs.domain.next_checkpoint import Why
@@ -22,6 +23,7 @@ from workrs.wire import codec
 from workrs.wire.view import QUEUED, ClusterView, JobView
 
 _TEXT_MAX = 400
+_INDENT: Final = 12
 _WHY: Final[Mapping[str, str]] = {
     Why.ASKED: "the job asks for it",
     Why.FORECAST: "equal parts of what is left of the forecast",
@@ -53,19 +55,29 @@ def run(asked: Namespace) -> int:
         spec = None if job.spec is None else json.loads(codec.encode(job.spec))
         print_json({**as_json(job), "spec": spec})
     else:
-        lines = _lines(job, view.size) + _waits(view, job)
-        print("\n".join(f"{name:<12}{harmless(text)}" for name, text in lines))
+        agent = holder(job.agent, gone_agents(view))
+        lines = _lines(job, agent, view.size) + _waits(view, job)
+        width = output_width()
+        print("\n".join(entry(name, text, width) for name, text in lines))
     return OK
 
 
-def _lines(job: JobView, nodes: int) -> list[tuple[str, str]]:
+def entry(name: str, text: str, width: int | None) -> str:
+    """Return a name and what is known under it; further lines begin below the first."""
+    room = None if width is None else max(_INDENT, width - _INDENT)
+    parts = harmless(text).split("\n")
+    lines = parts if room is None else [p for part in parts for p in wrap(part, room) or [""]]
+    return f"{name:<{_INDENT}}" + ("\n" + " " * _INDENT).join(lines)
+
+
+def _lines(job: JobView, agent: str, nodes: int) -> list[tuple[str, str]]:
     """Return what is known, name by value; what is empty is left out."""
     checkpoint, outcome = job.checkpoint, job.outcome
     found = [
         ("job", f"{job.device}/{job.id}"),
         ("state", job.state),
         ("progress", " ".join(filter(None, (percent(job.progress), job.note)))),
-        ("agent", job.agent or ""),
+        ("agent", agent),
         ("attempt", str(job.attempt or "")),
         ("epoch", str(job.epoch or "")),
         ("records", f"at {job.nodes} of {nodes} nodes"),
@@ -116,6 +128,7 @@ def _waits(view: ClusterView, job: JobView) -> list[tuple[str, str]]:
 def _spec_lines(function: str | None, spec: JobSpec) -> list[tuple[str, str]]:
     inline = spec.input_bytes()
     given = spec.input_url or ("" if inline is None else f"{size(len(inline))} inline")
+    processors = f"{spec.cpus:g} CPU{'' if spec.cpus == 1 else 's'}"
     wanted = [*filter(None, [spec.constraints.arch]), *spec.constraints.labels]
     return [
         ("function", function or ""),
@@ -123,7 +136,7 @@ def _spec_lines(function: str | None, spec: JobSpec) -> list[tuple[str, str]]:
         ("command", json.dumps(list(spec.command))[:_TEXT_MAX]),
         ("input", given),
         ("files", ", ".join(sorted(spec.files))),
-        ("needs", ", ".join([f"{spec.memory_mb} MiB", f"{spec.cpus:g} CPUs", *wanted])),
+        ("needs", ", ".join([f"{spec.memory_mb} MiB", processors, *wanted])),
         ("limits", f"{spec.timeout_s:g} s an attempt, {spec.attempts_max} attempts"),
         ("forecast", "" if spec.forecast_s is None else f"{spec.forecast_s:g} s of work"),
         ("checkpoints", spec.checkpoint.mode.value),

@@ -53,7 +53,7 @@ def print_table(
 
     With *wrap* long cells go on in further lines, where they would be cut: advice is read whole.
     """
-    rows = [[harmless(cell).translate(_BREAKS) for cell in row] for row in rows]
+    columns, *rows = ([harmless(cell).translate(_BREAKS) for cell in r] for r in (columns, *rows))
     width = output_width()
     if not rows:
         print(empty, file=sys.stderr)
@@ -120,6 +120,9 @@ def layout(natural: Sequence[int], width: int) -> list[int]:
         room = width - _GAP * (count - 1)
         least = [n if n <= _NEVER_CUT else _CUT_TO for n in natural[:count]]
         least[0] = min(natural[0], max(_FIRST, width // 2))
+        if natural[0] > width:
+            # It is cut anyway; what stands beside it says more than its last characters.
+            least[0] = min(least[0], width * 2 // 3)
         if sum(least) <= room:
             return _shared(natural[:count], least, room)
     return [min(natural[0], width)]

@@ -1,12 +1,13 @@
 """What `workrs top` shows, as lines of text and as JSON: a function of the model and the time."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Final
 
 from tui.model.agent import Agent
 from tui.model.cluster import Model
 from tui.model.job import Job
 from tui.model.node import Node
+from workrs.cli import jobs as job_list
 from workrs.cli import nodes
 from workrs.cli.harmless import harmless
 from workrs.cli.table import cut, fitted, percent
@@ -49,7 +50,8 @@ def lines(
     parts += ["", *_table(_AGENTS, shown, width, most, is_coloured=is_coloured)]
     if left is not None and most is not None:
         most = max(_ROWS_MIN, left - min(len(agents), most))
-    shown = [_job(model, job, now) for job in jobs]
+    gone = {agent.name for agent in model.agents.values() if agent.state == "gone"}
+    shown = [_job(model, job, gone, now) for job in jobs]
     parts += ["", *_table(_JOBS, shown, width, most, is_coloured=is_coloured)]
     return parts if height is None else parts[:height]
 
@@ -80,7 +82,10 @@ def _summary(model: Model, now: Instant) -> list[str]:
     always = (RUNNING, QUEUED, "succeeded", "failed")
     jobs = [f"{counts[state]:,} {state}" for state in states if counts[state] or state in always]
     takeovers = int(sum(model.history.last("takeovers", _MINUTE)))
-    there = f"{heard} of {len(model.nodes)} nodes, {len(live):,} agents"
+    plural = "" if len(live) == 1 else "s"
+    there = f"{heard} of {len(model.nodes)} nodes, {len(live):,} agent{plural}"
+    if gone := len(model.agents) - len(live):
+        there += f" ({gone:,} gone)"
     found = [
         f"workrs {model.via}: {there}, {held:,} of {slots:,} slots in use",
         f"jobs: {', '.join(jobs)}",
@@ -129,14 +134,14 @@ def _agent(agent: Agent, now: Instant) -> list[str]:
     ]
 
 
-def _job(model: Model, job: Job, now: Instant) -> list[str]:
+def _job(model: Model, job: Job, gone: Collection[str], now: Instant) -> list[str]:
     view = job.view
     left_s = model.lease_left_s(job, now)
     return [
         job.name,
         job.state,
         percent(view.progress),
-        view.agent or "",
+        job_list.holder(view.agent, gone),
         str(view.epoch or ""),
         "" if left_s is None else f"{left_s:.0f}s",
         "" if job.checkpointed is None else f"{job.checkpointed.text(now)} ago",

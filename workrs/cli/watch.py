@@ -3,6 +3,7 @@
 import asyncio
 import sys
 from argparse import Namespace
+from collections.abc import Collection
 from contextlib import AsyncExitStack, aclosing
 
 from workrs.cli import job_name
@@ -10,11 +11,12 @@ from workrs.cli.connection import add_node_options, caller
 from workrs.cli.error import FAILED, OK, TimedOutError
 from workrs.cli.harmless import harmless
 from workrs.cli.job_feed import follow
-from workrs.cli.jobs import as_json
+from workrs.cli.jobs import as_json, gone_agents, holder
 from workrs.cli.number import seconds
 from workrs.cli.options import Options
 from workrs.cli.progress import Step, shown_progress
 from workrs.cli.table import print_json_line, size
+from workrs.domain.ids import ClientId
 from workrs.domain.job import Verdict
 from workrs.wire.view import JobView
 
@@ -54,7 +56,7 @@ async def _watch(asked: Namespace) -> int:
             aclosing(follow(who, asked.job)) as steps,
         ):
             show = None
-            async for job, _ in steps:
+            async for job, view in steps:
                 if asked.json:
                     if told != (told := as_json(job)):
                         print_json_line(told)
@@ -62,7 +64,7 @@ async def _watch(asked: Namespace) -> int:
                 if show is None:
                     name = f"{job.device}/{job.id}"
                     show = stack.enter_context(shown_progress(name, sys.stdout))
-                show(_step(job))
+                show(_step(job, gone_agents(view)))
     except TimeoutError:
         raise TimedOutError(f"{asked.job} has not ended within {asked.timeout:g} s") from None
     if not asked.json:
@@ -70,10 +72,10 @@ async def _watch(asked: Namespace) -> int:
     return OK if job.outcome and job.outcome.verdict is Verdict.SUCCEEDED else FAILED
 
 
-def _step(job: JobView) -> Step:
+def _step(job: JobView, gone: Collection[ClientId]) -> Step:
     return Step(
         state=job.state,
-        agent=job.agent,
+        agent=holder(job.agent, gone),
         attempt=job.attempt,
         note=job.note,
         progress=job.progress,

@@ -1,9 +1,12 @@
 """Goal: who follows a log sees each line once, though only its end is ever sent."""
 
+import json
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workrs.cli.logs import new_part
+from workrs.cli.logs import Screen, new_part
 
 LINES = st.lists(st.integers(0, 10_000), unique=True, max_size=40)
 
@@ -40,3 +43,13 @@ def test_an_unfinished_line_goes_on_where_it_stopped() -> None:
     assert new_part(b"10%\r", b"10%\r20%\r") == b"20%\r"
     assert new_part(b"half", b"another\n") == b"another\n"
     assert new_part(b"", b"") == b""
+
+
+def test_a_line_is_one_document_however_it_comes(capsys: pytest.CaptureFixture[str]) -> None:
+    screen = Screen(is_json=True)
+    for tail in (b"one\ntw", b"one\ntwo\nthr", b"one\ntwo\nthree"):
+        screen.show(tail)
+    assert len(capsys.readouterr().out.splitlines()) == 2
+    screen.end()
+    screen.end()
+    assert json.loads(capsys.readouterr().out) == {"line": "three"}

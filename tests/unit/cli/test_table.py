@@ -29,6 +29,14 @@ def test_columns_go_from_the_right_before_the_first_is_cut() -> None:
     assert fitted(COLUMNS, rows, 20).splitlines()[1] == f"device/{'a' * 12}…"
 
 
+def test_a_first_column_that_is_cut_anyway_leaves_room_for_the_next() -> None:
+    rows = [["device/" + "a" * 60, "running", ""], ["p/x", "succeeded", ""]]
+    assert fitted(COLUMNS, rows, 40).splitlines()[1:] == [
+        f"device/{'a' * 21}…  running",
+        f"p/x{' ' * 28}succeeded",
+    ]
+
+
 def test_empty_columns_are_left_out_where_there_is_a_width() -> None:
     rows = [["p/x", "", "half"]]
     assert fitted(COLUMNS, rows, 80).splitlines()[0].split() == ["JOB", "NOTE"]

@@ -52,7 +52,7 @@ def shown(it: Model, width: int = 80, height: int | None = None) -> list[str]:
 
 def test_the_first_lines_say_how_much_there_is_of_everything() -> None:
     text = "\n".join(shown(model(jobs=3)))
-    assert "workrs 127.0.0.1:1883: 3 of 3 nodes, 1 agents, 1 of 4 slots in use" in text
+    assert "workrs 127.0.0.1:1883: 3 of 3 nodes, 1 agent, 1 of 4 slots in use" in text
     assert "jobs: 1 running, 2 queued, 0 succeeded, 0 failed" in text
     assert "pump-7/0000  running  50 %      a0     1      9s" in text
     assert "half way" in text
@@ -93,3 +93,15 @@ def test_the_document_has_the_same() -> None:
     nodes = found["nodes"]
     assert isinstance(nodes, list)
     assert [node["health"] for node in nodes] == ["ok"] * 3
+
+
+def test_a_job_whose_agent_is_gone_says_so() -> None:
+    it = model(agents=2)
+    seen = AgentView(incarnation=ONE, connection=1, counter=2, gone=True)
+    for node in NODES:
+        it.apply(topics.node(node, "agent", "a0"), codec.encode(seen), Instant(0.0))
+    while it.settle(Instant(0.0), limit=100):
+        pass
+    text = "\n".join(shown(it, width=100))
+    assert "1 agent (1 gone)" in text
+    assert "a0 (gone)" in text

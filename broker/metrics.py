@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from broker.node import PEER_BEAT_S, Node
+from workrs.adapters import log
 from workrs.adapters.metric import Metric, counter, gauge, info
 from workrs.adapters.metric_server import OK
 from workrs.domain.ids import Instant
@@ -16,6 +17,9 @@ from workrs.domain.node_list import Stage
 
 LATE_S: Final = 10 * PEER_BEAT_S
 """So late with its beat, a node is stuck: without its broker, or a disk that refuses commits."""
+
+ALERTED: Final = ("protocol_violation", "taken_over")
+"""Events whose count has alerts, in deploy/prometheus."""
 
 
 class NodeMetrics:
@@ -26,6 +30,7 @@ class NodeMetrics:
         self._node = node
         self._ledger = ledger
         self._clock = clock
+        log.count_from_zero(*ALERTED)
 
     def health(self) -> str:
         """Return `ok`, or what is wrong."""

@@ -36,6 +36,16 @@ def counts() -> dict[str, int]:
     return dict(_COUNTS)
 
 
+def count_from_zero(*keys: str) -> None:
+    """Count events before their first one.
+
+    Prometheus sees no growth in a counter that begins with 1, so an alert on what must never happen
+    would miss the only time that it did.
+    """
+    for key in keys:
+        _COUNTS.setdefault(key, 0)
+
+
 class EventLog:
     """Writes events of one program or part of it."""
 

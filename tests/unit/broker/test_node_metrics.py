@@ -8,10 +8,13 @@ import re
 import subprocess
 from pathlib import Path
 
+import pytest
+
 from broker.metrics import LATE_S, NodeMetrics
 from edge_agent.brain import Brain, Settings
 from edge_agent.metrics import AgentMetrics
 from tests.unit.broker.cluster import Agent, Cluster
+from workrs.adapters import log
 from workrs.adapters.metric import Metric, render
 from workrs.domain.dispatch import AgentProfile
 from workrs.domain.ids import ClientId
@@ -81,6 +84,19 @@ def test_alerts_read_numbers_that_are_there(tmp_path: Path) -> None:
     read = set(re.findall(r"\b(workrs_\w+)", RULES.read_text()))
     assert len(read) > 8
     assert read <= there
+
+
+def test_events_with_an_alert_are_counted_from_zero(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(log, "_COUNTS", {})
+    seen(Cluster(3), tmp_path)
+    alerted = set(re.findall(r'event="(\w+)"', RULES.read_text()))
+    assert "protocol_violation" in alerted
+    assert log.counts() == dict.fromkeys(alerted, 0)
+    log.get("test").event("protocol_violation")
+    seen(Cluster(3), tmp_path)
+    assert log.counts()["protocol_violation"] == 1
 
 
 def test_names_and_types_follow_prometheus_conventions(tmp_path: Path) -> None:

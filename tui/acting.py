@@ -80,7 +80,10 @@ class Acting(App[None]):
         known = self.feed.model.agents.get(name) if name else None
         if known is None or name is None:
             return
-        held = f"Its {known.held} jobs are saved and move to others. " if known.held else ""
+        held = {
+            0: "",
+            1: "Its job is saved and moves to another. ",
+        }.get(known.held, f"Its {known.held} jobs are saved and move to others. ")
         self.ask(
             f"Drain {name}?",
             follows=f"{held}It gets no new ones until it is undrained.",

@@ -44,11 +44,18 @@ class Shows(Protocol):
         """Draw what it says now."""
 
 
+def places() -> list[list[Binding]]:
+    """Return what keys do on a list, on a page and in a dialog; an `id` is an action's name."""
+    parts = ((MainScreen, Lines, Dashboard), (PageScreen, Dashboard), (Dialog, Confirm))
+    return [
+        [each for part in place for each in part.BINDINGS if isinstance(each, Binding) and each.id]
+        for place in parts
+    ]
+
+
 def bindings() -> list[Binding]:
-    """Return what keys do; the `id` of each is its action's name for `--key`."""
-    places = (MainScreen, Lines, Dashboard, PageScreen, Dialog, Confirm)
-    found = [each for place in places for each in place.BINDINGS if isinstance(each, Binding)]
-    return list({each.id: each for each in found if each.id}.values())
+    """Return what keys do anywhere, each action once."""
+    return list({each.id: each for place in places() for each in place}.values())
 
 
 class Dashboard(Acting):
@@ -250,7 +257,10 @@ class Dashboard(Acting):
 
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
         """Offer views and actions in the palette (called by Textual)."""
-        yield from super().get_system_commands(screen)
+        # Textual's own help and its maximizing are made for other screens than these.
+        unfit = ("Keys", "Maximize", "Minimize")
+        yield from (each for each in super().get_system_commands(screen) if each.title not in unfit)
+        yield SystemCommand("Help", "keys, filters and signs", self.action_guide)
         if isinstance(screen, MainScreen):
             for name in headline.VIEWS:
                 yield SystemCommand(f"View: {name}", "", partial(screen.action_view, name))

@@ -108,8 +108,8 @@ def banner(look: Look) -> Cell:
     """Say what is wrong with what is shown; nothing when all is well."""
     model, now = look
     if model.trouble:
-        old = "; what is shown is old" if model.via else ""
-        text = f" ✗ {model.trouble}. Trying the next node{old} "
+        old = "; this is old" if model.via else ""
+        text = f" ✗ {model.trouble}. Trying the next{old} "
         return [Piece(text, "bad")]
     minority = model.minority(now)
     if minority:

@@ -4,15 +4,17 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
+from tui.agent_columns import agent_state
 from tui.cell import Look
 from tui.column import Column
+from tui.job_columns import job_state
 from tui.model.agent import Agent
 from tui.model.event import Event
 from tui.model.job import Job
 from tui.model.query import EVERYTHING, Query
 
 R = TypeVar("R")
-Fields = Callable[[R], Mapping[str, str]]
+Fields = Callable[[R, Look], Mapping[str, str]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +44,7 @@ def arrange(
 ) -> list[R]:
     """Return the rows that are wanted, sorted."""
     query = order.query
-    found = [row for row in rows if query.matches(fields(row))] if query else list(rows)
+    found = [row for row in rows if query.matches(fields(row, look))] if query else list(rows)
     column = next((each for each in columns if each.key == order.sort), None)
     if column is not None and column.sort is not None:
         sort = column.sort
@@ -52,30 +54,30 @@ def arrange(
     return found
 
 
-def job_fields(job: Job) -> Mapping[str, str]:
-    """Return what a job is filtered by."""
+def job_fields(job: Job, look: Look) -> Mapping[str, str]:
+    """Return what a job is filtered by: the words that are shown."""
     view = job.view
     return {
         "job": job.name,
         "device": view.device,
-        "state": view.state,
+        "state": job_state(job, look),
         "agent": (view.agent or "") if view.is_open else "",
         "note": job.note or view.reason,
     }
 
 
-def agent_fields(agent: Agent) -> Mapping[str, str]:
-    """Return what an agent is filtered by."""
+def agent_fields(agent: Agent, look: Look) -> Mapping[str, str]:
+    """Return what an agent is filtered by: the words that are shown."""
     profile = agent.profile
     return {
         "agent": agent.name,
-        "state": agent.state,
+        "state": agent_state(agent, look),
         "rung": profile.rung if profile else "",
         "arch": profile.arch if profile else "",
         "label": " ".join(profile.labels) if profile else "",
     }
 
 
-def event_fields(event: Event) -> Mapping[str, str]:
+def event_fields(event: Event, _look: Look) -> Mapping[str, str]:
     """Return what an event is filtered by."""
     return {"event": event.kind.value, "of": event.subject, "text": event.text}

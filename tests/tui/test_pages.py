@@ -10,14 +10,18 @@ import time
 from dataclasses import replace
 
 import pytest
+from textual.color import Color
 
 from tests.tui.stage import NARROW, WIDE, Stage, check_snapshot, plain, shown
 from tui import headline, node_page
-from tui.app import bindings
+from tui.app import bindings, places
 from tui.cell import Look
+from tui.keymap import keymap
 from tui.scene import Scene
 from tui.screens.page import JobScreen, NodeScreen
 from tui.widgets.keys import Keys
+from tui.widgets.sheet import Sheet
+from tui.widgets.tone import TONES
 from workrs.cli.connection import Caller
 from workrs.cli.tui import dashboard
 from workrs.domain.errors import ConfigError
@@ -176,6 +180,88 @@ def test_a_key_for_no_action_is_an_error_that_lists_the_actions() -> None:
     names = [each.id for each in bindings()]
     assert len(names) == len(set(names))
     assert {"app.find", "dialog.yes", "list.open", "page.back", "view.jobs"} <= set(names)
+
+
+@pytest.mark.parametrize(
+    ("keys", "said"),
+    [
+        ([("job.cancel", "x"), ("job.retry", "x")], "x would be job.cancel and job.retry"),
+        ([("job.cancel", "q")], "q would be job.cancel and app.quit"),
+        ([("view.jobs", "1")], "1 would be view.overview and view.jobs"),
+        ([("page.back", "n")], "n would be page.back and job.submit"),
+        ([("job.cancel", "/")], "slash would be list.filter and job.cancel"),
+        ([("dialog.yes", "n")], "n would be dialog.yes and dialog.no"),
+        ([("job.cancel", ",")], "job.cancel has no key left"),
+    ],
+    ids=str,
+)
+def test_a_key_that_would_do_two_things_is_refused(keys: list[tuple[str, str]], said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        keymap(keys, places())
+
+
+def test_keys_may_change_places_and_have_signs_for_names() -> None:
+    assert keymap([("job.cancel", "r"), ("job.retry", "c")], places())
+    assert keymap([("app.quit", "q, !")], places()) == {"app.quit": "q,exclamation_mark"}
+    assert keymap([("dialog.yes", "s"), ("job.cancel", "y")], places())
+    assert keymap([], places()) == {}
+
+
+def test_keys_that_changed_places_do_each_others_work() -> None:
+    async def go() -> None:
+        given = keymap([("view.jobs", "3"), ("view.agents", "2"), ("app.help", "!")], places())
+        async with shown(Stage(Scene()), NARROW, "3", keys=given) as (app, pilot):
+            assert "[jobs]" in plain(app)
+            await pilot.press("2")
+            await pilot.pause()
+            assert "[agents]" in plain(app)
+            await pilot.press("exclamation_mark")
+            await pilot.pause()
+            assert "Keys, filters and signs" in plain(app)
+
+    asyncio.run(go())
+
+
+def test_a_filter_goes_by_the_words_that_are_shown() -> None:
+    async def go() -> None:
+        stage = Stage(Scene(agents=2, jobs=4, speed=0.001, refill=False), quiet_s=3)
+        stage.hear(stage.scene.kill("edge-1"))
+        stage.silence_s(stage.model.timing.reconnect_grace_s + 0.1)
+        for word, lines in (("orphan", 2), ("running", 2)):
+            keys = ("2", "slash", *f"state:{word}", "enter")
+            async with shown(stage, NARROW, *keys) as (app, _):
+                text = plain(app).splitlines()
+                assert sum(f" {word} " in line for line in text[3:]) == lines
+                assert len([line for line in text[3:-1] if line]) == lines
+
+    asyncio.run(go())
+
+
+@pytest.mark.parametrize("theme", ["workrs-night", "workrs-day", "workrs-plain"])
+def test_no_tone_is_drawn_in_the_colour_of_its_ground(theme: str) -> None:
+    """Ours have none with less than 3 to 1, which large text needs; a title once had 1.1 to 1."""
+
+    async def go() -> None:
+        async with shown(Stage(Scene(), quiet_s=9), NARROW, "2", "enter", theme=theme) as (app, _):
+            for sheet in app.screen.query(Sheet):
+                ground = sheet.background_colors[1]
+                for tone in set(TONES) - {"rule"}:
+                    found = sheet.tone(tone).color
+                    assert found is not None
+                    assert contrast(Color.from_rich_color(found), ground) >= 3, tone
+
+    asyncio.run(go())
+
+
+def contrast(one: Color, other: Color) -> float:
+    light, dark = sorted((_luminance(one), _luminance(other)), reverse=True)
+    return (light + 0.05) / (dark + 0.05)
+
+
+def _luminance(color: Color) -> float:
+    parts = [part / 255 for part in color.rgb]
+    red, green, blue = (p / 12.92 if p <= 0.03928 else ((p + 0.055) / 1.055) ** 2.4 for p in parts)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
 
 
 def test_a_key_takes_little_of_a_core_with_500_agents_and_10_000_jobs() -> None:

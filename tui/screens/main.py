@@ -71,7 +71,7 @@ def nodes_list(name: str) -> Lines[Node]:
     return Lines(
         NODES,
         key=lambda node: node.name,
-        fields=lambda node: {"node": node.name},
+        fields=lambda node, look: {"node": node.name, "health": node.health(look.now)},
         order=Order(),
         empty="no node was heard yet",
         id=name,
@@ -201,7 +201,9 @@ class MainScreen(Screen[None]):
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Offer to arrange what can be arranged (called by Textual)."""
         del parameters
-        return action not in ("filter", "sort", "reverse") or bool(self._lists[self.view])
+        # While a filter is typed, these keys are letters of it.
+        can = bool(self._lists[self.view]) and self._filtered is None
+        return action not in ("filter", "sort", "reverse") or can
 
     def action_view(self, name: str) -> None:
         """Show another view."""

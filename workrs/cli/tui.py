@@ -83,11 +83,13 @@ def dashboard(
     """Return the dashboard of the caller's nodes.
 
     Raises:
-        ConfigError: there is no such theme or action, or what it needs is not installed.
+        ConfigError: there is no such theme or action, a key would do two things, or what it needs
+            is not installed.
     """
     try:
-        from tui.app import Dashboard, bindings  # noqa: PLC0415 (a wrong option need not wait)
+        from tui.app import Dashboard, places  # noqa: PLC0415 (a wrong option need not wait)
         from tui.feed import Feed  # noqa: PLC0415
+        from tui.keymap import keymap  # noqa: PLC0415
         from tui.model.cluster import Model  # noqa: PLC0415
         from tui.theme import NIGHT, known_themes  # noqa: PLC0415
     except ModuleNotFoundError as error:
@@ -95,11 +97,9 @@ def dashboard(
     theme = theme or NIGHT.name
     if theme not in known_themes():
         raise ConfigError(f"there is no theme {theme!r}: {', '.join(known_themes())}")
-    actions = [each.id or "" for each in bindings()]
-    if unknown := [action for action, _ in keys if action not in actions]:
-        raise ConfigError(f"--key: there is no action {unknown[0]!r}: {', '.join(sorted(actions))}")
+    others = keymap(keys, places())
     feed = Feed(Model(), nodes=who.nodes, user=who.user, opener=partial(_open, who))
-    return Dashboard(feed, fetch=partial(_fetch, who), theme=theme, keys=dict(keys))
+    return Dashboard(feed, fetch=partial(_fetch, who), theme=theme, keys=others)
 
 
 def _missing(error: ModuleNotFoundError, extra: str) -> ConfigError:

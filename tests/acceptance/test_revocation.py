@@ -1,7 +1,8 @@
 """Goal: a revocation reaches every node over the bus, and nobody but its authority makes one.
 
-Method: a real cluster with TLS. `workrs revoke` is given while a node is away; lists that are
-replayed, of another authority or junk are brought by an operator and by a node.
+Method: a real cluster with TLS. `workrs revoke` is given while a node is away, by an operator who
+revokes itself, and behind renewals. Lists that are old, foreign or junk are brought in
+tests/unit/broker/test_trust_line.py.
 """
 
 from __future__ import annotations
@@ -76,6 +77,20 @@ def test_a_revocation_reaches_all_nodes_and_one_that_was_away_when_it_is_back(
     assert main(("revoke", "gone", *words)) == 0
     assert "gone is revoked since" in (told := capsys.readouterr().out)
     assert "In force at n1, n2, n3." in told
+
+
+def test_an_operator_that_revokes_itself_is_shut_out_by_all_nodes(
+    secure_cluster: SecureCluster, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its file is put aside: the lists are brought by another one, also by a second command."""
+    secure_cluster.enrol("operator", "leaves")
+    leaves, own = kept(secure_cluster, "leaves"), str(secure_cluster.file("leaves"))
+    for _ in range(2):
+        words = ("revoke", "leaves", "--cluster", str(secure_cluster.folder), "--credential", own)
+        assert main(words) == 0
+        assert "In force at n1, n2, n3." in capsys.readouterr().out
+    for node in ("n1", "n2", "n3"):
+        assert not is_let_in(secure_cluster, leaves, node)
 
 
 def test_a_node_that_lost_disk_and_folder_comes_back_and_knows_who_is_revoked(

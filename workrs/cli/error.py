@@ -13,7 +13,7 @@
 from collections.abc import Sequence
 from typing import Final
 
-from workrs.domain.errors import ConfigError, OlderDiskError, WorkrsError
+from workrs.domain.errors import ConfigError, IdError, OlderDiskError, WorkrsError
 from workrs.ports.bus import BusUnreachableError
 
 OK: Final = 0
@@ -46,7 +46,7 @@ class NoNodeError(WorkrsError):
 def exit_code(error: WorkrsError) -> int:
     """Return the code that a command ends with after *error*."""
     match error:
-        case ConfigError() | OlderDiskError():
+        case ConfigError() | IdError() | OlderDiskError():
             return WRONG_USE
         case BusUnreachableError() | NoNodeError():
             return UNREACHABLE

@@ -14,7 +14,7 @@ from workrs.cli.list_sender import Spread, bring
 from workrs.cli.options import Options
 from workrs.domain.errors import ConfigError
 from workrs.ports.bus import PAYLOAD_MAX_BYTES, Address
-from workrs.trust.cluster_directory import ClusterDirectory, opened
+from workrs.trust.cluster_directory import REVOKED_SUFFIX, ClusterDirectory, opened
 from workrs.trust.credential import Credential, load_credential
 from workrs.trust.kind import Kind
 from workrs.trust.node_folder import NODE_FILE
@@ -47,13 +47,14 @@ def options() -> Options:
 def run(asked: Namespace) -> int:
     """Revoke, and have the nodes know it; or say what to bring where."""
     with opened(asked.cluster) as directory:
+        given = None if asked.by_hand else _given(directory, asked.credential)
         print(_revoke(directory, asked))
         spread = Spread(
             nodes=[at.node for at in directory.register.nodes],
             lists=directory.lists(),
             authorities=directory.authorities,
         )
-        who = None if asked.by_hand else _operator(directory, asked.credential)
+        who = None if asked.by_hand else _operator(directory, given)
     by_hand = copies(directory, "revoked-*.pem", "passwords")
     if directory.register.is_former_node(asked.name):
         print("It was a node. Bring the others their new list, and start them again one by one:")
@@ -92,25 +93,31 @@ def _revoke(directory: ClusterDirectory, asked: Namespace) -> str:
     return f"{name} ({kinds}) is revoked: {len(ended)} of its credentials ended here."
 
 
-def _operator(directory: ClusterDirectory, given: Path | None) -> Caller | None:
-    """Return who is to bring the lists, or None.
+def _given(directory: ClusterDirectory, path: Path | None) -> Credential | None:
+    """Return the credential that was given to bring the lists, before anything is changed.
+
+    None: none was, or it was revoked and put aside; then another operator's does.
 
     Raises:
-        ConfigError: the one that was given cannot.
+        ConfigError: it cannot be read, or is of another cluster.
     """
-    credential: Credential | None
-    if given is not None:
-        credential = load_credential(given)
-        if credential.authority.strip() != directory.authorities[Kind.NODE].strip():
-            raise ConfigError(
-                f"{given} is a credential of another cluster than {directory.path}; the member is "
-                "revoked there, and the nodes do not know it yet: give --credential of an operator "
-                "of this one, or unset WORKRS_CREDENTIAL"
-            )
-        if credential.kind is Kind.OPERATOR and directory.register.of(credential.name):
-            return _caller(credential)
-    credential = directory.an_operator()
-    return None if credential is None else _caller(credential)
+    if path is None or (not path.exists() and path.with_suffix(REVOKED_SUFFIX).exists()):
+        return None
+    credential = load_credential(path)
+    if credential.authority.strip() != directory.authorities[Kind.NODE].strip():
+        raise ConfigError(
+            f"{path} is a credential of another cluster than {directory.path}, and nothing was "
+            "revoked: give --credential of an operator of this one, or unset WORKRS_CREDENTIAL"
+        )
+    return credential
+
+
+def _operator(directory: ClusterDirectory, given: Credential | None) -> Caller | None:
+    """Return who is to bring the lists, now that somebody is revoked; None: nobody can."""
+    if given is not None and given.kind is Kind.OPERATOR and directory.register.of(given.name):
+        return _caller(given)
+    found = directory.an_operator()
+    return None if found is None else _caller(found)
 
 
 def _caller(credential: Credential) -> Caller:

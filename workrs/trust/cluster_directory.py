@@ -26,21 +26,10 @@ from cryptography import x509
 
 from workrs.domain.errors import ConfigError
 from workrs.domain.ids import ClientId, client_id
-from workrs.trust.authority import (
-    DAYS,
-    Authority,
-    Revocation,
-    load_authority,
-    new_authority,
-)
+from workrs.trust.authority import DAYS, Authority, Revocation, load_authority, new_authority
 from workrs.trust.credential import Credential, Endpoint, load_credential, parse, render, with_nodes
 from workrs.trust.kind import PASSWORD_PORT_OFFSET, PORT_OFFSETS, Kind, member_name
-from workrs.trust.node_folder import (
-    NODE_FILE,
-    PASSWORDS_FILE,
-    authority_file,
-    revoked_file,
-)
+from workrs.trust.node_folder import NODE_FILE, PASSWORDS_FILE, authority_file, revoked_file
 from workrs.trust.password import hash_password, new_password
 from workrs.trust.register import Enrolled, Register, decode, encode, endpoints
 from workrs.trust.revocation import RevocationList, read_list
@@ -48,6 +37,8 @@ from workrs.trust.revocation import RevocationList, read_list
 AUTHORITY_FOLDER: Final = "authority"
 NODES_FOLDER: Final = "nodes"
 MEMBERS_FOLDER: Final = "members"
+REVOKED_SUFFIX: Final = ".revoked"
+"""Of a member's file that is put aside."""
 _REGISTER: Final = "register.json"
 
 
@@ -152,7 +143,7 @@ class ClusterDirectory:
         self.write_node_lists(now=now)
         path = self.member_file(name)
         if path.exists() and _serial(path) in {entry.serial for entry in ended}:
-            path.replace(path.with_suffix(".revoked"))
+            path.replace(path.with_suffix(REVOKED_SUFFIX))
         if not keep_newest and any(entry.kind is Kind.NODE for entry in ended):
             self.node_folder(name).replace(self.node_folder(f"{name}.{now:%Y%m%d%H%M%S}.revoked"))
             self._change_nodes([node for node in self.register.nodes if node.node != name])

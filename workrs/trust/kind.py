@@ -50,5 +50,5 @@ def member_name(text: str) -> ClientId:
     """
     name = client_id(text)
     if name.partition(".")[0] == PROBE:
-        raise ConfigError(f"names that begin with {PROBE!r} are kept for the nodes' self-test")
+        raise ConfigError(f"{PROBE!r} and names '{PROBE}.…' are kept for the nodes' self-test")
     return name

@@ -3,15 +3,19 @@
 Only operators choose their ids, to be connected more than once; when one is revoked, each of its
 connections has to be ended by its id. All others are known by their names.
 
-1. A line is believed from its end: an id may hold any text, the user's name cannot.
-2. At most `IDS_MAX` ids are kept. Beyond, a new one is not, and is not found when its user is
-   revoked; the broker takes fewer connections than that from the one listener.
+1. A line is believed from its end: an id may hold any text, the user's name cannot, nor can what
+   the broker says behind an id. Of two readings the one with the longer id is right.
+2. The broker cuts its lines, and at most `IDS_MAX` ids are kept. Of a connection that is not known
+   for either reason `is_incomplete` tells: its user may be anybody who chooses ids.
 """
 
 import re
 from typing import Final
 
 IDS_MAX: Final = 10_000
+LINE_MAX_BYTES: Final = 999
+"""Mosquitto ends a line there. What seems to be its end may stand in the middle of an id."""
+_CAMES: Final = "New client connected from "
 _CAME: Final = re.compile(r"New client connected from \S+ as (.*) \(p\d, c\d, k\d+, u'([^']*)'\)\.")
 _ENDS: Final = (
     r"Client (.*) disconnected(?:: [^:]*| due to [^:]*|, not authorised)?\.",
@@ -31,23 +35,33 @@ class Connected:
     def __init__(self) -> None:
         """Begin with nobody."""
         self._users: dict[str, str] = {}
+        self.is_incomplete = False
+        """Whether somebody may be connected under an id that is not known."""
 
     def read(self, line: str) -> None:
         """Take in one line of the log."""
-        if came := _CAME.fullmatch(line):
-            client, user = came.groups()
-            if client != user and len(self._users) < IDS_MAX:
-                self._users[client] = user
-            return
-        for end in _WENT:
-            if went := end.fullmatch(line):
-                self._users.pop(went[1], None)
-                return
+        if line.startswith(_CAMES):
+            self._read_came(line)
+        elif ids := [went[1] for end in _WENT if (went := end.fullmatch(line))]:
+            self._users.pop(max(ids, key=len), None)
 
     def forget(self) -> None:
         """Note that the broker has ended, and every connection with it."""
         self._users.clear()
+        self.is_incomplete = False
 
     def ids(self, user: str) -> list[str]:
         """Return the ids that a user has chosen and is connected under."""
         return sorted(client for client, of in self._users.items() if of == user)
+
+    def _read_came(self, line: str) -> None:
+        if len(line.encode()) >= LINE_MAX_BYTES:
+            self.is_incomplete = True
+        elif came := _CAME.fullmatch(line):
+            client, user = came.groups()
+            if client == user:
+                return
+            if len(self._users) < IDS_MAX:
+                self._users[client] = user
+            else:
+                self.is_incomplete = True

@@ -164,6 +164,12 @@ class MosquittoProcess:
         if process is not None and process.returncode is None:
             process.send_signal(signal.SIGHUP)
 
+    def end(self) -> None:
+        """End it, and every connection with it; `keep` starts it again at once."""
+        process = self._process
+        if process is not None and process.returncode is None:
+            process.send_signal(signal.SIGTERM)
+
     async def stop(self) -> None:
         """End it: SIGTERM, and SIGKILL for one that does not listen to that (or is frozen)."""
         process = self._process

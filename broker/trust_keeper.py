@@ -5,7 +5,8 @@
    in use changes nothing, and is logged.
 2. A list is on this node's disk before it counts, so no start forgets it.
 3. Whoever a new list or file of passwords shuts out is let in no more, and then every connection
-   under that name is ended: the daemon takes its client id, as only the daemon can.
+   under that name is ended: the daemon takes its client id, as only the daemon can. If an operator
+   is shut out, who may have ids that are not known, the broker is ended with all its connections.
 
 Not promised: that a server with a revoked certificate is found out by its clients. A node that
 was broken into is to be taken out of their lists of nodes, too.
@@ -22,7 +23,7 @@ from workrs.adapters import log
 from workrs.adapters.disk import sync_directory
 from workrs.domain.errors import BusError, ConfigError
 from workrs.trust.kind import Kind
-from workrs.trust.node_folder import REVOKED_NAME, NodeTrust, load_node, shut_out
+from workrs.trust.node_folder import REVOKED_NAME, NodeTrust, load_node, revoked_since, shut_out
 from workrs.trust.revocation import newer, read_list
 
 if TYPE_CHECKING:
@@ -95,7 +96,8 @@ class TrustKeeper:
 
         Raises:
             ListRefusedError: it is damaged, foreign, or older than the one in use.
-            OSError: it cannot be kept; nothing has changed.
+            OSError: it cannot be kept, or not be given to the broker; what was in use is, and the
+                same list may be brought again.
         """
         offered = read_list(text, self.trust.authorities, where=f"the list that {by} sent")
         if not newer(self.trust.lists[offered.kind], offered):
@@ -123,11 +125,16 @@ class TrustKeeper:
         older = [k.value for k in Kind if found.lists[k].number < self.trust.lists[k].number]
         if older:
             self._log.event("older_lists_left", folder=new.folder, kinds=" ".join(older))
-        self._put_in_force(new, source=str(new.folder))
+        try:
+            self._put_in_force(new, source=str(new.folder))
+        except OSError as error:
+            self._log.warning("trust_not_taken", why=str(error))
+            self._stamp = ()  # the next look tries again
 
     def _put_in_force(self, new: NodeTrust, *, source: str) -> None:
-        old, self.trust = self.trust, new
+        old = self.trust
         write_trust(self._broker_folder, new)
+        self.trust = new
         # The node's own name at its own broker is the daemon, which came by the socket.
         names = shut_out(old, new) - {new.credential.name}
         self._log.event("trust_taken", source=source, shut_out=" ".join(sorted(names)))
@@ -135,7 +142,11 @@ class TrustKeeper:
             tell(new)
         if self._broker is None:
             return
-        self._broker.reload()
+        if revoked_since(old, new, Kind.OPERATOR) and self._broker.connected.is_incomplete:
+            self._log.event("broker_ended", why="an operator's connections are not all known")
+            self._broker.end()
+        else:
+            self._broker.reload()
         self._doomed |= dict.fromkeys(names, _ROUNDS)
         if names:
             self._doom.set()

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 from workrs.adapters import log
 from workrs.domain.errors import BusError
 from workrs.ports.bus import BusClosedError, Message, Subscription
-from workrs.trust.revocation import ListRefusedError
+from workrs.trust.revocation import ListOlderError, ListRefusedError
 from workrs.wire import codec, topics
 from workrs.wire.message import OrderReply
 
@@ -98,12 +98,13 @@ class TrustLine:
                 self._bus.publish(Message(topic, each.text.encode(), qos=1, retain=True))
             except BusError as error:
                 self._log.warning("list_not_shown", kind=kind.value, why=str(error))
+                continue  # with the next list that comes, or the next connection
             self._shown[kind] = each.number
 
     def _hear(self, bus: Bus, message: Message) -> None:
         shown = topics.parse_node(message.topic)
         if shown is not None and shown.node != self._name and message.payload:
-            self._take(message.payload, by=f"node {shown.node}")
+            self._take(message.payload, by=f"node {shown.node}", is_asked=False)
         asked = topics.parse_up(message.topic)
         if asked is None or asked.verb != "revoke" or asked.via or not message.payload:
             return
@@ -119,14 +120,17 @@ class TrustLine:
         except BusError as error:
             self._log.warning("unsayable", topic=answer.topic, why=str(error))
 
-    def _take(self, payload: bytes, *, by: str) -> OrderReply:
+    def _take(self, payload: bytes, *, by: str, is_asked: bool = True) -> OrderReply:
         """Put a list in force if it is newer; return what there is to say of that."""
         try:
             is_news = self._keeper.take_list(payload.decode(errors="replace"), by=by)
         except (ListRefusedError, OSError) as error:
-            self._note_refused(by, str(error))
+            # A peer that was away shows what it had, until it has heard of the newer one.
+            if is_asked or not isinstance(error, ListOlderError):
+                self._note_refused(by, str(error))
             return OrderReply(ok=False, text=f"{self._name}: {error}; nothing was changed")
         self._refused.pop(by, None)
+        self._show(self._keeper.trust)
         return OrderReply(ok=True, text=f"{self._name} {'took it' if is_news else 'had it'}")
 
     def _note_refused(self, by: str, why: str) -> None:

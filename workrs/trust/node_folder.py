@@ -172,14 +172,16 @@ def load_node(folder: Path) -> NodeTrust:
 
 def shut_out(old: NodeTrust, new: NodeTrust) -> frozenset[str]:
     """Return the names whose live connections end with the step from *old* to *new*."""
-    names = {
-        name
-        for kind in Kind
-        for serial, name in new.lists[kind].revoked.items()
-        if serial not in old.lists[kind].revoked
-    }
-    names |= {name for name, was in old.passwords.items() if new.passwords.get(name) != was}
-    return frozenset(names)
+    names = {name for name, was in old.passwords.items() if new.passwords.get(name) != was}
+    return frozenset(names).union(*(revoked_since(old, new, kind) for kind in Kind))
+
+
+def revoked_since(old: NodeTrust, new: NodeTrust, kind: Kind) -> frozenset[str]:
+    """Return the members of one kind that are on the list of *new*, and not of *old*."""
+    before = old.lists[kind].revoked
+    return frozenset(
+        name for serial, name in new.lists[kind].revoked.items() if serial not in before
+    )
 
 
 def _load_list(path: Path, kind: Kind, authorities: Mapping[Kind, str]) -> RevocationList:

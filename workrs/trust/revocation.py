@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
@@ -25,10 +26,25 @@ NAME_OID: Final = x509.ObjectIdentifier("2.25.2337061713893104586104710347859382
 """Of the name of a revoked member, in its entry of the list: brokers know clients by name."""
 _SERIAL_BYTES: Final = 19
 """Of a serial number made of a hash: certificates have 20 at most, and no negative ones."""
+_DAMAGES: Final = (
+    ValueError,
+    TypeError,
+    KeyError,
+    IdError,
+    UnsupportedAlgorithm,
+    x509.DuplicateExtension,
+    x509.ExtensionNotFound,
+    x509.InvalidVersion,
+)
+"""What reading a list that somebody made up can end with: not all of these are ValueErrors."""
 
 
 class ListRefusedError(CredentialError):
     """A list of the revoked is not taken; the text says why."""
+
+
+class ListOlderError(ListRefusedError):
+    """There is a newer one in use."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +80,7 @@ def read_list(text: str, authorities: Mapping[Kind, str], *, where: str) -> Revo
             raise ListRefusedError(f"{where} was not signed by this cluster's authority")
         number = found.extensions.get_extension_for_class(x509.CRLNumber).value.crl_number
         revoked = {entry.serial_number: _name(entry) for entry in found}
-    except (ValueError, TypeError, KeyError, x509.ExtensionNotFound, IdError) as error:
+    except _DAMAGES as error:
         raise ListRefusedError(f"{where} is damaged: {error}; copy it again") from error
     pem = found.public_bytes(serialization.Encoding.PEM).decode()
     return RevocationList(kind=kind, number=number, revoked=revoked, text=pem)
@@ -74,10 +90,11 @@ def newer(known: RevocationList, offered: RevocationList) -> bool:
     """Return whether *offered* is to take the place of *known*; both are of one authority.
 
     Raises:
-        ListRefusedError: it is older, or another one under the same number.
+        ListOlderError: it is older.
+        ListRefusedError: it is another one under the same number.
     """
     if offered.number < known.number:
-        raise ListRefusedError(
+        raise ListOlderError(
             f"the list of revoked {known.kind.value}s number {offered.number} is older than the "
             f"one in use, number {known.number}"
         )

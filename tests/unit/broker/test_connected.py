@@ -5,7 +5,7 @@ Method: lines as Mosquitto 2.0 writes them.
 
 import pytest
 
-from broker.connected import IDS_MAX, Connected
+from broker.connected import IDS_MAX, LINE_MAX_BYTES, Connected
 
 
 def came(client: str, user: str = "ann") -> str:
@@ -29,7 +29,8 @@ ENDS = (
 
 @pytest.mark.parametrize("end", ENDS)
 @pytest.mark.parametrize(
-    "client", ["tui-1", "x disconnected.", "x: y", "", "x closed its connection"]
+    "client",
+    ["tui-1", "x disconnected.", "x: y", "", "x closed its connection", "x disconnected: y"],
 )
 def test_a_connection_that_ended_is_forgotten_and_no_other(end: str, client: str) -> None:
     known = Connected()
@@ -55,3 +56,24 @@ def test_an_id_cannot_pass_for_another_user() -> None:
     known.read(came("x (p5, c1, k60, u'bob').", "ann"))
     assert known.ids("bob") == []
     assert known.ids("ann") == ["x (p5, c1, k60, u'bob')."]
+
+
+def test_an_id_so_long_that_the_broker_cuts_its_line_is_not_taken_for_another() -> None:
+    """What is left of it may end as a whole line does."""
+    for client in ("x" * LINE_MAX_BYTES, "\u00e9" * 600, f"{'x' * 921} (p5, c1, k60, u'bob')."):
+        known = Connected()
+        line = came(client + "y" * 60).encode()[:LINE_MAX_BYTES].decode(errors="replace")
+        known.read(line)
+        assert known.is_incomplete, client
+        assert known.ids("bob") == known.ids("ann") == []
+        known.forget()
+        assert not known.is_incomplete
+
+
+def test_more_ids_than_are_kept_are_told() -> None:
+    known = Connected()
+    for number in range(IDS_MAX):
+        known.read(came(f"c{number}"))
+    assert not known.is_incomplete
+    known.read(came("one-more"))
+    assert known.is_incomplete

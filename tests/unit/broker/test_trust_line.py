@@ -7,11 +7,14 @@ operator or a node brings that is older, foreign, forged or junk must change not
 from __future__ import annotations
 
 import asyncio
+import base64
 import shutil
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
 
 from tests.unit.broker.trust_world import NOW, TrustWorld, make_directory
 from workrs.domain.errors import ConfigError
@@ -36,6 +39,15 @@ def foreign_list(number: int, kind: Kind = Kind.AGENT) -> str:
     """Return a list that an operator without the cluster's keys can make."""
     mallory = new_authority(kind, cluster="farm", now=NOW)
     return mallory.revocation_list([Revocation(7, "a2", NOW)], number=number, now=NOW)
+
+
+def with_version(text: bytes, version: int) -> bytes:
+    """Return a list that says it is of another version of the format."""
+    found = x509.load_pem_x509_crl(text).public_bytes(serialization.Encoding.DER)
+    mark = b"\x02\x01\x01\x30"
+    assert found.count(mark) == 1
+    changed = found.replace(mark, bytes([2, 1, version, 0x30]))
+    return b"-----BEGIN X509 CRL-----\n%s-----END X509 CRL-----\n" % base64.encodebytes(changed)
 
 
 def test_what_an_operator_brings_is_in_force_at_all_nodes_and_outlives_a_start(
@@ -80,6 +92,7 @@ def test_what_is_old_foreign_or_junk_changes_nothing_whoever_brings_it(world: Tr
     torn = b"\n".join([*lines[:2], lines[2][::-1], *lines[3:]])
     bad = [old, foreign_list(9).encode(), torn, b"", b"junk", b"\xff\x00", good[:200]]
     bad += [foreign_list(9, kind).encode() for kind in Kind]
+    bad += [with_version(good, version) for version in (0, 2, 5, 127, 255)]
 
     async def scenario() -> None:
         async with world.running() as bus:
@@ -183,3 +196,20 @@ def test_a_list_that_cannot_be_kept_is_not_in_force(world: TrustWorld) -> None:
     with pytest.raises(OSError, match="trust"):
         keeper.take_list(world.list_text().decode(), by="a test")
     assert keeper.trust.lists[Kind.AGENT].number == 1
+
+
+def test_a_list_that_cannot_be_given_to_the_broker_may_be_brought_again(world: TrustWorld) -> None:
+    keeper = world.keeper("n1")
+    told: list[int] = []
+    keeper.changed.append(lambda trust: told.append(trust.lists[Kind.AGENT].number))
+    world.directory.revoke("a1", now=NOW)
+    broker_folder = world.root / "state" / "n1" / "mosquitto"
+    broker_folder.parent.mkdir(parents=True)
+    broker_folder.write_text("a file, and no folder")
+    with pytest.raises(OSError, match="mosquitto"):
+        keeper.take_list(world.list_text().decode(), by="a test")
+    assert told == []
+    broker_folder.unlink()
+    assert keeper.take_list(world.list_text().decode(), by="a test")
+    assert told == [2]
+    assert (broker_folder / "revoked-agent.pem").read_bytes() == world.list_text()

@@ -29,6 +29,7 @@ __all__ = ["plant"]  # a fixture is found by its name in the module
 
 NODE = ["node/n1/job/pump_1", "node/n1/spec/pump_1", "node/n1/state", "node/n1/terms"]
 NODE += ["node/n1/offer/a1", "node/n1/order/a1", "node/n1/agent/a1", "node/n1/function/f"]
+NODE += ["node/n1/barred", "node/n1/revoked/agent"]
 NODE += ["relay/n3/a1/claim/pump_1", "relay/n3/a1/beat", "down/pump/1", "down/fan/1/out"]
 
 
@@ -44,10 +45,12 @@ def devices(name: str) -> list[str]:
 def forged_by(who: str) -> list[str]:
     """Return what nobody but somebody else says: records, requests, reports, heartbeats, orders."""
     kind = KINDS[who]
-    topics = [*NODE, *agents("a2"), *devices("fan"), "up/op2/order/1"]
+    topics = [*NODE, *agents("a2"), *devices("fan"), "up/op2/order/1", "up/op2/revoke/1"]
     topics += [] if kind == "agent" else agents(who)
     topics += [] if kind in ("device", "operator") else devices(who)
-    topics += [] if kind == "operator" else [f"up/{who}/order/1", "echo/nobody"]
+    topics += (
+        [] if kind == "operator" else [f"up/{who}/order/1", f"up/{who}/revoke/1", "echo/nobody"]
+    )
     return topics
 
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
     from pathlib import Path
 
+    from broker.mosquitto import MosquittoProcess
     from workrs.ports.bus import Bus
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
@@ -73,7 +74,7 @@ class TrustWorld:
             if not folder.exists():
                 shutil.copytree(self.directory.node_folder(node), folder)
 
-    def keeper(self, node: str) -> TrustKeeper:
+    def keeper(self, node: str, *, broker: MosquittoProcess | None = None) -> TrustKeeper:
         """Return a node's keeper as after a start, from its folder and what it kept."""
         self.copy_folders()
         folder, state = self.root / "etc" / node, self.root / "state" / node
@@ -84,7 +85,7 @@ class TrustWorld:
             broker_folder=state / "mosquitto",
             own=HERE,
             connect=self.broker.connect,
-            broker=None,
+            broker=broker,
         )
         return self.keepers[node]
 

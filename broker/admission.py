@@ -109,7 +109,7 @@ class Admission:
 def begin(node: Node, standing: Standing, seen: Mapping[ClientId, Seen], now: Instant) -> None:
     """Start from a ledger: listen first, or have the node re-admitted."""
     admission = node.admission
-    listed = node_list.begin(node, standing)
+    listed = node_list.begin(node, standing, seen)
     if listed == standing:
         admission.standing = standing
     else:
@@ -268,9 +268,12 @@ def raise_standing(node: Node, standing: Standing) -> None:
 
 def watch_list(node: Node, now: Instant) -> None:
     """Write down once that the change to the present list of nodes is over."""
+    was_drained = node_list.is_drained(node)
     if node_list.ends(node, now):
         raise_standing(node, replace(node.admission.standing, stage=Stage.OVER))
         node.fact("node_list_settled", nodes=list(node.settings.nodes))
+    elif node_list.is_drained(node) is not was_drained:
+        node.say(Publish(topics.node(node.name, "state"), node.state()))
 
 
 def finish(node: Node, changes: list[Change]) -> None:

@@ -160,6 +160,7 @@ def _handle(node: Node, event: Event, now: Instant) -> None:  # noqa: C901, PLR0
             functions.on_peer(node, event)
         case PeerLedgerPart():
             rejoin.on_part(node, event, now)
+            peers.on_ledger(node, event, now)
             list_copy.on_part(node, event)
         case PeerLedgerRead():
             rejoin.on_read(node, event)

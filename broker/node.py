@@ -347,16 +347,16 @@ class Node:
             nodes_heard=self.minority.heard,
             hears=tuple(map(str, self.minority.peers)),
             sent=self.sent,
+            list_drained=node_list.is_drained(self),
             list_ready=node_list.is_ready(self),
         )
 
     def terms(self) -> NodeTerms:
         """Return what agents must know of this node."""
-        settings = self.settings
         return NodeTerms(
-            nodes=settings.nodes,
-            timing=settings.timing,
-            blobs_url=settings.blobs_url,
+            nodes=self.settings.nodes,
+            timing=self.settings.timing,
+            blobs_url=self.settings.blobs_url,
             faults=self.faults.told,
         )
 

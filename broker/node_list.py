@@ -1,10 +1,12 @@
 """A node's way from one list of nodes to the next: see `workrs.domain.node_list` for why so.
 
 1. The new list is on disk before anything is said under it.
-2. It is *ready* when every other node has shown the same list, and since then the jobs that were
-   open at that moment are decided and the others' retired jobs are known here (`broker.list_copy`);
-   it shows that.
-3. The change is over, on disk, when all of them are ready. A restart before begins to wait anew,
+2. It is *drained* when every other node has shown the same list, and since then the jobs that were
+   open at that moment are decided; it shows that.
+3. It is *ready* when all are drained, and since then it has read what the others have decided and
+   retired (`broker.list_copy`); it shows that, too. What is decided must not wait for the bus: a
+   bridge that breaks in the middle may have brought a peer's state, and not yet its records.
+4. The change is over, on disk, when all of them are ready. A restart before begins to wait anew,
    for what is open by then.
 """
 
@@ -14,10 +16,11 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from broker import list_copy
+from workrs.domain.errors import ConfigError
 from workrs.domain.node_list import Stage, are_near, distance, step
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     from broker.node import Node
     from workrs.domain.ids import ClientId, Instant, JobId
@@ -33,27 +36,47 @@ class ListChange:
     """All other nodes of the list."""
     shown: set[ClientId] = field(default_factory=set)
     """Those that showed the same list."""
-    ready: set[ClientId] = field(default_factory=set)
+    drained: set[ClientId] = field(default_factory=set)
     """Those whose jobs of before are decided."""
+    ready: set[ClientId] = field(default_factory=set)
+    """Those that know what all others have decided."""
     before: set[JobId] | None = None
     """Jobs that were open when all had shown the list, and are; None until then."""
-    unread: dict[ClientId, Instant | None] = field(default_factory=dict)
-    """Whose ledgers are left to read since then, and when to ask; None while one is read."""
+    unread: dict[ClientId, Instant | None] | None = None
+    """Whose ledgers are left to read since all are drained, and when to ask: None while one is
+    read. None until then."""
+
+    @property
+    def is_drained(self) -> bool:
+        """Return whether every job of before the change is decided here."""
+        return self.before is not None and not self.before
 
     @property
     def is_ready(self) -> bool:
-        """Return whether every job of before the change is decided, and known here if retired."""
-        return self.before is not None and not self.before and not self.unread
+        """Return whether what the others decided of such jobs is known here, too."""
+        return self.is_drained and self.unread is not None and not self.unread
 
 
-def begin(node: Node, standing: Standing) -> Standing:
+def begin(node: Node, standing: Standing, seen: Collection[ClientId]) -> Standing:
     """Take the list that the node was started with; return the standing with it.
+
+    Args:
+        node: just made.
+        standing: as on disk.
+        seen: the peers that the ledger knows.
 
     Raises:
         ConfigError: it is more than a step from the one on disk.
     """
     nodes, stage = step(standing.nodes, standing.stage, node.settings.nodes)
     node.list_change.others = frozenset(nodes) - {node.name}
+    lacking = sorted(set(seen) - set(nodes))
+    if lacking and not standing.nodes:
+        raise ConfigError(
+            f"the ledger of {node.name} is from before lists of nodes could change, and knows "
+            f"{', '.join(lacking)}: start once with the list as it was, and remove nodes one at a "
+            "time after that (docs/operations.md)"
+        )
     if standing.nodes and set(nodes) != set(standing.nodes):
         node.fact("node_list_changed", nodes=list(nodes), before=list(standing.nodes))
     return replace(standing, nodes=nodes, stage=stage)
@@ -66,6 +89,8 @@ def see(node: Node, peer: ClientId, state: NodeState) -> None:
         return
     if distance(own, state.nodes) == 0:
         node.list_change.shown.add(peer)
+        if state.list_drained:
+            node.list_change.drained.add(peer)
         if state.list_ready:
             node.list_change.ready.add(peer)
     elif distance(own, state.nodes) > 1:
@@ -90,8 +115,13 @@ def others_lists(node: Node, states: Mapping[ClientId, NodeState]) -> str:
     return f"; with the same list of nodes: {', '.join(found)}" if found else ""
 
 
-def is_ready(node: Node) -> bool:
+def is_drained(node: Node) -> bool:
     """Return what the node shows of itself: no job of before the last change is open here."""
+    return node.admission.standing.stage is Stage.OVER or node.list_change.is_drained
+
+
+def is_ready(node: Node) -> bool:
+    """Return what the node shows of itself: and it has read the ledgers of all others."""
     return node.admission.standing.stage is Stage.OVER or node.list_change.is_ready
 
 
@@ -102,9 +132,10 @@ def ends(node: Node, now: Instant) -> bool:
         return False
     if it.before is None and it.shown >= it.others:
         it.before = {entry.job for entry in node.entries.values() if entry.is_open}
-        it.unread = dict.fromkeys(sorted(it.others), now)
     elif it.before:
         it.before = {job for job in it.before if _is_open(node, job)}
+    if it.unread is None and it.is_drained and it.drained >= it.others:
+        it.unread = dict.fromkeys(sorted(it.others), now)
     list_copy.ask(node, now)
     return it.is_ready and it.ready >= it.others
 

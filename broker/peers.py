@@ -9,10 +9,10 @@
    emptied topic is not told to a bridge that was down.
 """
 
-from broker import admission, dispatcher, intake, proposer, retirement, teller
+from broker import admission, dispatcher, intake, list_copy, proposer, retirement, teller
 from broker.effect import Publish
 from broker.entry import RIVALS_MAX, JobEntry
-from broker.event import PeerEmptied, PeerRecordSeen, PeerSpecSeen, PeerStateSeen
+from broker.event import PeerEmptied, PeerLedgerPart, PeerRecordSeen, PeerSpecSeen, PeerStateSeen
 from broker.front import read_stored
 from broker.node import PEER_SILENT_S, Node, Peer
 from broker.settle import settle
@@ -56,6 +56,16 @@ def on_record(node: Node, event: PeerRecordSeen, now: Instant) -> None:
             intake.show_spec(node, entry)
     dispatcher.stand_back(node, entry, now)
     settle(node, entry, now)
+
+
+def on_ledger(node: Node, event: PeerLedgerPart, now: Instant) -> None:
+    """Take the decisions in a ledger that is read for a change of the list, as from the bus."""
+    if not list_copy.is_read(node, event):
+        return
+    for copied in event.jobs:
+        entry = node.entries.get(copied.record.job)
+        if copied.record.decided is not None and (entry is None or entry.is_open):
+            on_record(node, PeerRecordSeen(event.node, copied.record), now)
 
 
 def _is_no_open_job(node: Node, peer: ClientId, record: Record) -> bool:

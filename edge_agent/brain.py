@@ -160,11 +160,14 @@ class Brain:
                 self.uplink.on_lost(connection, self.agent)
 
     def _on_terms(self, event: TermsSeen) -> None:
-        known = self.cluster.known
+        before, known = self.cluster.names, self.cluster.known
         if self.cluster.see(event.node, event.terms):
             self.agent.log("timing_learnt", ttl_s=self.cluster.timing.ttl_s, node=event.node)
             if self.cluster.timings() > 1:
                 self.agent.log("timing_differs", node=event.node)
+        if not before <= self.cluster.names:
+            self.roster.keep(self.cluster.names)
+            self.heart.keep(self.cluster.names)
         if not known and self.cluster.known:
             self.agent.beat_due = True
 

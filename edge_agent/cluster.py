@@ -2,7 +2,9 @@
 
 1. Nothing is claimed before a node has said how many nodes there are.
 2. When nodes disagree, the larger cluster and the shorter lease are believed: both only
-   make this agent more careful than it needs to be. A node that few others name was removed.
+   make this agent more careful than it needs to be. A node that one of its own list leaves
+   out was removed. Only terms count that were shown since the last connect, as all nodes are
+   started anew when their list changes: what a removed one said would be believed for ever.
 3. The stores of nodes that answered lately come first; those of silent ones are last resorts.
 """
 
@@ -29,6 +31,8 @@ class Cluster:
         self.size = 0
         self.majority = 1
         self._terms: dict[ClientId, NodeTerms] = {}
+        self._shown: set[ClientId] = set()
+        """Whose terms came on this connection."""
         self._heard: dict[ClientId, Instant] = {}
         self._first_heard = NOT
         """When any of them answered for the first time."""
@@ -56,11 +60,19 @@ class Cluster:
         self._heard[node] = now
         self._first_heard = min(self._first_heard, now)
 
+    def reconnect(self) -> None:
+        """Note that a connection begins: whoever still belongs to the cluster shows its terms."""
+        self._shown.clear()
+
     def see(self, node: ClientId, terms: NodeTerms) -> bool:
         """Take a node's terms; return whether they brought a new timing."""
         if node not in self._terms and len(self._terms) >= NODES_MAX:
-            return False
+            gone = next((n for n in self._terms if n not in self._shown | self.names), None)
+            if gone is None:
+                return False
+            del self._terms[gone]
         self._terms[node] = terms
+        self._shown.add(node)
         before = self.timing
         largest = max((self._terms[name].nodes for name in self._named()), key=len)
         self.names = frozenset(ClientId(name) for name in largest)
@@ -72,10 +84,9 @@ class Cluster:
         return before != self.timing
 
     def _named(self) -> list[ClientId]:
-        """Return those that more than half name, else all: a node that was removed is forgotten."""
-        said = self._terms
-        half = len(said) / 2
-        return [n for n in said if sum(n in t.nodes for t in said.values()) > half] or list(said)
+        """Return those that no node of their own lists leaves out, else all."""
+        said = {n: set(t.nodes) for n, t in self._terms.items() if n in self._shown}
+        return [n for n in said if all(n in said[m] for m in said[n] & set(said))] or list(said)
 
     def timings(self) -> int:
         """Return how many different timings the nodes state; more than 1 is a mistake."""

@@ -10,7 +10,7 @@
    lease that ended needs none: whoever cares sees it in the records.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from edge_agent.work import PAST
@@ -89,6 +89,10 @@ class Heart:
             for counter in [c for c in self._sent if c < reached and not disputed]:
                 del self._sent[counter]
         return renewals, list(view.refused)
+
+    def keep(self, nodes: Collection[ClientId]) -> None:
+        """Forget the receipts of all other nodes: they belong to the cluster no more."""
+        self._receipts = {node: self._receipts[node] for node in self._receipts if node in nodes}
 
     def _reached(self, majority: int, lease: Lease | None) -> int:
         """Return the highest counter that a majority acknowledged, for *lease* or at all."""

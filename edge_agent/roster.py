@@ -7,7 +7,7 @@
 3. What comes late from a former container is dropped by the number of its run.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import assert_never
 
 from edge_agent import ending, execution, holding, moving, saving, telling
@@ -97,6 +97,12 @@ class Roster:
             if offer is None:
                 return
             self.on_offer(offer)
+
+    def keep(self, nodes: Collection[ClientId]) -> None:
+        """Forget the votes of all other nodes: among fewer nodes they would count for more."""
+        for work in self.works.values():
+            work.records = {node: work.records[node] for node in work.records if node in nodes}
+            work.tally.keep(nodes)
 
     def on_record(self, event: RecordSeen) -> None:
         """Take a node's vote on a job in hand."""

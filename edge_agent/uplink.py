@@ -51,6 +51,7 @@ class Uplink:
         self.connection += 1
         self.line = Line.CONNECTING
         self.retry_at = NOT
+        agent.cluster.reconnect()
         will = Beat(incarnation=agent.incarnation, connection=self.connection, gone=True)
         agent.do(Connect(node=self.node, connection=self.connection, will=will))
 

@@ -17,7 +17,7 @@ With five nodes, one of them dead: 3 of the 4 others are raised, and 2 of the 4 
 the old majority; 3 + 2 > 4.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -145,7 +145,7 @@ def spared(records: Mapping[ClientId, Record]) -> int:
 
 @dataclass(slots=True)
 class Tally:
-    """Which nodes were ever seen to accept what. Only grows."""
+    """Which nodes were ever seen to accept what. Only grows, but for nodes that were removed."""
 
     seen: dict[tuple[int, Epoch, Digest], set[ClientId]] = field(default_factory=dict)
 
@@ -154,6 +154,11 @@ class Tally:
         if record.accepted is not None:
             key = (record.generation, record.accepted.epoch, record.accepted.digest)
             self.seen.setdefault(key, set()).add(node)
+
+    def keep(self, nodes: Collection[ClientId]) -> None:
+        """Leave out what all other nodes accepted: they belong to the cluster no more."""
+        for voters in self.seen.values():
+            voters.intersection_update(nodes)
 
     def decided(self, nodes: int) -> Digest | None:
         """Return the digest that a majority accepted at one epoch and generation."""

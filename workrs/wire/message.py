@@ -279,8 +279,11 @@ class NodeState:
     """The other nodes among them: whose bridges lead here."""
     sent: int = 0
     """Messages it has published since its start."""
-    list_ready: bool = True
-    """False while a job may be open here that was when the list of nodes changed last."""
+    list_drained: bool = False
+    """No job is open here that was when all nodes had shown the present list."""
+    list_ready: bool = False
+    """And what the others have decided and retired is known here since they all said so. False of
+    a node from before lists could change."""
 
     def __post_init__(self) -> None:
         """Refuse numbers that no ledger holds."""

@@ -7,8 +7,10 @@ from dataclasses import replace
 
 import pytest
 
+from broker.event import PeerStateSeen
 from tests.unit.broker.cluster import Agent, Cluster
 from workrs.domain.errors import ConfigError
+from workrs.domain.ids import ClientId
 from workrs.domain.node_list import Stage
 
 THREE, FOUR, FIVE = (tuple(f"n{n}" for n in range(1, size + 1)) for size in (3, 4, 5))
@@ -143,9 +145,36 @@ def test_a_node_that_is_started_two_steps_away_from_the_others_ends() -> None:
     # Its own disk would not have let it, but for a ledger of before lists were written down.
     standing = cluster.disks["n3"].standing
     cluster.disks["n3"].standing = replace(standing, nodes=())
+    cluster.disks["n3"].seen.clear()
     cluster.start_with("n3", "n1", "n2", "n3", "n5")
     cluster.tick(3.0)
     assert "they may differ by one node" in cluster.halted["n3"]
+
+
+def test_an_upgrade_of_a_ledger_from_before_lists_removes_no_node_that_it_knows() -> None:
+    cluster = Cluster()
+    cluster.tick(3.0)
+    standing = cluster.disks["n3"].standing
+    cluster.disks["n3"].standing = replace(standing, nodes=(), stage=Stage.NEW)
+    with pytest.raises(ConfigError, match="start once with the list as it was"):
+        cluster.start_with("n3", "n3", "n4", "n5")
+    cluster.start_with("n3", *THREE)
+    cluster.tick(7.0)
+    assert stages(cluster) == {Stage.OVER}
+
+
+def test_a_node_that_says_nothing_of_lists_holds_the_change_up() -> None:
+    cluster = Cluster()
+    cluster.tick(3.0)
+    standing = cluster.disks["n1"].standing
+    cluster.disks["n1"].standing = replace(standing, nodes=(), stage=Stage.NEW)
+    state = replace(cluster.nodes["n2"].state(), list_drained=False, list_ready=False)
+    cluster.stop("n2")  # by an older version
+    cluster.start_with("n1", *THREE)
+    for _ in range(20):
+        cluster.feed("n1", PeerStateSeen(ClientId("n2"), state))
+        cluster.tick(0.5)
+    assert cluster.disks["n1"].standing.stage is Stage.NEW
 
 
 def test_a_list_is_on_disk_before_anything_is_said_under_it() -> None:

@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 
 LISTEN_S = 5.0
 """How long peers have to show up, unless a ttl is shorter: bridges are back within 3 s."""
+WAIT_S = 60.0
+"""How often a node says in the log what the change of its list waits for."""
 TELL_S = 10.0
 """How often a node that waits says in the log what for."""
 
@@ -274,6 +276,9 @@ def watch_list(node: Node, now: Instant) -> None:
         node.fact("node_list_settled", nodes=list(node.settings.nodes))
     elif node_list.is_drained(node) is not was_drained:
         node.say(Publish(topics.node(node.name, "state"), node.state()))
+    elif node.admission.standing.stage is not Stage.OVER and now >= node.admission.tell_at + WAIT_S:
+        node.admission.tell_at = now
+        node.fact("node_list_waits", why=node_list.waits_for(node))
 
 
 def finish(node: Node, changes: list[Change]) -> None:

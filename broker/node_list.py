@@ -140,6 +140,20 @@ def ends(node: Node, now: Instant) -> bool:
     return it.is_ready and it.ready >= it.others
 
 
+def waits_for(node: Node) -> str:
+    """Return what a change that is not over waits for, for humans."""
+    it = node.list_change
+    if lacking := it.others - it.shown:
+        return f"{', '.join(sorted(lacking))} did not show this list yet"
+    if it.before:
+        return f"{len(it.before)} jobs of before are undecided here, {min(it.before)} among them"
+    if lacking := it.others - it.drained:
+        return f"jobs of before may be undecided at {', '.join(sorted(lacking))}"
+    if it.unread:
+        return f"what is over has to be read in the ledgers of {', '.join(sorted(it.unread))}"
+    return f"{', '.join(sorted(it.others - it.ready)) or node.name} has to read other ledgers"
+
+
 def _is_open(node: Node, job: JobId) -> bool:
     entry = node.entries.get(job)
     return entry is not None and entry.is_open

@@ -9,7 +9,7 @@
    emptied topic is not told to a bridge that was down.
 """
 
-from broker import admission, dispatcher, intake, list_copy, proposer, retirement, teller
+from broker import admission, dispatcher, functions, intake, list_copy, proposer, retirement, teller
 from broker.effect import Publish
 from broker.entry import RIVALS_MAX, JobEntry
 from broker.event import PeerEmptied, PeerLedgerPart, PeerRecordSeen, PeerSpecSeen, PeerStateSeen
@@ -59,9 +59,11 @@ def on_record(node: Node, event: PeerRecordSeen, now: Instant) -> None:
 
 
 def on_ledger(node: Node, event: PeerLedgerPart, now: Instant) -> None:
-    """Take the decisions in a ledger that is read for a change of the list, as from the bus."""
+    """Take decisions and functions in a ledger that is read for a change, as from the bus."""
     if not list_copy.is_read(node, event):
         return
+    for function in event.functions:
+        functions.learn(node, event.node, function)
     for copied in event.jobs:
         entry = node.entries.get(copied.record.job)
         if copied.record.decided is not None and (entry is None or entry.is_open):

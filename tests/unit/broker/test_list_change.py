@@ -177,6 +177,21 @@ def test_a_node_that_says_nothing_of_lists_holds_the_change_up() -> None:
     assert cluster.disks["n1"].standing.stage is Stage.NEW
 
 
+@pytest.mark.parametrize("waits", ["n3", "pump-7_j1"])
+def test_a_node_says_what_a_change_waits_for(waits: str) -> None:
+    cluster = Cluster()
+    cluster.tick(3.0)
+    running_job(cluster)
+    change(cluster, *FOUR)
+    if waits == "n3":
+        cluster.start_with("n1", *FOUR)
+        cluster.stop("n3")
+        cluster.start_with("n1", *FOUR)
+    cluster.tick(70.0)
+    whys = [fact.fields["why"] for name, fact in cluster.facts if fact.event == "node_list_waits"]
+    assert any(waits in str(why) for why in whys)
+
+
 def test_a_list_is_on_disk_before_anything_is_said_under_it() -> None:
     cluster = Cluster()
     cluster.tick(3.0)
@@ -233,7 +248,9 @@ def test_a_change_is_not_over_while_a_ledger_cannot_be_read() -> None:
     cluster.tick(3.0)
     cluster.unreadable.add("n2")
     change(cluster, *FOUR)
-    cluster.tick(5.0)
+    cluster.tick(70.0)
+    whys = {fact.fields["why"] for _, fact in cluster.facts if fact.event == "node_list_waits"}
+    assert "what is over has to be read in the ledgers of n2" in whys
     assert Stage.OVER not in stages(cluster)
     cluster.unreadable.clear()
     cluster.tick(3.0)

@@ -85,8 +85,11 @@ class Cluster:
 
     def _named(self) -> list[ClientId]:
         """Return those that no node of their own lists leaves out, else all."""
-        said = {n: set(t.nodes) for n, t in self._terms.items() if n in self._shown}
-        return [n for n in said if all(n in said[m] for m in said[n] & set(said))] or list(said)
+        said = {
+            node: set(terms.nodes) for node, terms in self._terms.items() if node in self._shown
+        }
+        left_out = {n for n in said if any(m in said[n] and n not in said[m] for m in said)}
+        return [node for node in said if node not in left_out] or list(said)
 
     def timings(self) -> int:
         """Return how many different timings the nodes state; more than 1 is a mistake."""

@@ -12,6 +12,7 @@ It has a connection of its own, so that a list is taken while the node does not 
 from __future__ import annotations
 
 import asyncio
+import secrets
 from typing import TYPE_CHECKING, Final
 
 from workrs.adapters import log
@@ -48,22 +49,21 @@ def subscriptions() -> list[Subscription]:
 class TrustLine:
     """A node's part in it."""
 
-    def __init__(
-        self, keeper: TrustKeeper, *, own: Address, connect: Connect, client_id: str = ""
-    ) -> None:
+    def __init__(self, keeper: TrustKeeper, *, own: Address, connect: Connect) -> None:
         """Prepare it.
 
         Args:
             keeper: of the trust in use.
             own: where the daemon reaches its broker.
             connect: how to get a connection.
-            client_id: to connect under; by default one that no member can have.
         """
         self._keeper = keeper
         self._name = keeper.trust.credential.name
         self._own = own
         self._connect = connect
-        self._client_id = client_id or f"trust_line_{self._name}"
+        # Operators choose their ids. One that knew this one could end the connection again and
+        # again, and with it the news of its own revocation.
+        self._client_id = f"trust_line_{self._name}_{secrets.token_hex(8)}"
         self._shown: dict[Kind, int] = {}
         """Numbers of the lists that this connection has shown."""
         self._bus: Bus | None = None

@@ -10,13 +10,14 @@ import asyncio
 import base64
 import shutil
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
-from tests.unit.broker.trust_world import NOW, TrustWorld, make_directory
+from broker.trust_line import TrustLine
+from tests.unit.broker.trust_world import DEADLINE_S, HERE, NOW, TrustWorld, make_directory
 from workrs.domain.errors import ConfigError
 from workrs.ports.bus import Message
 from workrs.trust.authority import Revocation, new_authority
@@ -27,7 +28,10 @@ from workrs.trust.revocation import password_serial
 from workrs.wire import topics
 
 if TYPE_CHECKING:
+    from contextlib import AbstractAsyncContextManager
     from pathlib import Path
+
+    from workrs.ports.bus import Address, Bus, Connect
 
 
 @pytest.fixture
@@ -213,3 +217,25 @@ def test_a_list_that_cannot_be_given_to_the_broker_may_be_brought_again(world: T
     assert keeper.take_list(world.list_text().decode(), by="a test")
     assert told == [2]
     assert (broker_folder / "revoked-agent.pem").read_bytes() == world.list_text()
+
+
+def test_nobody_can_tell_the_name_of_its_connection_and_end_it(world: TrustWorld) -> None:
+    """Operators choose their client ids: one could keep the news of its own revocation away."""
+    ids: list[str] = []
+
+    async def came() -> None:
+        arrived = asyncio.Event()
+
+        def noted(*, address: Address, client_id: str) -> AbstractAsyncContextManager[Bus]:
+            ids.append(client_id)
+            arrived.set()
+            return world.broker.connect(address=address, client_id=client_id)
+
+        line = TrustLine(world.keeper("n1"), own=HERE, connect=cast("Connect", noted))
+        running = asyncio.create_task(line.run())
+        await asyncio.wait_for(arrived.wait(), DEADLINE_S)
+        running.cancel()
+
+    for _ in range(2):
+        asyncio.run(came())
+    assert len(set(ids)) == 2

@@ -48,12 +48,13 @@ class SecureCluster:
     local: LocalCluster
     blobs: dict[str, Address]
     """The nodes' blob stores."""
-    environment: pytest.MonkeyPatch
 
     def workrs(self, *words: str, credential: str = "ann") -> int:
         """Run a command as a member; return its exit code."""
-        self.environment.setenv("WORKRS_CREDENTIAL", str(self.file(credential)))
-        return main(words)
+        # For the command alone: the cluster may be a package's, and outlive many other tests.
+        with pytest.MonkeyPatch.context() as environment:
+            environment.setenv("WORKRS_CREDENTIAL", str(self.file(credential)))
+            return main(words)
 
     def enrol(self, kind: str, name: str, *words: str) -> Credential:
         """Enrol a member; return its credential."""
@@ -155,24 +156,23 @@ def running(root: Path, hosts: Mapping[str, str]) -> Iterator[SecureCluster]:
     nodes = [f"{name}={address}" for name, address in at.items()]
     assert main(("init", str(folder), *nodes, "--user", "ann")) == 0
     local = LocalCluster(ClusterPlan(root=root), at)
-    with pytest.MonkeyPatch.context() as environment:
-        it = SecureCluster(folder=folder, local=local, blobs=blobs, environment=environment)
-        for name in hosts:
-            shutil.copytree(folder / "nodes" / name, it.node_folder(name))
-            words = ("--credential", str(it.node_folder(name)), "--blobs", str(blobs[name]))
-            _start(it, "node", name, *words, "--init")
-        for name in ("a1", "a2"):
-            it.enrol("agent", name)
-            key = str(folder / "checkpoint.key")
-            words = ("--credential", str(it.file(name)), "--checkpoint-key", key)
-            _start(it, "agent", name, *words, "--runtime", "process")
-        try:
-            it.until(lambda: it.live() >= {*hosts, "a1", "a2"})
-            yield it
-        finally:
-            local.stop()
-            for member in local.members.values():
-                print(member.log.read_text(errors="replace")[-2_000:])  # noqa: T201 -- on failure
+    it = SecureCluster(folder=folder, local=local, blobs=blobs)
+    for name in hosts:
+        shutil.copytree(folder / "nodes" / name, it.node_folder(name))
+        words = ("--credential", str(it.node_folder(name)), "--blobs", str(blobs[name]))
+        _start(it, "node", name, *words, "--init")
+    for name in ("a1", "a2"):
+        it.enrol("agent", name)
+        key = str(folder / "checkpoint.key")
+        words = ("--credential", str(it.file(name)), "--checkpoint-key", key)
+        _start(it, "agent", name, *words, "--runtime", "process")
+    try:
+        it.until(lambda: it.live() >= {*hosts, "a1", "a2"})
+        yield it
+    finally:
+        local.stop()
+        for member in local.members.values():
+            print(member.log.read_text(errors="replace")[-2_000:])  # noqa: T201 -- on failure
 
 
 def _start(it: SecureCluster, kind: str, name: str, *words: str) -> None:

@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    import pytest
 
 OWN = """
 listener {port} {host}
@@ -79,7 +78,7 @@ def start(it: SecureCluster, kind: str, name: str, *words: str) -> None:
 
 
 def test_a_given_broker_with_the_nodes_files_serves_all_and_shuts_out_after_a_reload(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
 ) -> None:
     first, (daemon, blobs) = block_of_ports(), free_ports(2)
     at = {"n1": Address(host=HOST, port=first)}
@@ -89,7 +88,6 @@ def test_a_given_broker_with_the_nodes_files_serves_all_and_shuts_out_after_a_re
         folder=folder,
         local=LocalCluster(ClusterPlan(root=tmp_path), at),
         blobs={"n1": Address(host=HOST, port=blobs)},
-        environment=monkeypatch,
     )
     shutil.copytree(folder / "nodes" / "n1", it.node_folder("n1"))
     words = ("--credential", str(it.node_folder("n1")), "--given-broker", "--init")

@@ -123,35 +123,33 @@ def secure_page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
     functions.write_text(_FUNCTIONS)
     assert main(("init", str(folder), f"n1={HOST}:{first}", "--user", "ann")) == 0
     local = LocalCluster(ClusterPlan(root=root), {"n1": Address(host=HOST, port=first)})
-    with pytest.MonkeyPatch.context() as environment:
-        it = SecureCluster(
-            folder=folder,
-            local=local,
-            environment=environment,
-            blobs={"n1": Address(host=HOST, port=blobs)},
+    it = SecureCluster(
+        folder=folder,
+        local=local,
+        blobs={"n1": Address(host=HOST, port=blobs)},
+    )
+    shutil.copytree(folder / "nodes" / "n1", it.node_folder("n1"))
+    node = ["node", "--credential", str(it.node_folder("n1")), "--init"]
+    node += ["--blobs", f"{HOST}:{blobs}", "--functions", str(functions)]
+    it.enrol("agent", "a1")
+    agent = ["agent", "--credential", str(it.file("a1")), "--runtime", "process"]
+    agent += ["--checkpoint-key", str(folder / "checkpoint.key")]
+    for name, words in (("n1", [*node, *_words(port, "0.0.0.0")]), ("a1", agent)):
+        argv = [sys.executable, "-m", "workrs.cli.main", *words, "--state", str(root / name)]
+        local.members[name] = Member(name, argv, root / "logs" / f"{name}.log")
+        local.start(name)
+    try:
+        it.until(lambda: it.live() >= {"n1", "a1"})
+        yield Page(
+            base=f"https://{HOST}:{port}",
+            folder=root / "n1",
+            log=local.members["n1"].log,
+            cluster=local,
+            secure=it,
+            tls=ssl.create_default_context(cadata=it.credential("ann").authority),
         )
-        shutil.copytree(folder / "nodes" / "n1", it.node_folder("n1"))
-        node = ["node", "--credential", str(it.node_folder("n1")), "--init"]
-        node += ["--blobs", f"{HOST}:{blobs}", "--functions", str(functions)]
-        it.enrol("agent", "a1")
-        agent = ["agent", "--credential", str(it.file("a1")), "--runtime", "process"]
-        agent += ["--checkpoint-key", str(folder / "checkpoint.key")]
-        for name, words in (("n1", [*node, *_words(port, "0.0.0.0")]), ("a1", agent)):
-            argv = [sys.executable, "-m", "workrs.cli.main", *words, "--state", str(root / name)]
-            local.members[name] = Member(name, argv, root / "logs" / f"{name}.log")
-            local.start(name)
-        try:
-            it.until(lambda: it.live() >= {"n1", "a1"})
-            yield Page(
-                base=f"https://{HOST}:{port}",
-                folder=root / "n1",
-                log=local.members["n1"].log,
-                cluster=local,
-                secure=it,
-                tls=ssl.create_default_context(cadata=it.credential("ann").authority),
-            )
-            assert "page_failed" not in local.members["n1"].log.read_text()
-        finally:
-            local.stop()
-            for member in local.members.values():
-                print(member.log.read_text(errors="replace")[-3_000:])  # noqa: T201 -- on failure
+        assert "page_failed" not in local.members["n1"].log.read_text()
+    finally:
+        local.stop()
+        for member in local.members.values():
+            print(member.log.read_text(errors="replace")[-3_000:])  # noqa: T201 -- on failure

@@ -84,9 +84,11 @@ def test_a_file_of_a_version_before_keeps_what_it_had_and_gets_the_views(
     tmp_path: Path, version: int
 ) -> None:
     former = tmp_path / "former.db"
-    script = Path(__file__).with_name(f"ledger_format_{version}.sql").read_text()
+    scripts = [4, 5] if version == 5 else [version]
     with closing(sqlite3.connect(former, isolation_level=None)) as database:
-        database.executescript(script)
+        for each in scripts:
+            script = Path(__file__).with_name(f"ledger_format_{each}.sql").read_text()
+            database.executescript(script)
         row = (JOB, "queued", 4, codec.encode(RECORD).decode())
         database.execute("INSERT INTO records (job, state, epoch, body) VALUES (?,?,?,?)", row)
     ledger = open_ledger(former)

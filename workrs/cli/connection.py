@@ -10,12 +10,12 @@ import secrets
 import ssl
 import sys
 from argparse import Namespace
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from ipaddress import IPv6Address
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 from workrs.adapters.mqtt import connect
 from workrs.cli.calendar import wall_clock
@@ -30,6 +30,7 @@ from workrs.trust.kind import Kind
 from workrs.wire import topics
 from workrs.wire.view import PATTERNS, ClusterView
 
+T = TypeVar("T")
 NODE_TIMEOUT_S: Final = 2.0
 """How long a node may take to answer before the next one is tried."""
 _SNAPSHOT_TIMEOUT_S: Final = 10.0
@@ -235,8 +236,13 @@ async def connected(who: Caller) -> AsyncIterator[Bus]:
     raise NoNodeError(failures)
 
 
-async def read_view(who: Caller) -> ClusterView:
-    """Return the cluster as the first node that answers completely shows it.
+async def ask_first(who: Caller, ask: Callable[[Bus], Awaitable[T]], *, within_s: float) -> T:
+    """Return what *ask* is told by the first of the caller's nodes that answers completely.
+
+    Args:
+        who: asks.
+        ask: asks one node; it is begun anew at the next.
+        within_s: how long a node may take, connecting included.
 
     Raises:
         NoNodeError: none of them does.
@@ -245,12 +251,10 @@ async def read_view(who: Caller) -> ClusterView:
     for node in who.nodes:
         try:
             async with (
-                asyncio.timeout(NODE_TIMEOUT_S + _SNAPSHOT_TIMEOUT_S),
+                asyncio.timeout(within_s),
                 connected(replace(who, nodes=(node,))) as bus,
             ):
-                view = ClusterView()
-                await fill(view, bus)
-                return view
+                return await ask(bus)
         except NoNodeError as error:
             failures += error.failures
         except BusError as error:
@@ -258,6 +262,21 @@ async def read_view(who: Caller) -> ClusterView:
         except TimeoutError:
             failures.append(f"the broker at {node} connected and then was silent")
     raise NoNodeError(failures)
+
+
+async def read_view(who: Caller) -> ClusterView:
+    """Return the cluster as the first node that answers completely shows it.
+
+    Raises:
+        NoNodeError: none of them does.
+    """
+    return await ask_first(who, _read_view, within_s=NODE_TIMEOUT_S + _SNAPSHOT_TIMEOUT_S)
+
+
+async def _read_view(bus: Bus) -> ClusterView:
+    view = ClusterView()
+    await fill(view, bus)
+    return view
 
 
 async def fill(view: ClusterView, bus: Bus, patterns: Sequence[str] = PATTERNS) -> None:

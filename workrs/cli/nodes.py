@@ -7,15 +7,14 @@ So the command listens until each has spoken once more, for SILENT_S at most.
 import asyncio
 from argparse import Namespace
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
 from tui.model import node as rule
 from tui.model.node import SILENT_S, Node
-from workrs.cli.connection import NODE_TIMEOUT_S, Caller, add_node_options, caller, connected
-from workrs.cli.error import OK, NoNodeError
+from workrs.cli.connection import NODE_TIMEOUT_S, add_node_options, ask_first, caller
+from workrs.cli.error import OK
 from workrs.cli.options import Options
 from workrs.cli.table import print_json, print_table
-from workrs.domain.errors import BusError, WireError
+from workrs.domain.errors import WireError
 from workrs.domain.ids import ClientId, Instant
 from workrs.ports.bus import Bus, Message, Subscription, read_retained
 from workrs.wire import codec, topics
@@ -39,7 +38,9 @@ def options() -> Options:
 
 def run(asked: Namespace) -> int:
     """Listen, print."""
-    nodes, now = asyncio.run(_listen(caller(asked)))
+    # Whatever a node says or does not, the answer comes.
+    hearing = ask_first(caller(asked), _hear, within_s=2 * NODE_TIMEOUT_S + SILENT_S)
+    nodes, now = asyncio.run(hearing)
     if asked.json:
         print_json([as_json(node, nodes, now) for node in nodes.values()])
     else:
@@ -98,27 +99,8 @@ def _bridges(node: Node, nodes: Mapping[ClientId, Node], now: Instant) -> Sequen
     return [way for way in rule.links(nodes, now) if way.source == node.name]
 
 
-async def _listen(who: Caller) -> tuple[dict[ClientId, Node], Instant]:
-    """Return the nodes by name, and when they were judged."""
-    failures: list[str] = []
-    for address in who.nodes:
-        try:
-            # Whatever a node says or does not, the answer comes.
-            async with (
-                asyncio.timeout(2 * NODE_TIMEOUT_S + SILENT_S),
-                connected(replace(who, nodes=(address,))) as bus,
-            ):
-                return await _hear(bus)
-        except NoNodeError as error:
-            failures += error.failures
-        except BusError as error:
-            failures.append(str(error))
-        except TimeoutError:
-            failures.append(f"the broker at {address} connected and then was silent")
-    raise NoNodeError(failures)
-
-
 async def _hear(bus: Bus) -> tuple[dict[ClientId, Node], Instant]:
+    """Return the nodes by name, and when they were judged."""
     clock = asyncio.get_running_loop().time
     states = Subscription(pattern=topics.node("+", "state"))
     echo = f"{topics.ROOT}/echo/{bus.client_id}"

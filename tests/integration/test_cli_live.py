@@ -82,10 +82,15 @@ def test_top_draws_on_a_terminal_until_q(node: str) -> None:
 
 def test_events_are_told_as_they_happen_and_by_a_filter(node: str) -> None:
     follow = started(
-        *("events", "-f", "--json", "--count", "1", "--timeout", "30", "--node", node),
-        *("--filter", "of:pump-7/event event:succeeded,failed -event:agent_gone"),
+        *("events", "-f", "--json", "--count", "2", "--timeout", "30", "--node", node),
+        *(
+            "--filter",
+            "of:pump-7/event,127.0.0.1 event:watching,succeeded,failed -event:agent_gone",
+        ),
     )
     assert follow.stdout is not None
+    # What has ended before it watches is no news to it.
+    assert json.loads(follow.stdout.readline())["event"] == "watching"
     with agent(node):
         submit(node, "event", "--image", "echo", "--command", "x")
         text, error = follow.communicate(timeout=40)
@@ -99,6 +104,9 @@ def test_events_end_by_themselves_without_follow(node: str) -> None:
     done = run("events", "--timeout", "1", "--node", node)
     assert done.returncode == 0
     assert b"watching" in done.stdout
+    short = run("events", "--count", "9", "--timeout", "1", "--node", node)
+    assert short.returncode == 4
+    assert "1 of 9 events came within 1 s" in told(short)
 
 
 ENDS = {"echo": (0, "succeeded"), "fails": (1, "failed")}
@@ -227,6 +235,10 @@ def test_tab_offers_names_that_are_there(node: str, tmp_path: Path) -> None:
             for line in ("workrs show pump-7/tab", "workrs drain ")
         }
     assert found == {"workrs show pump-7/tab": {"pump-7/tab-1"}, "workrs drain ": {AGENT}}
+    for name in ("tab-here", "tab-gone"):
+        run("function", "add", name, "--image", "echo", "--command", "x", "--node", node)
+    run("function", "remove", "tab-gone", "--node", node)
+    assert tab("workrs function show tab", tmp_path, WORKRS_NODES=node) == {"tab-here"}
     typed = f"workrs show --node {node} pump-7/ta"
     assert tab(typed, tmp_path, WORKRS_NODES=f"{HOST}:1") == {"pump-7/tab-1"}
 

@@ -22,9 +22,10 @@ from workrs.cli.connection import Caller, add_node_options, caller, connected
 from workrs.cli.main import COMMANDS, load
 from workrs.cli.options import Options
 from workrs.domain.errors import WorkrsError
+from workrs.domain.function import FunctionRecord
 from workrs.domain.ids import JobId, split_job_id
 from workrs.ports.bus import Bus, Message, Subscription
-from workrs.wire import topics
+from workrs.wire import codec, topics
 
 ASK_S: Final = 1.0
 """How long a person may wait for names after Tab. What came by then is offered."""
@@ -127,5 +128,12 @@ async def _read(kind: str, bus: Bus, found: set[str]) -> None:
             parsed = topics.parse_node(message.topic)
             if parsed is None or not message.payload:
                 continue
+            if kind == "function" and _is_removed(message.payload):
+                continue
             is_job = kind == "job"
             found.add("/".join(split_job_id(JobId(parsed.name))) if is_job else parsed.name)
+
+
+def _is_removed(payload: bytes) -> bool:
+    """Return whether a function is only shown so that it does not come back."""
+    return codec.decode(FunctionRecord, payload).definition is None

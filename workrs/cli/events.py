@@ -13,7 +13,7 @@ from tui.model.event import Event
 from tui.model.query import Query, parse
 from workrs.cli.calendar import wall_clock
 from workrs.cli.connection import add_node_options, caller
-from workrs.cli.error import OK
+from workrs.cli.error import OK, TimedOutError
 from workrs.cli.harmless import harmless
 from workrs.cli.model_feed import fed_model, settle
 from workrs.cli.number import count, seconds
@@ -48,7 +48,12 @@ def options() -> Options:
         "or, - means not",
     )
     it.value("--count", convert=count, metavar="N", help="end after so many, however long it takes")
-    it.value("--timeout", convert=seconds, metavar="SECONDS", help="end after this time")
+    it.value(
+        "--timeout",
+        convert=seconds,
+        metavar="SECONDS",
+        help="end after this time; with --count it is an error that not all came",
+    )
     it.flag("--json", help="print a line of JSON for each")
     add_node_options(it)
     return it
@@ -76,6 +81,8 @@ async def _listen(asked: Namespace) -> int:
                     await asyncio.sleep(_LOOK_S)
         except TimeoutError:
             pass
+    if asked.count is not None and printed < asked.count:
+        raise TimedOutError(f"{printed} of {asked.count} events came within {limit_s:g} s")
     return OK
 
 

@@ -24,7 +24,7 @@ SELECT * FROM (
 ) ORDER BY id
 """
 _STAMP = "wall"
-"""Columns of this name, or ending so, have unix times."""
+"""Columns whose last word this is have unix times."""
 
 
 def options() -> Options:
@@ -98,7 +98,7 @@ def cell(column: str, value: object) -> str:
     if value is None:
         return ""
     if isinstance(value, float):
-        return clock(value) if column.endswith(_STAMP) else f"{value:.6g}"
+        return clock(value) if column.rpartition("_")[2] == _STAMP else f"{value:.6g}"
     if isinstance(value, bytes):
         return value.decode(errors="replace")
     return str(value)

@@ -3,10 +3,15 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TextIO
+from typing import Final, TextIO
 
 from workrs.cli.harmless import harmless
-from workrs.cli.table import percent
+from workrs.cli.table import cut, percent
+
+_BAR: Final = 20
+_NARROW: Final = 60
+"""Below, there is no room for a bar and the time."""
+_NAME_MIN: Final = 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,15 +73,19 @@ def _bar(job: str, stream: TextIO) -> Iterator[Show]:
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn  # noqa: PLC0415
     from rich.table import Column  # noqa: PLC0415
 
-    cut = Column(no_wrap=True, overflow="ellipsis", ratio=1)
-    columns = (
+    console = Console(file=stream)
+    rest = Column(no_wrap=True, overflow="ellipsis", ratio=1)
+    # Whoever watches a job knows its name; how it stands is what may not be cut.
+    job = cut(job, max(_NAME_MIN, console.width // 3))
+    parts = [
         TextColumn("{task.fields[job]}", markup=False),
-        BarColumn(bar_width=20),
+        BarColumn(bar_width=min(_BAR, console.width // 5)),
         TextColumn("{task.fields[done]:>5}"),
         TimeElapsedColumn(),
-        TextColumn("{task.description}", markup=False, table_column=cut),
-    )
-    with Progress(*columns, console=Console(file=stream), expand=True) as progress:
+        TextColumn("{task.description}", markup=False, table_column=rest),
+    ]
+    columns = parts if console.width >= _NARROW else [parts[0], parts[2], parts[4]]
+    with Progress(*columns, console=console, expand=True) as progress:
         task = progress.add_task("", total=1.0, job=job, done="")
 
         def show(step: Step) -> None:

@@ -120,14 +120,15 @@ async def _accept(asked: Namespace, client: AsyncDevice, device: ClientId, job: 
 
 
 async def _wait(asked: Namespace, client: AsyncDevice, device: ClientId, job: str) -> int:
+    value: bytes | None = None
     with shown_progress(f"{device}/{job}", sys.stderr) as show:
         try:
             async for report in client.watch(job):
                 show(_step(report))
-            result = await client.result(job)
+            value = (await client.result(job)).value
         except JobError as error:
-            return _report_end(asked, device, error.report, None)
-    return _report_end(asked, device, report, result.value)
+            report = error.report
+    return _report_end(asked, device, report, value)
 
 
 def _step(report: Report) -> Step:

@@ -213,7 +213,7 @@ def test_a_packet_above_the_limit_ends_its_sender_and_reaches_nobody(
     topic = f"{ROOT}/up/pump/submit/large"
     size = PAYLOAD_MAX_BYTES * 2
 
-    def attack(it: Door) -> tuple[int, str]:
+    def attack(it: Door) -> tuple[int, bool]:
         heard: list[int] = []
         ended: list[str] = []
         # By other clients than ours, which know the limit and keep it.
@@ -232,13 +232,15 @@ def test_a_packet_above_the_limit_ends_its_sender_and_reaches_nobody(
         until("an end", lambda: bool(heard or ended), 30)
         sender.loop_stop()
         reader.loop_stop()
-        return sum(heard), "".join(ended)
+        # The reason is 0x95; a sender that still writes may see its connection reset before it.
+        assert set(ended) <= {"Packet too large", "Unspecified error"}
+        return sum(heard), bool(ended)
 
-    async def story() -> tuple[int, str]:
+    async def story() -> tuple[int, bool]:
         async with plant.door(tmp_path, removal) as it:
             return await asyncio.to_thread(attack, it)
 
-    assert asyncio.run(story()) == ((0, "Packet too large") if control else (size, ""))
+    assert asyncio.run(story()) == ((0, True) if control else (size, False))
 
 
 def client() -> paho.Client:

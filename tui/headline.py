@@ -74,7 +74,7 @@ def _parts(look: Look) -> list[tuple[int, Cell]]:
     bad = counts["failed"] + counts["expired"]
     parts: list[tuple[int, Cell]] = [
         (9, [Piece(f" {heard}/{size}", "" if heard == size else "bad"), Piece(" nodes", "dim")]),
-        (5, _counted(len(live), "agents")),
+        (5, _counted(len(live), "agent" if len(live) == 1 else "agents")),
     ]
     if late:
         parts.append((8, [Piece(f"◍ {amount.count(late)} late", "warn")]))

@@ -55,9 +55,10 @@ def sections(look: Look, job_id: JobId) -> list[Section]:
 def _state(job: Job, look: Look) -> list[Cell]:
     view = job.view
     left_s = look.model.lease_left_s(job, look.now)
-    lines: list[Cell] = [
-        fact("state", *sign.state(job_state(job, look)), f"  for {job.since.text(look.now)}"),
-    ]
+    shown = job_state(job, look)
+    # Of an orphan the records say since when it is held, not since when nobody renews that.
+    span = "" if shown == "orphan" else f"  for {job.since.text(look.now)}"
+    lines: list[Cell] = [fact("state", *sign.state(shown), span)]
     if view.is_open:
         lines.append([*fact("progress"), *progress(job, _BAR)])
     if view.is_open and view.agent is not None:
@@ -230,7 +231,12 @@ def _spec(opened: Opened) -> list[Cell]:
             ("function", opened.spec.function or ""),
             ("image", spec.image or ""),
             ("command", " ".join(spec.command)[:200]),
-            ("needs", ", ".join([f"{spec.memory_mb} MiB", f"{spec.cpus:g} CPUs", *wanted])),
+            (
+                "needs",
+                ", ".join(
+                    [f"{spec.memory_mb} MiB", f"{spec.cpus:g} CPU{'s' * (spec.cpus != 1)}", *wanted]
+                ),
+            ),
             ("limits", f"{spec.timeout_s:g} s an attempt, {spec.attempts_max} attempts"),
             ("forecast", "" if spec.forecast_s is None else f"{spec.forecast_s:g} s of work"),
             (

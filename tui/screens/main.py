@@ -6,9 +6,8 @@ from typing import Any, ClassVar, cast
 from textual import events, on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Container, Vertical
 from textual.screen import Screen
-from textual.widgets import ContentSwitcher, Input
+from textual.widgets import Input
 
 from tui import graph, headline, listing
 from tui.agent_columns import AGENTS
@@ -22,6 +21,7 @@ from tui.model.job import Job
 from tui.model.node import Node
 from tui.model.query import parse
 from tui.node_columns import NODES
+from tui.widgets.ground import Box, Column, Ground, Views
 from tui.widgets.keys import Keys
 from tui.widgets.lines import Lines
 from tui.widgets.sheet import Banner, Sheet
@@ -88,7 +88,7 @@ class Tabs(Sheet):
             cast("MainScreen", self.screen).action_view(name)
 
 
-class MainScreen(Screen[None]):
+class MainScreen(Screen[None], Ground):
     """All of the cluster."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -108,7 +108,7 @@ class MainScreen(Screen[None]):
         # Kept, because each look for a widget by its name goes through the whole tree.
         self._tabs, self._summary, self._banner = Tabs(id="tabs"), Sheet(id="summary"), Banner()
         self._trend, self._curves = Sheet(id="trend"), Sheet(id="curves")
-        self._views = ContentSwitcher(initial="overview")
+        self._views = Views(initial="overview")
         nodes, agents = nodes_list("nodes"), agents_list("overview-agents")
         events, jobs = events_list("overview-events"), jobs_list("overview-jobs")
         self._lists: dict[str, list[Lines[Any]]] = {
@@ -126,18 +126,18 @@ class MainScreen(Screen[None]):
         yield self._summary
         yield self._banner
         with self._views:
-            with Vertical(id="overview"):
-                with Container(id="top"):
-                    with Vertical(id="left"):
+            with Column(id="overview"):
+                with Box(id="top"):
+                    with Column(id="left"):
                         yield nodes
                         yield agents
-                    with Vertical(id="right"):
+                    with Column(id="right"):
                         yield self._trend
                         yield events
                 yield jobs
             for name in ("jobs", "agents", "events"):
                 yield from self._lists[name]
-            with Vertical(id="graphs"):
+            with Column(id="graphs"):
                 yield self._curves
         yield Input(id="filter", placeholder="words, state:running, agent:a1, -word", compact=True)
         yield Sheet(id="caption")

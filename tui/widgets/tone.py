@@ -56,7 +56,8 @@ class Toned(Widget):
 
     def render_lines(self, crop: Region) -> list[Strip]:
         """Draw the lines of *crop* (called by Textual)."""
-        if self.gutter.totals != (0, 0):
+        # Of its style alone: `self.gutter` counts a scroll bar in, which paints itself.
+        if self.styles.gutter.totals != (0, 0):
             return super().render_lines(crop)
         if self._painted is None:
             self._painted = {}

@@ -110,6 +110,7 @@ def test_a_reader_goes_on_when_its_node_and_the_agent_are_killed(
             until("another agent", lambda: device.state("steps").agent not in (None, agent))
             (tmp_path / "0").touch()
             until("the next line", lambda: b"step 1\n" in out.read_bytes())
+            assert b", epoch 2; it may repeat lines\n" in err.read_bytes()
             for step in (1, 2, 3):
                 (tmp_path / str(step)).touch()
             assert process.wait(30) == 0

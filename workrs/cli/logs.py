@@ -4,7 +4,9 @@
 2. What comes is the end of the log each time, so a reader that follows prints what the end
    before did not have. Equal lines are told apart by their order only.
 3. A job that was taken over from a checkpoint goes on where that was; its lines after it
-   come again.
+   come again. Who follows is told that somebody else has it, beside the log.
+4. A node that is lost is replaced by the next. When none answers any more, who follows waits for
+   one, as `workrs watch` does.
 
 Not promised: every line. What is printed faster than 8 KiB or 1,000 lines a second, or in the
 last second before the end, may be missing. A log is a look at a job, its result is the record.
@@ -29,7 +31,7 @@ from workrs.domain.ids import ClientId
 from workrs.ports.bus import Bus, Message, Subscription
 from workrs.wire import codec, topics
 from workrs.wire.message import Order, OrderKind, OrderReply
-from workrs.wire.view import ClusterView
+from workrs.wire.view import ClusterView, JobView
 
 _REPEAT_FIRST_S: Final = 1.0
 _REPEAT_S: Final = 10.0
@@ -105,6 +107,8 @@ class Screen:
         self._unfinished = b""
         """The beginning of a line that is to become a document."""
         self._told = ""
+        self._epoch = 0
+        """Of the lease under which the job was seen to run last."""
 
     def show(self, tail: bytes) -> None:
         """Print what of *tail* is new."""
@@ -128,6 +132,15 @@ class Screen:
         """Print what no end of a line came for."""
         if self._unfinished:
             self._show_documents(b"\n")
+
+    def tell_holder(self, job: JobView) -> None:
+        """Say that the job was given to somebody anew, after the first time."""
+        if job.agent is None or job.epoch == self._epoch:
+            return
+        if self._epoch:
+            name = f"{job.device}/{job.id}"
+            self.tell(f"{name} goes on at {job.agent}, epoch {job.epoch}; it may repeat lines")
+        self._epoch = job.epoch
 
     def tell(self, text: str) -> None:
         """Print a remark beside the log, unless it was the last one."""
@@ -182,6 +195,8 @@ class _Reader:
         )
         order_at = clock()
         while job.is_open or not asked.follow:
+            if asked.follow:
+                self._screen.tell_holder(job)
             if clock() >= order_at:
                 wish = Order(order=OrderKind.LOG, job=f"{job.device}/{job.id}")
                 self._bus.publish(Message(self._order, codec.encode(wish)))
@@ -192,10 +207,6 @@ class _Reader:
             now = self._view.job(job.job) or job
             if now.agent != job.agent:
                 self._shown, order_at = False, clock()
-                if asked.follow and now.agent is not None:
-                    again = "; what it prints again follows" if job.epoch else ""
-                    name = f"{now.device}/{now.id}"
-                    self._screen.tell(f"{name} runs on {now.agent}, epoch {now.epoch}{again}")
             job = now
             if self._refusal and (job.is_open or not asked.follow):
                 self._screen.tell(self._refusal)

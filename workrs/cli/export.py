@@ -7,7 +7,7 @@ import csv
 import sys
 from argparse import Namespace
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final, TextIO
 
@@ -69,6 +69,9 @@ def _file(path: Path) -> Iterator[TextIO]:
         draft.replace(path)
     except OSError as error:
         raise ConfigError(f"cannot write {path}: {error.strerror}") from error
+    finally:
+        with suppress(OSError):
+            draft.unlink(missing_ok=True)
 
 
 def _write(ledger: LedgerReader, table: str, form: str, out: TextIO) -> int:

@@ -12,7 +12,7 @@ from workrs.cli.error import OK
 from workrs.cli.ledger_options import add_ledger_options, ledger_path
 from workrs.cli.number import count
 from workrs.cli.options import Options
-from workrs.cli.table import print_table
+from workrs.cli.table import json_text, print_table
 from workrs.domain.errors import ConfigError
 
 _EVENTS = """
@@ -114,4 +114,4 @@ def plain(value: object) -> object:
 def line(columns: Sequence[str], row: Sequence[object]) -> str:
     """Return a row as one line of JSON."""
     named = {name: plain(value) for name, value in zip(columns, row, strict=True)}
-    return json.dumps(named, ensure_ascii=False)
+    return json_text(named)

@@ -43,6 +43,7 @@ _CUT_TO: Final = 8
 """The least that is left of a longer one."""
 _FIRST: Final = 48
 """The same of the first column: a device and a UUID."""
+_ESCAPED: Final = {code: f"\\u{code:04x}" for code in (*range(127, 160), 0x2028, 0x2029)}
 _BREAKS: Final = str.maketrans("\n\t", "  ")
 
 
@@ -181,12 +182,23 @@ def cut(text: str, width: int) -> str:
 
 def print_json(value: object) -> None:
     """Print plain JSON values, indented for a terminal."""
-    print(json.dumps(value, indent=2 if sys.stdout.isatty() else None, ensure_ascii=False))
+    print(json_text(value, indent=2 if sys.stdout.isatty() else None))
 
 
 def print_json_line(value: object) -> None:
     """Print plain JSON values as one line, at once: for what is followed."""
-    print(json.dumps(value, ensure_ascii=False), flush=True)
+    print(json_text(value), flush=True)
+
+
+def json_text(value: object, *, indent: int | None = None) -> str:
+    """Return plain JSON values as text that the output can say as it is.
+
+    Control characters and ends of lines above ASCII are escaped, which JSON leaves as they are:
+    a terminal obeys them, too. Where the output is not UTF-8 all others are as well, since what
+    Python would put in their place is no JSON.
+    """
+    is_utf_8 = (sys.stdout.encoding or "utf-8").lower().replace("-", "") == "utf8"
+    return json.dumps(value, indent=indent, ensure_ascii=not is_utf_8).translate(_ESCAPED)
 
 
 def percent(progress: float | None) -> str:

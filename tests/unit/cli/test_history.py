@@ -111,6 +111,16 @@ def test_an_export_has_a_file_of_each_table(state: str, tmp_path: Path) -> None:
     ]
 
 
+def test_an_export_that_ends_early_leaves_nothing_half(
+    state: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    into = tmp_path / "copy"
+    (into / "takeovers.csv").mkdir(parents=True)
+    assert main(["export", "--state", state, "--into", str(into)]) == 2
+    assert "takeovers.csv" in capsys.readouterr().err
+    assert not list(into.glob("*.part"))
+
+
 def test_an_export_of_one_table_is_printed(state: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["export", "history", "--format", "jsonl", "--state", state]) == 0
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]

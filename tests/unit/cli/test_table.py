@@ -1,12 +1,23 @@
 """Tables fit the width, whatever stands in them; a pipe gets all of it."""
 
+import io
+import json
 import sys
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workrs.cli.table import cells, cut, fitted, layout, plain, print_table
+from workrs.cli.table import (
+    cells,
+    cut,
+    fitted,
+    layout,
+    plain,
+    print_json,
+    print_json_line,
+    print_table,
+)
 
 COLUMNS = ("job", "state", "note")
 
@@ -93,6 +104,21 @@ def test_a_cell_stays_one_line_and_gives_no_orders(capsys: pytest.CaptureFixture
     assert capsys.readouterr().out == "A      B\nx y z  \\x1b[31mred\n"
     print_table(("a",), [], empty="none")
     assert capsys.readouterr() == ("", "none\n")
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "latin-1", "ascii"])
+def test_json_is_json_in_every_encoding(encoding: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    output = io.TextIOWrapper(io.BytesIO(), encoding=encoding, errors="backslashreplace")
+    monkeypatch.setattr(sys, "stdout", output)
+    told = {"note": "é … \x85 \x9b31m"}
+    print_json(told)
+    print_json_line(told)
+    output.seek(0)
+    assert "\x9b" not in output.read()
+    output.seek(0)
+    assert [json.loads(line) for line in output.read().splitlines()] == [
+        {"note": "é … \x85 \x9b31m"}
+    ] * 2
 
 
 def test_a_width_that_is_given_holds_for_pipes_too(

@@ -83,7 +83,7 @@ class Feed:
                 except WorkrsError as error:
                     failures += 1
                     why = _why(address, error, was_watched=self._bus is not None)
-                    self.model.lose(why, Instant(clock()))
+                    self.model.lose(why, Instant(clock()), at=str(address))
                     self.urgent.set()
                 finally:
                     self._bus = None

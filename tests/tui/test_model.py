@@ -277,3 +277,9 @@ def test_durations_are_short(seconds: float, text: str) -> None:
 def test_an_age_says_when_it_may_be_more() -> None:
     assert Since(Instant(BEGUN), before=True).text(Instant(BEGUN + 5)) == ">5s"
     assert Since(Instant(BEGUN)).text(Instant(BEGUN - 1)) == "0s"
+
+
+def test_a_node_that_was_never_reached_is_named() -> None:
+    model = Model()
+    model.lose("no broker", Instant(0.0), at="127.0.0.1:1")
+    assert [event.subject for event in model.events] == ["127.0.0.1:1"]

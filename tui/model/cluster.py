@@ -110,10 +110,10 @@ class Model:
             node.rate = node.dropped_rate = None
         self.tick(now)
 
-    def lose(self, reason: str, now: Instant) -> None:
-        """Know that the watched node is lost."""
+    def lose(self, reason: str, now: Instant, *, at: str = "") -> None:
+        """Know that the watched node is lost; before any was watched, the one *at* that address."""
         if not self.trouble:
-            self.say(Kind.NODE_LOST, self.via, reason, now)
+            self.say(Kind.NODE_LOST, self.via or at, reason, now)
         self.trouble = reason
         self.version += 1
 

@@ -71,7 +71,9 @@ NODES: Final[Sequence[Column[Node]]] = (
         width=5,
         right=True,
         rank=6,
-        cell=lambda node, _: [Piece(amount.rate(node.rate))],
+        cell=lambda node, look: [
+            Piece(amount.rate(node.rate if node.is_heard(look.now) else None))
+        ],
         sort=lambda node, _: -(node.rate or 0.0),
     ),
     Column(key="lag", title="lag", width=5, right=True, rank=6, cell=_lag),

@@ -128,6 +128,14 @@ class WebServer(Server):
         """Run a program for as long as the page is open."""
         if self.sessions >= SESSIONS_MAX:
             raise web.HTTPServiceUnavailable(text=f"{SESSIONS_MAX} pages are open already")
+        # Counted before the first wait, or many at once would all find room.
+        self.sessions += 1
+        try:
+            return await self._run(request)
+        finally:
+            self.sessions -= 1
+
+    async def _run(self, request: web.Request) -> web.WebSocketResponse:
         websocket = web.WebSocketResponse(heartbeat=15)
         await websocket.prepare(request)
 
@@ -141,7 +149,6 @@ class WebServer(Server):
             close=close,
             download_manager=self.download_manager,
         )
-        self.sessions += 1
         try:
             width, height = (
                 to_int(request.query.get(name, ""), least)
@@ -150,7 +157,6 @@ class WebServer(Server):
             await session.start(width, height)
             await self._process_messages(websocket, session)
         finally:
-            self.sessions -= 1
             # Not cancelled with the request: a program left alone takes a whole core.
             await asyncio.shield(session.end())
         return websocket

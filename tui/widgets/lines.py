@@ -16,7 +16,7 @@ from textual.message import Message
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
-from tui.cell import Cell, Look, Piece, padded
+from tui.cell import Look, Piece, padded
 from tui.column import GAP, Column, fit
 from tui.listing import Fields, Order, arrange
 from tui.widgets.tone import CLASSES, Toned
@@ -270,8 +270,3 @@ class Lines(ScrollView, Toned, Generic[R], can_focus=True):
         def __init__(self, lines: "Lines[R]") -> None:
             super().__init__()
             self.lines = lines
-
-
-def one_line(cell: Cell) -> str:
-    """Return a cell's plain text."""
-    return "".join(piece.text for piece in cell)

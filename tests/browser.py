@@ -65,8 +65,11 @@ class Browser:
         match said.get("method"):
             case "Network.requestWillBeSent":
                 self.asked.append(said["params"]["request"]["url"])
-            case "Log.entryAdded" if said["params"]["entry"]["source"] != "network":
-                self.complaints.append(said["params"]["entry"]["text"])
+            case "Log.entryAdded":
+                entry = said["params"]["entry"]
+                # Below a warning is what the browser tells of itself: a button kept the focus.
+                if entry["source"] != "network" and entry["level"] in ("warning", "error"):
+                    self.complaints.append(entry["text"])
             case "Runtime.exceptionThrown":
                 self.complaints.append(json.dumps(said["params"]["exceptionDetails"]))
             case _:

@@ -1,7 +1,6 @@
 """The dashboard: keeps the model fed; draws it twice a second, and at once when a node is lost."""
 
 import asyncio
-import gc
 from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import partial
 from pathlib import Path
@@ -17,6 +16,7 @@ from tui.acting import AGENT_ACTIONS, JOB_ACTIONS, Acting
 from tui.cell import Look, Piece, narrow
 from tui.feed import Feed, Fetch
 from tui.finder import Finder
+from tui.garbage import Garbage
 from tui.model.agent import Agent
 from tui.model.event import Event
 from tui.model.job import Job
@@ -117,19 +117,16 @@ class Dashboard(Acting):
         await super().on_event(event)
 
     async def _draw(self) -> None:
-        model, watched, is_frozen = self.feed.model, "", False
+        model, watched, garbage = self.feed.model, "", Garbage()
         while True:
             self.feed.urgent.clear()
             for _ in iter(lambda: model.settle(self.now(), limit=SETTLE_MAX), False):
                 await self.feed.give_way()
             await self.feed.give_way()
             model.tick(self.now())
-            if model.is_complete and not is_frozen:
-                # What the nodes retain is no rubbish: looking through 30,000 records for some
-                # takes 0.1 s, in which no key is answered.
-                gc.collect()
-                gc.freeze()
-                is_frozen = True
+            if model.is_complete and garbage.collected_at is None:
+                garbage.begin(self.now())
+            garbage.consider(self.now(), self.feed.quiet_s())
             self.draw()
             if watched not in ("", model.via):
                 self.notify(f"{watched} was lost; watching {model.via} now", severity="warning")

@@ -130,6 +130,12 @@ class Feed:
         """Let a key be answered before anything else."""
         self._key_at = asyncio.get_running_loop().time()
 
+    def quiet_s(self) -> float:
+        """Return how long ago the last key was pressed; inf before the first."""
+        if self._key_at is None:
+            return float("inf")
+        return asyncio.get_running_loop().time() - self._key_at
+
     async def give_way(self) -> None:
         """Let others run; while a key is being answered, let them finish that."""
         pressed_at, now = self._key_at, asyncio.get_running_loop().time()

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from broker.event import Event, Ticked
 from broker.inbox import Dropped, parse
-from tests.unit.broker.cluster import TIMING, Agent, Cluster, _message
+from tests.unit.broker.cluster import TIMING, Agent, Cluster, message_of
 from workrs.domain import quorum
 from workrs.domain.ids import ClientId, Digest, Epoch, JobId
 from workrs.domain.job import Outcome, Verdict
@@ -171,7 +171,7 @@ class BrainWorld(Cluster):
         effects = self.handle(name, list(events))
         for publish in effects.publishes:
             if publish.topic.startswith(f"{topics.ROOT}/node/"):
-                self._spread(name, _message(publish))
+                self._spread(name, message_of(publish))
         for wanted in effects.reads:
             self.feed(name, *self._read(name, wanted))
 
@@ -229,7 +229,7 @@ class BrainWorld(Cluster):
                     for publish in list(self.retained[origin].values()):
                         if publish.topic.startswith(f"{topics.ROOT}/node/"):
                             queue = self.links.setdefault((origin, reader), deque())
-                            queue.append(_message(publish))
+                            queue.append(message_of(publish))
 
     # Faults.
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import subprocess
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -81,6 +82,8 @@ class Run:
             stdout=files[0],
             stderr=files[1],
             stdin=files[2],
+            # A shell that is ended leaves what it runs: both are ended, as one group.
+            start_new_session=True,
         )
         for file in files:
             file.close()
@@ -91,8 +94,8 @@ class Run:
 
     def __exit__(self, *_: object) -> None:
         """End it, if it has not ended."""
-        if self.process.poll() is None:
-            self.process.terminate()
+        with suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGTERM)
         self.process.wait(END_S)
 
     @property

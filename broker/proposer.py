@@ -57,14 +57,20 @@ def propose(node: Node, entry: JobEntry, now: Instant) -> None:
     node.poke(entry.job, entry.propose_at)
 
 
-def _rank(node: Node, entry: JobEntry) -> int:
-    return rank_nodes(entry.job, node.voters(entry)).index(node.name)
-
-
 def _turn_at(node: Node, entry: JobEntry, now: Instant, *, after: int) -> Instant:
     """Return when it is this node's turn to claim."""
     turn_s = min(TURN_S, node.settings.timing.ttl_s)
-    return Instant(now + turn_s * wait_turns(after, _rank(node, entry), node.size))
+    rank = _ranked(node, entry, after=after).index(node.name)
+    return Instant(now + turn_s * wait_turns(after, rank, node.size))
+
+
+def _ranked(node: Node, entry: JobEntry, *, after: int) -> list[ClientId]:
+    """Return the nodes in the order of their turns; the dead have none before the first claim.
+
+    They have after it: nodes that were stopped together take each other for dead when they go
+    on, and each itself for the first of the living.
+    """
+    return rank_nodes(entry.job, node.settings.nodes if after else node.voters(entry))
 
 
 def wait_turns(after: int, rank: int, nodes: int) -> float:

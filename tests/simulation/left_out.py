@@ -17,7 +17,7 @@ from broker.node import Node
 from edge_agent import holding, saving
 from edge_agent.effect import DiscardCheckpoint, StartContainer
 from workrs.domain import quorum
-from workrs.domain.ids import Instant
+from workrs.domain.ids import ClientId, Instant
 from workrs.domain.record import Version
 from workrs.testing.simulator import node as simulated
 from workrs.testing.simulator.hands import Hands
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 LeftOut = AbstractContextManager[object]
 
 _begin = Hands._begin
+_ranked = proposer._ranked
 _discard = saving.discard
 _on_record = peers.on_record
 _retire = Node.retire
@@ -77,21 +78,23 @@ def turns_shorter_than_a_lease() -> LeftOut:
     """Wait between two claims of a node for a ttl for each node there is."""
 
     def turn_at(node: Node, entry: JobEntry, now: Instant, *, after: int) -> Instant:
-        rank = proposer._rank(node, entry)
+        rank = _ranked(node, entry, after=0).index(node.name)
         turns = 1 + node.size + rank if after else rank
         return Instant(now + turns * node.settings.timing.ttl_s)
 
     return patch.object(proposer, "_turn_at", turn_at)
 
 
-def no_two_wait_equally_long() -> LeftOut:
-    """Let a node wait for its rank, and as many turns more as it has claimed often."""
+@contextmanager
+def no_two_wait_equally_long() -> Iterator[None]:
+    """Let a node wait for its rank among the live, and as many turns more as it claimed often."""
 
     def wait_turns(after: int, rank: int, nodes: int) -> float:
         assert rank < nodes
         return after + rank
 
-    return patch.object(proposer, "wait_turns", wait_turns)
+    with patch.object(proposer, "wait_turns", wait_turns), turns_go_by_all_nodes_after_a_claim():
+        yield
 
 
 def claim_by_node_shown_again() -> LeftOut:
@@ -182,3 +185,13 @@ def nothing_said_of_a_job_that_just_came() -> LeftOut:
         node.say(Publish(topics.record(node.name, record.job), shown, retain=False))
 
     return patch.object(Node, "reply", reply)
+
+
+def turns_go_by_all_nodes_after_a_claim() -> LeftOut:
+    """Rank the nodes that are taken for live, after a split vote, too."""
+
+    def ranked(node: Node, entry: JobEntry, *, after: int) -> list[ClientId]:
+        del after
+        return _ranked(node, entry, after=0)
+
+    return patch.object(proposer, "_ranked", ranked)

@@ -104,4 +104,33 @@ SCENARIOS = {
             ),
         ),
     ),
+    "nodes that were stopped together split the votes on a cancel twice": Scenario(
+        first_seed=300261,
+        breaks="L1",
+        leave_out=left_out.turns_go_by_all_nodes_after_a_claim,
+        schedule=Schedule(
+            seed=300261,
+            drift=False,
+            storm_s=9.2,
+            agents=(AgentPlan(name="a1", home=1), AgentPlan(name="a2", home=2)),
+            devices=(DevicePlan(name="d1", home=1),),
+            jobs=(
+                JobPlan(
+                    name="j2",
+                    device="d1",
+                    at_s=0.54,
+                    work_s=1.42,
+                    exits=(1,),
+                    attempts_max=5,
+                    cancel_at_s=8.18,
+                ),
+            ),
+            faults=(
+                FaultPlan(at_s=0.94, name="daemon stopped", salt=1),
+                FaultPlan(at_s=5.48, name="daemon stopped", salt=19),
+                FaultPlan(at_s=5.74, name="daemon stopped", salt=22),
+                FaultPlan(at_s=5.88, name="daemon stopped", salt=24, on="release"),
+            ),
+        ),
+    ),
 }

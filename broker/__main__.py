@@ -62,6 +62,8 @@ from workrs.wire.function_file import load_functions
 
 LOG = log.get("node")
 
+CANCEL_AGAIN_S = 1.0
+
 
 def run_node(config: NodeConfig) -> int:
     """Run a node until SIGTERM or SIGINT; return the exit code.
@@ -328,5 +330,9 @@ async def _until_told(config: NodeConfig, parts: Mapping[str, Coroutine[Any, Any
         LOG.event("node_running", node=config.name, listen=config.listen, blobs=config.blobs)
         await stop.wait()
         LOG.event("node_stopping", node=config.name)
-        for task in running:
-            task.cancel()
+        # More than once: a task group whose child fails in the moment of its cancelling raises
+        # that failure in place of the cancellation, and whoever catches it goes on.
+        while left := {task for task in running if not task.done()}:
+            for task in left:
+                task.cancel()
+            await asyncio.wait(left, timeout=CANCEL_AGAIN_S)

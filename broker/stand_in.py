@@ -5,7 +5,8 @@ nodes start together, most first tries are refused. The stand-in tries every 0.1
 
 1. It carries what the bridge carries (`mosquitto/bridge.conf`), by the same rules.
 2. It has the bridge's name at the peer. So the bridge's return ends it, and the peer reads
-   nothing of it after the bridge's first word: what is older never replaces what is newer.
+   nothing of it after the bridge's first word. What the bridge had queued while it connected
+   may be a repetition then: the end of what was said, whole and in order, so the newest is last.
 3. It begins only while the own broker says that the bridge is down. If the bridge comes back at
    that very moment, it may lose its name to the stand-in, which then carries until its next try.
 4. A loss that Mosquitto notices only by its keepalive is not reported as `0` (eclipse-mosquitto

@@ -45,6 +45,7 @@ from broker.trust_line import TrustLine
 from broker.web.opening import page_served
 from workrs import __version__
 from workrs.adapters import log
+from workrs.adapters.ending import end
 from workrs.adapters.expiry_watch import watch_expiry
 from workrs.adapters.metric_server import metrics_served
 from workrs.adapters.mqtt import connect
@@ -61,8 +62,6 @@ from workrs.wire import codec
 from workrs.wire.function_file import load_functions
 
 LOG = log.get("node")
-
-CANCEL_AGAIN_S = 1.0
 
 
 def run_node(config: NodeConfig) -> int:
@@ -178,8 +177,7 @@ async def _serve(config: NodeConfig, ledger: SqliteLedger) -> None:
                 _page(config, node, secure),
             ):
                 await _with_broker(config, supervisor, secure)
-            for task in keeping:
-                task.cancel()
+            await end(keeping)
     finally:
         await blobs.stop()
 
@@ -330,9 +328,4 @@ async def _until_told(config: NodeConfig, parts: Mapping[str, Coroutine[Any, Any
         LOG.event("node_running", node=config.name, listen=config.listen, blobs=config.blobs)
         await stop.wait()
         LOG.event("node_stopping", node=config.name)
-        # More than once: a task group whose child fails in the moment of its cancelling raises
-        # that failure in place of the cancellation, and whoever catches it goes on.
-        while left := {task for task in running if not task.done()}:
-            for task in left:
-                task.cancel()
-            await asyncio.wait(left, timeout=CANCEL_AGAIN_S)
+        await end(running)

@@ -30,6 +30,7 @@ from edge_agent.runtimes.instant import InstantHands
 from edge_agent.supervisor import AgentSupervisor
 from edge_agent.warden import Warden
 from workrs.adapters import log
+from workrs.adapters.ending import end
 from workrs.adapters.expiry_watch import watch_expiry
 from workrs.adapters.mqtt import secured
 from workrs.adapters.stores.address import shared_location
@@ -171,8 +172,7 @@ async def _live(config: AgentConfig, body: _Body | None, supervisor: AgentSuperv
             asking = leave_hook.follow(config.leave_when, config.leave_poll_s, supervisor.post)
             serving.append(tasks.create_task(asking, name=f"{name}.leave"))
         code = await supervisor.run(tasks, hands)
-        for task in serving:
-            task.cancel()
+        await end(serving)
     return code
 
 

@@ -90,6 +90,7 @@ def running(root: Path) -> Iterator[Fleet]:
     fleet = Fleet(cluster, root / "logs", {})
     fleet.logs.mkdir()
     with ExitStack() as stack:
+        stack.callback(end, fleet)
         for name, port in zip(NODES, free_ports(3), strict=True):
             folder = str(cluster.directory.node_folder(name))
             where = ["--state", str(root / name), "--blobs", f"127.0.0.1:{port}"]
@@ -101,21 +102,24 @@ def running(root: Path) -> Iterator[Fleet]:
             [sys.executable, "-m", "workrs.cli.main", "key", "make", str(key)], check=True
         )
         fleet.start("a1", "agent", *words, "--checkpoint-key", str(key))
-        stack.callback(end, fleet)
         until("three nodes", lambda: fleet.said().count("node_running") == len(NODES), 60)
         until("the agent", lambda: "agent_running" in fleet.said(), 60)
         yield fleet
 
 
 def end(fleet: Fleet) -> None:
+    """Tell all to stop; whoever does not is killed, and the test has failed."""
     for process in fleet.processes.values():
         process.terminate()
-    for process in fleet.processes.values():
+    deaf = []
+    for name, process in fleet.processes.items():
         try:
-            process.wait(20)
+            process.wait(60)
         except subprocess.TimeoutExpired:
+            deaf.append(name)
             process.kill()
             process.wait()
+    assert not deaf, f"told to stop in vain: {deaf}"
 
 
 def spec(code: str, **fields: object) -> dict[str, object]:

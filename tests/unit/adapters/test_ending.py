@@ -1,6 +1,7 @@
-"""Goal: a node that is told to stop ends, whatever its parts are in the middle of.
+"""Goal: a task that is told to end ends, whatever it is in the middle of.
 
-Method: a real signal; a part that loses a connection in the moment in which it is cancelled.
+Method: a part that loses a connection in the moment in which it is cancelled, as a bridge's
+stand-in did, and goes on; then the node's own main loop with such a part and a real signal.
 """
 
 from __future__ import annotations
@@ -8,11 +9,17 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from broker.__main__ import _until_told
 from broker.config import NodeConfig
+from workrs.adapters.ending import end
 from workrs.ports.bus import Address, BusClosedError
+
+if TYPE_CHECKING:
+    import pytest
 
 PATIENCE_S = 30.0
 
@@ -32,6 +39,28 @@ async def carry_for_ever(gone: asyncio.Event) -> None:
                 await asyncio.Event().wait()
         except* BusClosedError:
             gone.clear()
+
+
+async def begun(*tasks: asyncio.Task[None]) -> None:
+    """Return when the tasks, and what they begin, wait for something."""
+    await asyncio.wait(tasks, timeout=0)
+    await asyncio.wait(tasks, timeout=0)
+
+
+def test_a_task_that_outlives_one_cancellation_is_cancelled_again() -> None:
+    async def scene() -> tuple[bool, bool]:
+        gone = asyncio.Event()
+        task = asyncio.create_task(carry_for_ever(gone))
+        await begun(task)
+        gone.set()
+        task.cancel()
+        await begun(task)
+        outlived = not task.done()
+        async with asyncio.timeout(PATIENCE_S):
+            await end([task], again_s=0.01)
+        return outlived, task.cancelled()
+
+    assert asyncio.run(scene()) == (True, True)
 
 
 async def stop_while_a_connection_is_lost() -> asyncio.Task[None]:
@@ -71,5 +100,6 @@ async def stop_while_a_connection_is_lost() -> asyncio.Task[None]:
     return carrying[0]
 
 
-def test_a_part_whose_connection_is_lost_while_it_is_cancelled_ends_too() -> None:
+def test_a_node_told_to_stop_as_a_connection_is_lost_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("broker.__main__.end", partial(end, again_s=0.01))
     assert asyncio.run(stop_while_a_connection_is_lost()).cancelled()

@@ -98,6 +98,8 @@ class Container:
         self._folder = tools.folder / f"run-{run}"
         self._attempt: Attempt | None = None
         self._snapshot: Snapshot | None = None
+        self._ref: CheckpointRef | None = None
+        """What the snapshot was fetched from."""
         self._input: Path | None = None
         self._fetch_s = 0.0
         self._saved: checkpoint.Saved | None = None
@@ -141,6 +143,7 @@ class Container:
                     await asyncio.to_thread(shutil.rmtree, base.path, ignore_errors=True)
                 if effect.rung == Rung.FILES and self._snapshot.rung is Rung.MEMORY:
                     self._snapshot = await asyncio.to_thread(_files_of, self._snapshot)
+                self._ref = effect.checkpoint
         except (StoreError, CheckpointError, RestoreError, OSError) as error:
             # A full disk here is no fault of the job's: release it, as with a silent store.
             await self._clear()
@@ -158,7 +161,10 @@ class Container:
         self._post(StartPrepared(job=self.job, run=self.run))
 
     def _tell_refused(self, ref: CheckpointRef | None, error: Exception) -> None:
-        """Log a checkpoint that nothing is started from, and how many there were."""
+        """Log a checkpoint that nothing is started from, and how many there were.
+
+        Found so when it was fetched, or by CRIU.
+        """
         if ref is not None and isinstance(error, CheckpointError | RestoreError):
             self._log.warning(
                 "checkpoint_refused",
@@ -188,6 +194,7 @@ class Container:
             restoring = isinstance(error, RestoreError)
             blame = Blame.CHECKPOINT if restoring else Blame.CONTAINER
             await self._clear()
+            self._tell_refused(self._ref, error)
             self._post(StartFailed(job=self.job, run=self.run, blame=blame, reason=str(error)))
             return
         self._attempt = attempt

@@ -33,6 +33,7 @@ from workrs.domain.dispatch import RESTORE_WAIT_S
 from workrs.domain.errors import ContainerError
 from workrs.domain.ids import ClientId, Digest, Epoch, Instant, JobId
 from workrs.domain.job import JobSpec
+from workrs.ports.runtime import RestoreError
 from workrs.testing.runtime import HOST, FakeAttempt, FakeRuntime, FakeWarden
 from workrs.testing.store import MemoryStores
 
@@ -47,6 +48,15 @@ JOB = JobId("pump_1")
 URLS = ("mem://a", "mem://b")
 SPEC = JobSpec(command=("hang",), image="fake")
 RING = new_ring()
+FROM_THE_BEGINNING = StartContainer(
+    job=JOB,
+    run=1,
+    epoch=Epoch(1),
+    attempt=1,
+    spec=SPEC,
+    deadline=Instant(1e9),
+    restore=False,
+)
 
 
 class World:
@@ -74,16 +84,7 @@ class World:
 
     async def running(self) -> Container:
         container = Container(JOB, 1, self.tools(), self.said.append)
-        start = StartContainer(
-            job=JOB,
-            run=1,
-            epoch=Epoch(1),
-            attempt=1,
-            spec=SPEC,
-            deadline=Instant(1e9),
-            restore=False,
-        )
-        self._tasks.create_task(container.start(start))
+        self._tasks.create_task(container.start(FROM_THE_BEGINNING))
         async with asyncio.timeout(5):
             while not self.said:  # noqa: ASYNC110 (its start is told once)
                 await asyncio.sleep(0)
@@ -104,9 +105,9 @@ class World:
             host=tools.runtime.host,
             share=tools.share,
         )
-        container = Container(JOB, 2, tools, self.said.append)
+        self.prepared = Container(JOB, 2, tools, self.said.append)
         start = PrepareStart(job=JOB, run=2, spec=SPEC, checkpoint=ref, stores=URLS)
-        await container.prepare(start, Ahead(source, self._tasks))
+        await self.prepared.prepare(start, Ahead(source, self._tasks))
         return self.said.pop()
 
 
@@ -132,6 +133,34 @@ def test_what_is_refused_is_counted_logged_and_blamed(
             one, two = refusals(caplog)
             assert "seq=2 refused=1" in one
             assert "epoch=2 seq=1 refused=2" in two
+            await container.remove()
+
+    caplog.set_level(logging.INFO)
+    asyncio.run(story())
+
+
+def test_what_only_criu_finds_wrong_is_counted_and_logged_as_well(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def story() -> None:
+        async with asyncio.TaskGroup() as tasks:
+            made = World(tmp_path, tasks)
+            container = await made.running()
+            saved = await made.save(container, 1)
+            assert isinstance(saved, CheckpointSaved)
+            tools = made.tools()
+            assert isinstance(tools.runtime, FakeRuntime)
+            tools.runtime.fail_starts = [RestoreError("CRIU cannot read it")]
+            assert isinstance(await made.prepare(tools, saved.ref), StartPrepared)
+            await made.prepared.start(
+                replace(FROM_THE_BEGINNING, run=2, epoch=Epoch(2), restore=True)
+            )
+            told = made.said.pop()
+            assert isinstance(told, StartFailed)
+            assert told.blame is Blame.CHECKPOINT
+            [refused] = refusals(caplog)
+            assert "epoch=1 seq=1 refused=1" in refused
+            assert "CRIU cannot read it" in refused
             await container.remove()
 
     caplog.set_level(logging.INFO)

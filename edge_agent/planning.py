@@ -20,7 +20,7 @@ from workrs.domain.record import CheckpointRef
 
 COST_FIXED_S = 0.25
 COST_PER_MB_S = 0.45e-3
-"""What a checkpoint costs a program that fills its memory limit; measured, docs/checkpoints.md."""
+"""What a checkpoint costs a program that fills its memory limit; measured, docs/benchmarks.md."""
 COST_LEAST_S = 0.1
 """A program may stand still for a millisecond only. But every checkpoint is a commit of each node
 and some messages: with an hour between faults one is then due every 27 s, not every 3 s."""

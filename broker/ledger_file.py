@@ -147,6 +147,19 @@ CREATE INDEX retired_unswept ON retired (job) WHERE swept = 0;
 _FROM_4: Final = f"DROP VIEW takeovers; {ledger_view.TAKEOVERS}"
 
 
+_OF_THE_DISK: Final = frozenset(
+    {
+        sqlite3.SQLITE_FULL,
+        sqlite3.SQLITE_IOERR,
+        sqlite3.SQLITE_CANTOPEN,
+        sqlite3.SQLITE_READONLY,
+        sqlite3.SQLITE_PERM,
+        sqlite3.SQLITE_BUSY,
+    }
+)
+"""Errors that say nothing of the file itself."""
+
+
 def create(path: Path, rejoin: Rejoin = Rejoin.NEVER) -> None:
     """Make an empty ledger at *path*, readable by its owner alone.
 
@@ -224,7 +237,8 @@ def connect(path: Path) -> sqlite3.Connection:
     """Open the ledger at *path* for writing and check it as a whole.
 
     Raises:
-        LedgerError: it is damaged, or no ledger, or of another version of the software.
+        LedgerError: it is damaged, or no ledger, or of another version of the software, or its disk
+            is full.
     """
     try:
         database = sqlite3.connect(
@@ -246,11 +260,25 @@ def connect(path: Path) -> sqlite3.Connection:
         database.execute("PRAGMA cache_size = -32768")
     except sqlite3.Error as error:
         database.close()
-        raise damaged(path, error) from error
+        raise unusable(path, error) from error
     except LedgerError:
         database.close()
         raise
     return database
+
+
+def unusable(path: Path, error: sqlite3.Error) -> LedgerError:
+    """Return the error that says what to do when SQLite cannot use the file.
+
+    A file on a full disk is sound, and its votes count: whoever moved it away would lose them.
+    """
+    if getattr(error, "sqlite_errorcode", 0) & 0xFF not in _OF_THE_DISK:
+        return damaged(path, error)
+    return LedgerError(
+        f"the ledger {path} cannot be used ({error}). Nothing was changed, and nothing says "
+        "that it is damaged: make room on its disk, see that this user may write there, and start "
+        "again"
+    )
 
 
 def damaged(path: Path, error: object) -> LedgerError:

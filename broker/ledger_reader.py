@@ -5,6 +5,11 @@
    the file itself is brought to the present format by its daemon alone, at its next start.
 3. A question ends at its deadline: while it is read, the daemon cannot fold its log into the
    file, which grows meanwhile.
+4. No value has more than VALUE_MAX_BYTES, and answers are read row by row: a question takes no
+   more memory than its reader keeps.
+
+Not promised: that one call of a function ends at the deadline. A pattern for LIKE with many `%` on
+a long text is looked at as one step, as long as it takes.
 """
 
 import sqlite3
@@ -15,8 +20,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from broker import ledger_file
-from workrs.domain.errors import ConfigError, LedgerError
+from workrs.domain.errors import ConfigError, LedgerError, TimedOutError, WorkrsError
 
+VALUE_MAX_BYTES: Final = 64 << 20
+"""Far above the largest spec that travels, and below what would hurt the node beside."""
 Value = str | int | float | bytes | None
 _STEPS: Final = 10_000
 """Of SQLite's machine between two looks at the clock: well under a millisecond."""
@@ -33,10 +40,12 @@ _ALLOWED: Final = frozenset(
 class LedgerReader:
     """Answers questions from one snapshot: what is committed later is not seen."""
 
-    def __init__(self, database: sqlite3.Connection, path: Path) -> None:
+    def __init__(self, database: sqlite3.Connection, path: Path, until: float) -> None:
         """Take an open connection to the ledger at *path*; see `open_reader`."""
         self._database = database
         self._path = path
+        self._until = until
+        """When the time for questions is up."""
 
     def rows(
         self, sql: str, values: Sequence[Value] = ()
@@ -45,7 +54,8 @@ class LedgerReader:
 
         Raises:
             ConfigError: it is no question, or none that SQLite understands.
-            LedgerError: the file cannot be read, or the time is up; also while reading.
+            LedgerError: the file cannot be read; also while reading.
+            TimedOutError: the time is up; also while reading.
         """
         try:
             cursor = self._database.execute(sql, values)
@@ -57,14 +67,19 @@ class LedgerReader:
 
     def _read(self, cursor: sqlite3.Cursor, sql: str) -> Iterator[tuple[Any, ...]]:
         try:
-            yield from cursor
+            # Not `yield from`: it would close the cursor of a database that is closed already.
+            for row in cursor:  # noqa: UP028 (as said)
+                yield row
         except sqlite3.Error as error:
             raise self._translated(error, sql) from error
 
-    def _translated(self, error: Exception, sql: str) -> ConfigError | LedgerError:
+    def _translated(self, error: Exception, sql: str) -> WorkrsError:
         text = str(error)
         if text == "interrupted":
-            return LedgerError(
+            if time.monotonic() <= self._until:
+                # Somebody pressed Ctrl-C: SQLite stopped at it, and has not passed it on.
+                raise KeyboardInterrupt
+            return TimedOutError(
                 "the time for this question is up (--timeout): while one is read, the node's log "
                 "grows. Ask for less, or ask a copy: sqlite3 ledger.db '.backup copy.db'"
             )
@@ -81,7 +96,8 @@ def open_reader(path: Path, *, within_s: float) -> Iterator[LedgerReader]:
 
     Raises:
         ConfigError: there is no such file, or this user may not read it.
-        LedgerError: it is damaged, no ledger, or of a newer format.
+        LedgerError: it is damaged, no ledger, of a newer format, or of an older one and there is
+            no room for a copy.
     """
     if not path.exists():
         raise ConfigError(f"no ledger at {path}: name the node's folder with --state")
@@ -95,8 +111,7 @@ def open_reader(path: Path, *, within_s: float) -> Iterator[LedgerReader]:
                 yield _guarded(database, path, within_s)
                 return
             with closing(sqlite3.connect("", isolation_level=None)) as copy:
-                database.backup(copy)
-                ledger_file.migrate(copy, version)
+                _copy(database, copy, path, version)
                 yield _guarded(copy, path, within_s)
     except sqlite3.OperationalError as error:
         raise ConfigError(
@@ -106,12 +121,26 @@ def open_reader(path: Path, *, within_s: float) -> Iterator[LedgerReader]:
         raise ledger_file.damaged(path, error) from error
 
 
+def _copy(database: sqlite3.Connection, copy: sqlite3.Connection, path: Path, version: int) -> None:
+    """Make *copy* what the ledger of an older format will be after its migration."""
+    try:
+        database.backup(copy)
+        ledger_file.migrate(copy, version)
+    except sqlite3.OperationalError as error:
+        raise LedgerError(
+            f"the ledger {path} has the older format {version}, and no private copy of it could be "
+            f"made to read it ({error}): make room in the folder of temporary files, or name "
+            "another one by SQLITE_TMPDIR"
+        ) from error
+
+
 def _guarded(database: sqlite3.Connection, path: Path, within_s: float) -> LedgerReader:
     until = time.monotonic() + within_s
     # One transaction for all questions: what an export writes belongs together.
     database.execute("BEGIN")
+    database.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, VALUE_MAX_BYTES)
     database.set_progress_handler(lambda: time.monotonic() > until, _STEPS)
     database.set_authorizer(
         lambda action, *_: sqlite3.SQLITE_OK if action in _ALLOWED else sqlite3.SQLITE_DENY
     )
-    return LedgerReader(database, path)
+    return LedgerReader(database, path, until)

@@ -5,16 +5,23 @@
 | 0 | done |
 | 1 | what was asked for failed: the job failed, there is no such job or agent, the disk is full |
 | 2 | wrong use or configuration: the text says what to change |
-| 3 | no node could be reached |
-| 4 | nodes were reached, and the time was up before what was waited for came |
+| 3 | no node could be reached: none answers, or none lets in who asks |
+| 4 | the time was up before what was waited for came: an answer, an end, all rows |
 | 130 | interrupted |
 """
 
 from collections.abc import Sequence
 from typing import Final
 
-from workrs.domain.errors import ConfigError, IdError, OlderDiskError, WorkrsError
-from workrs.ports.bus import BusUnreachableError
+from workrs.domain.errors import (
+    BusError,
+    ConfigError,
+    IdError,
+    OlderDiskError,
+    TimedOutError,
+    WorkrsError,
+)
+from workrs.ports.bus import BusFullError, BusMessageError
 
 OK: Final = 0
 FAILED: Final = 1
@@ -26,10 +33,6 @@ INTERRUPTED: Final = 130
 
 class NotFoundError(WorkrsError):
     """No node knows the job or agent that was named."""
-
-
-class TimedOutError(WorkrsError):
-    """The time was up before the answer came."""
 
 
 class NoNodeError(WorkrsError):
@@ -48,7 +51,10 @@ def exit_code(error: WorkrsError) -> int:
     match error:
         case ConfigError() | IdError() | OlderDiskError():
             return WRONG_USE
-        case BusUnreachableError() | NoNodeError():
+        case BusFullError() | BusMessageError():
+            # Of what was to be said, not of the node.
+            return FAILED
+        case BusError() | NoNodeError():
             return UNREACHABLE
         case TimedOutError():
             return TIMED_OUT

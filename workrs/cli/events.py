@@ -13,12 +13,13 @@ from tui.model.event import Event
 from tui.model.query import Query, parse
 from workrs.cli.calendar import wall_clock
 from workrs.cli.connection import add_node_options, caller
-from workrs.cli.error import OK, TimedOutError
+from workrs.cli.error import OK
 from workrs.cli.harmless import harmless
 from workrs.cli.model_feed import fed_model, settle
 from workrs.cli.number import count, seconds
 from workrs.cli.options import Options
 from workrs.cli.table import cut, output_width, print_json_line
+from workrs.domain.errors import TimedOutError
 
 _LOOK_S = 0.1
 _LISTEN_S = 10.0

@@ -1,9 +1,16 @@
 """`workrs export`: a node's ledger as CSV or JSON lines, for other programs.
 
-Everything of one call is from one instant: a job that is decided meanwhile is open in all files.
+1. Everything of one call is from one instant: a job that is decided meanwhile is open in all files.
+2. No cell of a CSV file is a formula: spreadsheets run text that begins like one, and reasons are
+   the words of programs. Such a text gets an apostrophe before it, as people write it there.
+
+3. An empty text is `""` in CSV, and NULL is nothing, as PostgreSQL has it.
+
+Written by hand: before Python 3.13 the csv module leaves a lone carriage return without quotes, and
+its readers then see two rows.
 """
 
-import csv
+import re
 import sys
 from argparse import Namespace
 from collections.abc import Iterator
@@ -11,16 +18,19 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final, TextIO
 
-from broker.ledger_reader import LedgerReader, open_reader
+from broker.ledger_reader import LedgerReader
 from broker.ledger_view import NAMES
 from workrs.cli.error import OK
 from workrs.cli.history import line, plain
-from workrs.cli.ledger_options import add_ledger_options, ledger_path
+from workrs.cli.ledger_options import add_ledger_options, asked_ledger
 from workrs.cli.options import Options
 from workrs.domain.errors import ConfigError
 
 _TABLES: Final = (*NAMES, "history")
 _FORMATS: Final = ("csv", "jsonl")
+_QUOTED: Final = re.compile(r'^$|^\s|\s$|[,"\r\n]')
+_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\n")
+"""What a text begins with that a spreadsheet may take for a formula."""
 
 
 def options() -> Options:
@@ -47,7 +57,7 @@ def run(asked: Namespace) -> int:
     """Write the table to the standard output, or all into a folder."""
     if (asked.table is None) == (asked.into is None):
         raise ConfigError("name one table, or a folder with --into for a file of each")
-    with open_reader(ledger_path(asked), within_s=asked.timeout) as ledger:
+    with asked_ledger(asked) as ledger:
         if asked.into is None:
             _write(ledger, asked.table, asked.format, sys.stdout)
             return OK
@@ -79,13 +89,23 @@ def _write(ledger: LedgerReader, table: str, form: str, out: TextIO) -> int:
     order = "id" if table == "history" else "1, 2, 3"
     columns, rows = ledger.rows(f"SELECT * FROM {table} ORDER BY {order}")  # noqa: S608 (a choice)
     count = 0
-    writer = csv.writer(out, lineterminator="\n")
     if form == "csv":
-        writer.writerow(columns)
+        print(",".join(columns), file=out)
     for row in rows:
         count += 1
         if form == "csv":
-            writer.writerow([plain(value) for value in row])
+            print(",".join(map(csv_cell, row)), file=out)
         else:
             print(line(columns, row), file=out)
     return count
+
+
+def csv_cell(value: object) -> str:
+    """Return one value as a cell of CSV that no spreadsheet runs; numbers stay what they are."""
+    found = plain(value)
+    if found is None:
+        return ""
+    if not isinstance(found, str):
+        return str(found["b64"]) if isinstance(found, dict) else repr(found)
+    text = f"'{found}" if found.startswith(_FORMULA) else found
+    return '"' + text.replace('"', '""') + '"' if _QUOTED.search(text) else text

@@ -1,15 +1,16 @@
 """`workrs history`: what a node's ledger knows of the past, by SQL if it is asked so."""
 
+import base64
 import json
 import math
 from argparse import Namespace
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
-from broker.ledger_reader import LedgerReader, open_reader
+from broker.ledger_reader import LedgerReader
 from workrs.cli.error import OK
-from workrs.cli.ledger_options import add_ledger_options, ledger_path
+from workrs.cli.ledger_options import add_ledger_options, asked_ledger
 from workrs.cli.number import count
 from workrs.cli.options import Options
 from workrs.cli.table import json_text, print_table
@@ -23,6 +24,8 @@ SELECT * FROM (
     ORDER BY id DESC LIMIT ?4
 ) ORDER BY id
 """
+ROWS_MAX: Final = 100_000
+"""Of a table, which is laid out as a whole: about 100 MB of memory. Lines of JSON have no limit."""
 _STAMP = "wall"
 """Columns whose last word this is have unix times."""
 
@@ -53,7 +56,7 @@ def run(asked: Namespace) -> int:
     """Ask, print."""
     if asked.sql is not None and (asked.job or asked.event or asked.agent):
         raise ConfigError("--sql is a question of its own: put what is wanted into its WHERE")
-    with open_reader(ledger_path(asked), within_s=asked.timeout) as ledger:
+    with asked_ledger(asked) as ledger:
         if asked.sql is not None:
             columns, rows = ledger.rows(asked.sql)
         else:
@@ -63,12 +66,15 @@ def run(asked: Namespace) -> int:
                 print(line(columns, row))
         elif asked.sql is not None:
             cells = [
-                [cell(name, value) for name, value in zip(columns, r, strict=True)] for r in rows
+                [cell(name, value) for name, value in zip(columns, r, strict=True)]
+                for r in _bounded(rows)
             ]
             print_table(columns, cells, empty="no rows")
         else:
             print_table(
-                ("time", "event", "job", "facts"), [_event(row) for row in rows], empty="no events"
+                ("time", "event", "job", "facts"),
+                [_event(row) for row in _bounded(rows)],
+                empty="no events",
             )
     return OK
 
@@ -76,6 +82,17 @@ def run(asked: Namespace) -> int:
 def _events(ledger: LedgerReader, asked: Namespace) -> tuple[list[str], Any]:
     job = None if asked.job is None else asked.job.replace("/", "_", 1)
     return ledger.rows(_EVENTS, (job, asked.event, asked.agent, asked.last))
+
+
+def _bounded(rows: Iterable[Sequence[Any]]) -> Iterator[Sequence[Any]]:
+    """Yield *rows* as long as a table can have them. Nobody is to take a part for the whole."""
+    for number, row in enumerate(rows):
+        if number == ROWS_MAX:
+            raise ConfigError(
+                f"more than {ROWS_MAX:,} rows, which is too much for a table: ask for less (LIMIT, "
+                "--last), or take --json, which prints a row as it comes"
+            )
+        yield row
 
 
 def _event(row: Sequence[Any]) -> list[str]:
@@ -100,15 +117,34 @@ def cell(column: str, value: object) -> str:
     if isinstance(value, float):
         return clock(value) if column.rpartition("_")[2] == _STAMP else f"{value:.6g}"
     if isinstance(value, bytes):
-        return value.decode(errors="replace")
+        text = _text(value)
+        return (
+            f"{len(value)} bytes, base64 {base64.b64encode(value).decode()}"
+            if text is None
+            else text
+        )
     return str(value)
 
 
 def plain(value: object) -> object:
-    """Return one value of an answer as JSON has it: bytes as text, and no infinite numbers."""
+    """Return one value of an answer as JSON has it.
+
+    There are no infinite numbers in JSON, and no bytes: what is not UTF-8 is `{"b64": …}`, as in
+    a job's files.
+    """
     if isinstance(value, float) and not math.isfinite(value):
         return None
-    return value.decode(errors="replace") if isinstance(value, bytes) else value
+    if not isinstance(value, bytes):
+        return value
+    text = _text(value)
+    return {"b64": base64.b64encode(value).decode()} if text is None else text
+
+
+def _text(value: bytes) -> str | None:
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return None
 
 
 def line(columns: Sequence[str], row: Sequence[object]) -> str:

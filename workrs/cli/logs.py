@@ -21,12 +21,12 @@ from typing import Final
 
 from workrs.cli import job_name
 from workrs.cli.connection import add_node_options, caller, connected, fill
-from workrs.cli.error import FAILED, OK, NoNodeError, TimedOutError
+from workrs.cli.error import FAILED, OK, NoNodeError
 from workrs.cli.harmless import harmless
 from workrs.cli.number import seconds
 from workrs.cli.options import Options
 from workrs.cli.table import print_json_line
-from workrs.domain.errors import BusError, WireError
+from workrs.domain.errors import BusError, TimedOutError, WireError
 from workrs.domain.ids import ClientId
 from workrs.ports.bus import Bus, Message, Subscription
 from workrs.wire import codec, topics

@@ -7,12 +7,12 @@ from argparse import Namespace
 from typing import Final
 
 from workrs.cli.connection import Caller, connected
-from workrs.cli.error import FAILED, OK, TimedOutError
+from workrs.cli.error import FAILED, OK
 from workrs.cli.harmless import harmless
 from workrs.cli.number import seconds
 from workrs.cli.options import Options
 from workrs.cli.table import print_json
-from workrs.domain.errors import BusError, WireError
+from workrs.domain.errors import BusError, TimedOutError, WireError
 from workrs.domain.ids import ClientId
 from workrs.ports.bus import Bus, Message, Subscription
 from workrs.wire import codec, topics

@@ -9,14 +9,14 @@ from pathlib import Path
 from device_client.blob import Access, get_result
 from workrs.cli import job_name
 from workrs.cli.connection import add_node_options, caller
-from workrs.cli.error import FAILED, OK, TimedOutError
+from workrs.cli.error import FAILED, OK
 from workrs.cli.harmless import harmless
 from workrs.cli.job_feed import follow
 from workrs.cli.jobs import as_json
 from workrs.cli.number import seconds
 from workrs.cli.options import Options
 from workrs.cli.table import print_json
-from workrs.domain.errors import ConfigError
+from workrs.domain.errors import ConfigError, TimedOutError
 from workrs.domain.job import Verdict
 from workrs.wire.view import JobView
 

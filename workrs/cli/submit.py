@@ -8,14 +8,14 @@ from typing import Final
 
 from device_client import AsyncDevice, JobError, Report, State, Timing
 from workrs.cli.connection import Caller, add_node_options, caller, connected
-from workrs.cli.error import FAILED, OK, TimedOutError
+from workrs.cli.error import FAILED, OK
 from workrs.cli.harmless import harmless
 from workrs.cli.number import seconds
 from workrs.cli.options import Options
 from workrs.cli.progress import Step, shown_progress
 from workrs.cli.spec import add_spec_options, read_spec
 from workrs.cli.table import print_json
-from workrs.domain.errors import ConfigError, IdError
+from workrs.domain.errors import ConfigError, IdError, TimedOutError
 from workrs.domain.ids import ClientId, client_id
 from workrs.trust.kind import Kind
 

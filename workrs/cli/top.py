@@ -13,12 +13,12 @@ from contextlib import contextmanager
 from tui.model.cluster import Model
 from workrs.cli import top_view
 from workrs.cli.connection import add_node_options, caller
-from workrs.cli.error import OK, TimedOutError
+from workrs.cli.error import OK
 from workrs.cli.model_feed import fed_model, settle
 from workrs.cli.number import seconds
 from workrs.cli.options import Options
 from workrs.cli.table import colours, output_width, print_json
-from workrs.domain.errors import ConfigError
+from workrs.domain.errors import ConfigError, TimedOutError
 from workrs.domain.ids import Instant
 
 _LOOK_S = 0.1

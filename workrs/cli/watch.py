@@ -8,7 +8,7 @@ from contextlib import AsyncExitStack, aclosing
 
 from workrs.cli import job_name
 from workrs.cli.connection import add_node_options, caller
-from workrs.cli.error import FAILED, OK, TimedOutError
+from workrs.cli.error import FAILED, OK
 from workrs.cli.harmless import harmless
 from workrs.cli.job_feed import follow
 from workrs.cli.jobs import as_json, gone_agents, holder
@@ -16,6 +16,7 @@ from workrs.cli.number import seconds
 from workrs.cli.options import Options
 from workrs.cli.progress import Step, shown_progress
 from workrs.cli.table import print_json_line, size
+from workrs.domain.errors import TimedOutError
 from workrs.domain.ids import ClientId
 from workrs.domain.job import Verdict
 from workrs.wire.view import JobView

@@ -44,6 +44,10 @@ class LedgerError(WorkrsError):
     """The ledger cannot be read or written: stop voting."""
 
 
+class TimedOutError(WorkrsError):
+    """The time was up before the answer came: ask again, for longer or for less."""
+
+
 class OlderDiskError(WorkrsError):
     """A node's disk is older than its peers saw it: it must be re-admitted."""
 

@@ -18,7 +18,7 @@ import sqlite_utils
 from broker import ledger_file, ledger_view
 from broker.ledger import SqliteLedger, create_ledger, open_ledger
 from broker.ledger_reader import open_reader
-from workrs.domain.errors import ConfigError, LedgerError
+from workrs.domain.errors import ConfigError, LedgerError, TimedOutError
 from workrs.domain.ids import ClientId, Digest, Epoch, JobId
 from workrs.domain.job import JobSpec, Outcome, StoredSpec, Verdict, digest_of
 from workrs.domain.record import Holder, Incarnation, Record
@@ -179,6 +179,26 @@ def test_agents_are_summed_up(path: Path) -> None:
         "PRAGMA user_version = 1",
         "COMMIT",
         "VACUUM INTO 'other.db'",
+        "CREATE TEMP TABLE t AS SELECT 1",
+        "CREATE VIEW v AS SELECT 1",
+        "DROP VIEW jobs",
+        "REPLACE INTO meta VALUES ('boot', 0)",
+        "WITH x AS (SELECT 1) DELETE FROM history",
+        "EXPLAIN DELETE FROM history",
+        "DETACH main",
+        "REINDEX",
+        "ANALYZE",
+        "BEGIN EXCLUSIVE",
+        "SAVEPOINT s",
+        "ROLLBACK",
+        "PRAGMA writable_schema = 1",
+        "PRAGMA query_only = 0",
+        "PRAGMA temp_store_directory = '/tmp'",
+        "SELECT * FROM pragma_database_list",
+        "SELECT * FROM pragma_user_version",
+        "SELECT load_extension('/tmp/x.so')",
+        "SELECT writefile('other.db', 'x')",
+        "SELECT zeroblob(1 << 30)",
         "SELECT 1; SELECT 2",
         "",
     ],
@@ -199,7 +219,7 @@ def test_only_questions_are_answered(ledger: SqliteLedger, path: Path, sql: str)
 @pytest.mark.usefixtures("ledger")
 def test_a_question_without_end_is_ended(path: Path) -> None:
     forever = "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) SELECT max(x) FROM n"
-    with pytest.raises(LedgerError, match="time"), open_reader(path, within_s=0.05) as reader:
+    with pytest.raises(TimedOutError, match="time"), open_reader(path, within_s=0.05) as reader:
         list(reader.rows(forever)[1])
 
 

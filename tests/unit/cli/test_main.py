@@ -12,10 +12,10 @@ import pytest
 
 from workrs.cli import error
 from workrs.cli import main as program
-from workrs.cli.error import NoNodeError, NotFoundError, TimedOutError
+from workrs.cli.error import NoNodeError, NotFoundError
 from workrs.cli.options import Options
-from workrs.domain.errors import ConfigError, LedgerError
-from workrs.ports.bus import Address, BusUnreachableError
+from workrs.domain.errors import ConfigError, LedgerError, TimedOutError
+from workrs.ports.bus import Address, BusClosedError, BusMessageError, BusUnreachableError
 
 
 def with_subcommand(monkeypatch: pytest.MonkeyPatch, error: BaseException | None) -> None:
@@ -37,6 +37,8 @@ CODES: list[tuple[BaseException | None, int]] = [
     (ConfigError("wrong"), 2),
     (NoNodeError(["a", "b"]), 3),
     (BusUnreachableError(Address(host="h", port=1), "refused"), 3),
+    (BusClosedError("closed"), 3),
+    (BusMessageError("t", "too large"), 1),
     (TimedOutError("late"), 4),
     (KeyboardInterrupt(), 130),
     (ExceptionGroup("parts", [ExceptionGroup("more", [ConfigError("wrong")])]), 2),

@@ -23,7 +23,7 @@ from workrs.domain.job import INLINE_MAX_BYTES, SPEC_MAX_BYTES
 
 UPLOADS_MAX = 4
 """At one time, of all visitors."""
-_UPLOADS_OF_ONE = 2
+UPLOADS_OF_ONE_MAX = 2
 
 
 class NewJob:
@@ -94,7 +94,7 @@ class NewJob:
         name = self._find(request, who)
         if (
             sum(self._uploading.values()) >= UPLOADS_MAX
-            or self._uploading.get(who.name, 0) >= _UPLOADS_OF_ONE
+            or self._uploading.get(who.name, 0) >= UPLOADS_OF_ONE_MAX
         ):
             text = "too many uploads are under way at this node; try again in a moment"
             raise PageError(503, text, retry_after_s=5.0)

@@ -1,16 +1,17 @@
 """The page's listener: what reaches a handler at all, and what every answer has.
 
-1. At most CONNECTIONS_MAX are open. One that waits IDLE_S for a request to be complete is ended,
-   so nobody holds one by sending a header a minute.
-2. Every request passes `broker.web.site` first. Every answer to one has its headers, errors too.
+1. Who is connected has passed `broker.web.door`; every request passes `broker.web.site` and
+   `broker.web.traffic` before anything else.
+2. Every answer has the headers of `broker.web.site`, errors too.
 3. A mistake of ours in a handler is an answer 500 and a line in the log. It never ends the node,
    whose votes matter more than its page.
 """
 
 import asyncio
 import logging
+import socket
 import ssl
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -19,8 +20,8 @@ from typing import Final
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from broker.web.attempt import REQUESTS, Meters
 from broker.web.desk import Desk, again_later
+from broker.web.door import IDLE_S, Door, listeners
 from broker.web.new_job import NewJob
 from broker.web.own_jobs import OwnJobs
 from broker.web.page_error import NotSignedInError, PageError
@@ -28,6 +29,7 @@ from broker.web.settings import NodeFacts, WebSettings
 from broker.web.sign_in import SignIn, sign_in_first
 from broker.web.site import HEADERS, Site
 from broker.web.store_client import StoreClient
+from broker.web.traffic import Traffic
 from broker.web.upload_form import FormReader
 from broker.web.visitor import OpenBus
 from broker.web.visitors import Visitors
@@ -36,9 +38,6 @@ from workrs.domain.errors import ConfigError
 from workrs.ports.bus import Address
 
 LOG = log.get("node.page")
-CONNECTIONS_MAX: Final = 200
-IDLE_S: Final = 15.0
-_LOOK_S: Final = 2.0
 _FORM_MAX_BYTES: Final = 16 * 1024
 """Of forms without a file."""
 _STATIC: Final = Path(__file__).parent / "static"
@@ -54,6 +53,7 @@ class WebServer:
         facts: NodeFacts,
         site: Site,
         *,
+        door: Door,
         visitors: Visitors,
         stores: StoreClient,
         threads: ThreadPoolExecutor,
@@ -63,9 +63,8 @@ class WebServer:
         self._desk = Desk(settings, facts, site, visitors)
         self._visitors = visitors
         self._site = site
-        self._requests = Meters()
-        self._busy: set[object] = set()
-        self._idle_since: dict[object, float] = {}
+        self._door = door
+        self._traffic = Traffic()
         self._static = {
             path.name: (path.read_bytes(), _TYPES[path.suffix]) for path in _STATIC.iterdir()
         }
@@ -90,12 +89,8 @@ class WebServer:
     @web.middleware
     async def _answer(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         """Check a request, have it answered, and explain what goes wrong."""
-        self._busy.add(request.protocol)
-        try:
+        with self._door.answering(request.protocol):
             answer = await self._explained(request, handler)
-        finally:
-            self._busy.discard(request.protocol)
-            self._idle_since.pop(request.protocol, None)
         if not answer.prepared:
             for name, value in HEADERS.items():
                 answer.headers.setdefault(name, value)
@@ -107,7 +102,7 @@ class WebServer:
             self._site.check(request.method, request.path, hosts, request.headers)
             if not request.raw_path.startswith("/"):
                 return self._error(request, PageError(400, "that is a request to a proxy"))
-            self._check_rate()
+            self._check_rate(request)
             return await handler(request)
         except NotSignedInError as error:
             return await sign_in_first(self._desk, request, error)
@@ -123,10 +118,15 @@ class WebServer:
             LOG.warning("page_failed", what=request.method, why=repr(error)[:500])
             return self._error(request, PageError(500, "this node made a mistake; its log has it"))
 
-    def _check_rate(self) -> None:
-        wait_s = self._requests.spend("all", REQUESTS, self._visitors.now())
+    def _check_rate(self, request: web.Request) -> None:
+        try:
+            name = self._desk.visitor(request).name
+        except NotSignedInError:
+            name = None
+        wait_s = self._traffic.wait_s(request.remote or "", name, self._visitors.now())
         if wait_s:
-            raise PageError(429, "too many requests", retry_after_s=wait_s)
+            text = "there were too many requests: wait a moment, then load the page anew"
+            raise PageError(429, text, retry_after_s=wait_s)
 
     def _error(self, request: web.Request, error: PageError) -> web.Response:
         if error.status in (403, 421):
@@ -135,30 +135,6 @@ class WebServer:
         else:
             answer = self._desk.page(request, "error.html", status=error.status, text=str(error))
         return again_later(answer, error)
-
-    def accept(self, server: web.Server) -> asyncio.Protocol:
-        """Return what speaks on a new connection: HTTP, or a goodbye."""
-        if len(server.connections) >= CONNECTIONS_MAX:
-            return _Goodbye()
-        return server()
-
-    async def keep_moving(self, server: web.Server, clock: Callable[[], float]) -> None:
-        """End connections that ask for nothing, for ever."""
-        while True:
-            await asyncio.sleep(_LOOK_S)
-            now, waiting = clock(), [c for c in server.connections if c not in self._busy]
-            self._idle_since = {c: self._idle_since.get(c, now) for c in waiting}
-            for connection in waiting:
-                if now - self._idle_since[connection] >= IDLE_S:
-                    connection.force_close()
-
-
-class _Goodbye(asyncio.Protocol):
-    """Closes the connection that would be too many."""
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Close."""
-        transport.close()
 
 
 @asynccontextmanager
@@ -189,13 +165,17 @@ async def served(
     visitors = Visitors(open_bus=open_bus, clock=clock)
     stores = StoreClient(facts.stores, store_tls)
     threads = ThreadPoolExecutor(2, thread_name_prefix="page")
-    it = WebServer(settings, facts, site, visitors=visitors, stores=stores, threads=threads)
+    door = Door(page_tls)
+    it = WebServer(
+        settings, facts, site, door=door, visitors=visitors, stores=stores, threads=threads
+    )
     try:
-        async with _listening(it, settings.listen, page_tls) as server:
+        async with _listening(it, settings.listen) as (server, sockets):
             # Not in the caller's group: see 3 above.
             beside = [
                 asyncio.create_task(visitors.keep(), name="page.visitors"),
-                asyncio.create_task(it.keep_moving(server, clock), name="page.connections"),
+                asyncio.create_task(door.keep_moving(server), name="page.connections"),
+                *(asyncio.create_task(door.let_in(server, at), name="page.door") for at in sockets),
             ]
             at = f"{site.scheme}://{settings.listen}"
             LOG.event("page_served", at=at, passwords=facts.has_passwords)
@@ -212,9 +192,9 @@ async def served(
 
 @asynccontextmanager
 async def _listening(
-    it: WebServer, at: Address, tls: ssl.SSLContext | None
-) -> AsyncIterator[web.Server]:
-    """Answer requests as long as the context is open."""
+    it: WebServer, at: Address
+) -> AsyncIterator[tuple[web.Server, list[socket.socket]]]:
+    """Have a server ready as long as the context is open, and sockets for the door."""
     # Of junk that is no request the library tells a page of our log each, for whoever sends it.
     mute = logging.getLogger("node.page.http")
     mute.setLevel(logging.CRITICAL)
@@ -232,18 +212,13 @@ async def _listening(
     assert server is not None
     try:
         try:
-            listener = await asyncio.get_running_loop().create_server(
-                lambda: it.accept(server),
-                at.host,
-                at.port,
-                ssl=tls,
-                ssl_handshake_timeout=IDLE_S if tls else None,
-            )
+            sockets = await listeners(at)
         except OSError as error:
             raise ConfigError(f"cannot serve the page at {at}: {error.strerror}") from error
         try:
-            yield server
+            yield server, sockets
         finally:
-            listener.close()
+            for each in sockets:
+                each.close()
     finally:
         await runner.cleanup()

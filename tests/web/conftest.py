@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 import ssl
 import sys
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -66,18 +65,16 @@ class Page:
     secure: SecureCluster | None = None
     tls: ssl.SSLContext | None = None
 
-    def is_served(self) -> bool:
-        """Return whether the node still runs."""
-        return self.cluster.members["n1"].is_running()
-
 
 def _words(port: int, host: str = HOST) -> tuple[str, ...]:
     words = ("--web", f"{host}:{port}", "--web-script", "python=main.py")
     return (*words, "--web-upload-mb", str(UPLOAD_MAX_BYTES >> 20))
 
 
-@contextmanager
-def _open_page(root: Path) -> Iterator[Page]:
+@pytest.fixture(scope="package")
+def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
+    """Run an open cluster with a page."""
+    root = tmp_path_factory.mktemp("open")
     functions = root / "functions.toml"
     functions.write_text(_FUNCTIONS)
     (port,) = free_ports(1)
@@ -89,26 +86,12 @@ def _open_page(root: Path) -> Iterator[Page]:
         first_node_options=_words(port),
     )
     with local_cluster(plan) as cluster:
-        yield Page(
+        found = Page(
             base=f"http://{HOST}:{port}",
             folder=plan.root / "n1",
             log=cluster.members["n1"].log,
             cluster=cluster,
         )
-
-
-@pytest.fixture(scope="package")
-def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
-    """Run an open cluster with a page."""
-    with _open_page(tmp_path_factory.mktemp("open")) as found:
-        yield found
-        assert "page_failed" not in found.log.read_text()
-
-
-@pytest.fixture
-def own_page(tmp_path: Path) -> Iterator[Page]:
-    """Run one for a test that leaves it exhausted."""
-    with _open_page(tmp_path) as found:
         yield found
         assert "page_failed" not in found.log.read_text()
 

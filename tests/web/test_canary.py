@@ -8,71 +8,28 @@ from __future__ import annotations
 
 import asyncio
 import io
-import secrets
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import jinja2
 from yarl import URL
 
-from broker.web.attempt import OF_NAME, REQUESTS, Attempts, Meters
+from broker.web.attempt import OF_NAME, Attempts
 from broker.web.desk import Desk
-from broker.web.server import served
 from broker.web.session import FormTokens, Sessions
-from broker.web.settings import NodeFacts, WebSettings
-from broker.web.site import Site, hosts_of
-from tests.mosquitto_fixture import HOST, free_port, mosquitto_address
+from broker.web.site import Site
+from tests.mosquitto_fixture import mosquitto_address
+from tests.web.alone import allow, at_broker, page
 from tests.web.visit import Visit
-from workrs.adapters.mqtt import connect
-from workrs.domain.function import Function
-from workrs.domain.ids import ClientId
 from workrs.ports.bus import Address, Bus, BusDeniedError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
-    from contextlib import AbstractAsyncContextManager
     from pathlib import Path
 
     import pytest
 
-    from broker.web.visitor import OpenBus
-
 __all__ = ["mosquitto_address"]
-
-
-def at_broker(at: Address) -> OpenBus:
-    def open_bus(name: str, _: str | None) -> AbstractAsyncContextManager[Bus]:
-        return connect(address=at, client_id=f"{name}-{secrets.token_hex(4)}")
-
-    return open_bus
-
-
-@asynccontextmanager
-async def page(folder: Path, open_bus: OpenBus, **settings: Any) -> AsyncIterator[str]:
-    """Serve a page; return its address."""
-    at = Address(host=HOST, port=free_port())
-    echo = Function(image="none", command=("true",))
-    facts = NodeFacts(
-        node=ClientId("n1"),
-        cluster="",
-        has_passwords=False,
-        functions=lambda: {"echo": echo},
-        stores=list,
-        trouble=str,
-    )
-    async with served(
-        WebSettings(listen=at, folder=folder / "page", **settings),
-        facts,
-        Site(hosts=hosts_of(HOST, frozenset()), port=at.port, is_secure=False),
-        open_bus=open_bus,
-        store_tls=None,
-        page_tls=None,
-    ):
-        yield f"http://{at}"
-
-
-def allow(*_: object, **__: object) -> None:
-    """Stand in the place of a check that is taken away."""
 
 
 def test_without_checks_of_its_origin_another_sites_form_is_taken(
@@ -180,19 +137,13 @@ def test_without_escaping_the_name_of_a_file_is_markup(
     asyncio.run(run())
 
 
-def test_without_limits_every_upload_and_request_is_taken(
-    mosquitto_address: Address, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(Meters, "spend", lambda *_: 0.0)
-
+def test_without_a_limit_every_upload_is_taken(mosquitto_address: Address, tmp_path: Path) -> None:
     async def run(limit_bytes: int) -> int:
         async with (
             page(tmp_path, at_broker(mosquitto_address), upload_max_bytes=limit_bytes) as base,
             Visit(base) as visit,
         ):
             assert (await visit.sign_in("large")).status == 303
-            many = [visit.get("/static/icon.svg") for _ in range(2 * REQUESTS.burst)]
-            assert {(await each).status for each in asyncio.as_completed(many)} == {200}
             form = await visit.form("echo")
             form.add_field("data", io.BytesIO(b"x" * 30_000), filename="f")
             return (await visit.send("/new/echo", form)).status

@@ -17,9 +17,7 @@ import aiohttp
 import pytest
 from yarl import URL
 
-from broker.web import attempt, server, small_form
 from broker.web.site import HEADERS
-from tests.browser import until
 from tests.web.conftest import UPLOAD_MAX_BYTES
 from tests.web.visit import Visit
 
@@ -355,57 +353,6 @@ def test_junk_is_answered_or_cut_and_the_page_goes_on(page: Page, junk: bytes) -
     asyncio.run(run())
 
 
-def test_connections_that_ask_for_nothing_are_ended(own_page: Page) -> None:
-    """Slow requests: a header without its end, for longer than the page waits."""
-
-    async def run() -> None:
-        at = urlsplit(own_page.base)
-        host = f"Host: {at.netloc}\r\n"
-        held = [
-            await asyncio.open_connection(at.hostname, at.port)
-            for _ in range(server.CONNECTIONS_MAX)
-        ]
-        for _, writer in held[::2]:
-            writer.write(f"GET / HTTP/1.1\r\n{host}".encode())
-        with pytest.raises(aiohttp.ClientError):
-            async with Visit(own_page.base) as visit:
-                await visit.get("/")
-        async with asyncio.timeout(3 * server.IDLE_S):
-            await asyncio.gather(*(reader.read() for reader, _ in held))
-        for _, writer in held:
-            writer.close()
-        async with Visit(own_page.base) as visit:
-            assert (await visit.get("/")).status == 200
-        assert own_page.is_served()
-
-    asyncio.run(run())
-
-
-def test_forms_that_never_end_hold_no_connection(own_page: Page) -> None:
-    """Slow requests: a whole header, for a body of which most never comes."""
-
-    async def run() -> None:
-        at = urlsplit(own_page.base)
-        head = f"POST /sign-in HTTP/1.1\r\nHost: {at.netloc}\r\nOrigin: {own_page.base}\r\n"
-        kind = "Content-Type: application/x-www-form-urlencoded\r\nContent-Length: 1000\r\n"
-        held = [
-            await asyncio.open_connection(at.hostname, at.port)
-            for _ in range(server.CONNECTIONS_MAX)
-        ]
-        for _, writer in held:
-            writer.write(f"{head}{kind}\r\ntoken=".encode())
-        async with asyncio.timeout(4 * (small_form.WHOLE_S + server.IDLE_S)):
-            ended = await asyncio.gather(*(reader.read() for reader, _ in held))
-        for _, writer in held:
-            writer.close()
-        statuses = {int(answer.split(maxsplit=2)[1]) for answer in ended if answer}
-        assert statuses <= {408, 429}
-        async with Visit(own_page.base) as visit:
-            assert (await visit.get("/")).status == 200
-
-    asyncio.run(run())
-
-
 FORM = "application/x-www-form-urlencoded"
 NO_FORMS = [
     ("multipart/form-data; boundary=b", "x" * 100, 415),
@@ -441,21 +388,5 @@ def test_a_form_that_is_packed_is_not_unpacked(page: Page) -> None:
             body = gzip.compress(form.encode())
             assert (await visit.send("/sign-in", body, **packed)).status == 403
             assert (await visit.send("/sign-in", form, **{"Content-Type": FORM})).status == 303
-
-    asyncio.run(run())
-
-
-def test_a_flood_of_requests_is_slowed_and_then_served_again(own_page: Page) -> None:
-    async def run() -> None:
-        async with Visit(own_page.base) as visit:
-            many = [visit.get("/static/icon.svg") for _ in range(3 * attempt.REQUESTS.burst)]
-            found = [(await each).status for each in asyncio.as_completed(many)]
-            assert set(found) <= {200, 429}
-
-            async def is_served() -> bool:
-                return (await visit.get("/")).status == 200
-
-            await until(is_served)
-        assert own_page.is_served()
 
     asyncio.run(run())

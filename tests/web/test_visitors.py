@@ -15,7 +15,7 @@ import pytest
 from broker.web.page_error import NotSignedInError
 from broker.web.visitors import Visitors
 from tests.mosquitto_fixture import mosquitto_address
-from tests.web.test_canary import at_broker
+from tests.web.alone import at_broker
 from workrs.domain.ids import ClientId
 
 if TYPE_CHECKING:

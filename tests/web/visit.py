@@ -43,10 +43,17 @@ class Answer:
 class Visit:
     """One browser's worth of cookies at one page."""
 
-    def __init__(self, base: str, tls: ssl.SSLContext | None = None) -> None:
+    def __init__(
+        self, base: str, tls: ssl.SSLContext | None = None, *, address: str | None = None
+    ) -> None:
+        """Come from an *address* of this machine, if one is given."""
         self.base = base
         jar = aiohttp.CookieJar(unsafe=True)
-        connector = aiohttp.TCPConnector(ssl=True if tls is None else tls)
+        connector = aiohttp.TCPConnector(
+            limit=20,
+            ssl=True if tls is None else tls,
+            local_addr=None if address is None else (address, 0),
+        )
         self.http = aiohttp.ClientSession(cookie_jar=jar, connector=connector)
 
     async def __aenter__(self) -> Self:

@@ -106,7 +106,7 @@ def test_tries_are_limited_by_name_by_address_and_in_all() -> None:
     assert [tries.wait_s("a", "ann", START) for _ in range(burst)] == [0.0] * burst
     assert tries.wait_s("a", "ann", START) > 0
     assert tries.wait_s("b", "ann", START) == 0.0, "an attacker elsewhere would shut ann out"
-    left = attempt.OF_ADDRESS.burst - burst
+    left = attempt.OF_NETWORK.burst - burst
     assert all(tries.wait_s("a", f"d{number}", START) == 0.0 for number in range(left))
     assert tries.wait_s("a", "one-more", START) > 0
     found = [tries.wait_s(f"address-{number}", "x", START) for number in range(100)]

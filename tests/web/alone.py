@@ -1,0 +1,82 @@
+"""The page in the test's own process, at a real broker without a node.
+
+What stops an attack can be taken away here, so that the attack is seen to succeed.
+"""
+
+from __future__ import annotations
+
+import secrets
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+from broker.web.server import served
+from broker.web.settings import NodeFacts, WebSettings
+from broker.web.site import Site, hosts_of
+from tests.mosquitto_fixture import HOST, free_port
+from workrs.adapters.mqtt import connect
+from workrs.domain.function import Function
+from workrs.domain.ids import ClientId
+from workrs.ports.bus import Address, Bus
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import AsyncIterator, Sequence
+    from contextlib import AbstractAsyncContextManager
+    from pathlib import Path
+
+    from broker.web.visitor import OpenBus
+
+
+def at_broker(at: Address) -> OpenBus:
+    """Return a way in that lets everybody in."""
+
+    def open_bus(name: str, _: str | None) -> AbstractAsyncContextManager[Bus]:
+        return connect(address=at, client_id=f"{name}-{secrets.token_hex(4)}")
+
+    return open_bus
+
+
+@asynccontextmanager
+async def page(
+    folder: Path,
+    open_bus: OpenBus,
+    *,
+    stores: Sequence[str] = (),
+    tls: ssl.SSLContext | None = None,
+    name: str = HOST,
+    **settings: Any,
+) -> AsyncIterator[str]:
+    """Serve a page; return its address.
+
+    Args:
+        folder: of the test.
+        open_bus: how visitors reach a broker.
+        stores: base URLs of blob stores that the node would know.
+        tls: to serve it by HTTPS, under a *name*.
+        name: what browsers are to call it.
+        settings: further ones of the page.
+    """
+    at = Address(host=HOST, port=free_port())
+    echo = Function(image="none", command=("true",))
+    facts = NodeFacts(
+        node=ClientId("n1"),
+        cluster="",
+        has_passwords=tls is not None,
+        functions=lambda: {"echo": echo},
+        stores=lambda: stores,
+        trouble=str,
+    )
+    site = Site(hosts=hosts_of(HOST, frozenset()) | {name}, port=at.port, is_secure=tls is not None)
+    async with served(
+        WebSettings(listen=at, folder=folder / "page", **settings),
+        facts,
+        site,
+        open_bus=open_bus,
+        store_tls=None,
+        page_tls=tls,
+    ):
+        yield f"{site.scheme}://{name}:{at.port}"
+
+
+def allow(*_: object, **__: object) -> None:
+    """Stand in the place of a check that is taken away."""

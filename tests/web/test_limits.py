@@ -1,0 +1,405 @@
+"""Goal: nobody takes all the room or all the time of a page, and without its limits anybody does.
+
+Method: each attack twice, with a limit made small and without it, at a page in this process with
+real sockets of several addresses. That something goes on for longer than a limit would let it is
+seen by what began later and was ended meanwhile (`a_while`), not by a clock.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import io
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+import aiohttp
+import pytest
+
+from broker.web import door, new_job, own_jobs, session, small_form, traffic, upload_form
+from broker.web.meter import Meters, Rate
+from broker.web.traffic import Traffic
+from broker.web.visitors import Visitors
+from tests.browser import until
+from tests.hostile.twice import played_twice
+from tests.mosquitto_fixture import mosquitto_address
+from tests.web.alone import at_broker, page
+from tests.web.gated_store import gated_store
+from tests.web.visit import Visit
+from workrs.adapters.mqtt import connect
+from workrs.domain.ids import ClientId, Instant, LocalJobId
+from workrs.domain.job import BLOB_URL_PREFIX
+from workrs.ports.bus import Message
+from workrs.wire import topics
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    from workrs.ports.bus import Address
+
+__all__ = ["mosquitto_address"]
+
+NEVER = 1e9
+SHORT = 0.3
+ONE, OTHER, THIRD = "127.0.0.2", "127.0.0.3", "127.0.0.4"
+Stream = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+
+
+async def connections(base: str, address: str, count: int, said: str = "") -> list[Stream]:
+    """Open connections from an address, and begin to say something."""
+    at = urlsplit(base)
+    found = []
+    for _ in range(count):
+        reader, writer = await asyncio.open_connection(
+            at.hostname, at.port, local_addr=(address, 0)
+        )
+        writer.write(said.encode())
+        found.append((reader, writer))
+    return found
+
+
+def close(streams: list[Stream]) -> None:
+    for _, writer in streams:
+        writer.close()
+
+
+def begun(base: str) -> str:
+    """Return a form of which most never comes."""
+    head = f"POST /sign-in HTTP/1.1\r\nHost: {urlsplit(base).netloc}\r\nOrigin: {base}\r\n"
+    kind = "Content-Type: application/x-www-form-urlencoded\r\nContent-Length: 1000\r\n\r\n"
+    return f"{head}{kind}token="
+
+
+async def a_while(base: str) -> None:
+    """Return once what begins now and is never finished was given up: a form, or a header."""
+    for said in (begun(base), "GET / HTTP/1.1\r\n"):
+        streams = await connections(base, THIRD, 1, said)
+        async with asyncio.timeout(60):
+            await streams[0][0].read(1)
+        close(streams)
+
+
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make all times short, but for those that a test takes away after this."""
+    monkeypatch.setattr(door, "_LOOK_S", SHORT / 3)
+    monkeypatch.setattr(door, "IDLE_S", SHORT)
+    monkeypatch.setattr(small_form, "WHOLE_S", SHORT)
+    monkeypatch.setattr(upload_form, "STALLED_S", SHORT)
+
+
+async def is_answered(base: str, address: str) -> bool:
+    try:
+        async with Visit(base, address=address) as visit:
+            return (await visit.get("/")).status == 200
+    except aiohttp.ClientError:
+        return False
+
+
+@played_twice
+def test_connections_of_one_address_leave_room_for_others(
+    mosquitto_address: Address, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, control: bool
+) -> None:
+    monkeypatch.setattr(door, "CONNECTIONS_MAX", 12)
+    monkeypatch.setattr(door, "CONNECTIONS_OF_ONE_MAX", 8 if control else 10**9)
+    monkeypatch.setattr(door, "IDLE_S", NEVER)
+
+    async def run() -> None:
+        async with page(tmp_path, at_broker(mosquitto_address)) as base:
+            held = await connections(base, ONE, 20)
+            assert not await is_answered(base, ONE)
+            assert await is_answered(base, OTHER) == control
+            close(held)
+            await until(lambda: is_answered(base, ONE))
+
+    asyncio.run(run())
+
+
+@played_twice
+def test_connections_that_ask_for_nothing_are_ended(
+    mosquitto_address: Address, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, control: bool
+) -> None:
+    small(monkeypatch)
+    monkeypatch.setattr(door, "CONNECTIONS_OF_ONE_MAX", 8)
+    if not control:
+        monkeypatch.setattr(door, "IDLE_S", NEVER)
+
+    async def run() -> None:
+        async with page(tmp_path, at_broker(mosquitto_address)) as base:
+            held = await connections(base, ONE, 4)
+            held += await connections(base, ONE, 4, "GET / HTTP/1.1\r\nHost: x\r\n")
+            if control:
+                await until(lambda: is_answered(base, ONE))
+            else:
+                later = await connections(base, THIRD, 1, begun(base))
+                await later[0][0].read(1)
+                assert not await is_answered(base, ONE)
+                held += later
+            close(held)
+
+    asyncio.run(run())
+
+
+@played_twice
+def test_forms_that_never_end_hold_no_connection(
+    mosquitto_address: Address, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, control: bool
+) -> None:
+    small(monkeypatch)
+    monkeypatch.setattr(door, "CONNECTIONS_OF_ONE_MAX", 8)
+    if not control:
+        monkeypatch.setattr(small_form, "WHOLE_S", NEVER)
+
+    async def run() -> None:
+        async with page(tmp_path, at_broker(mosquitto_address)) as base:
+            held = await connections(base, ONE, 8, begun(base))
+            if control:
+                answers = [await reader.readline() for reader, _ in held]
+                assert {int(each.split()[1]) for each in answers} == {408}
+                await until(lambda: is_answered(base, ONE))
+            else:
+                later = await connections(base, THIRD, 1, "GET / HTTP/1.1\r\n")
+                await later[0][0].read(1)
+                assert not await is_answered(base, ONE)
+                held += later
+            close(held)
+
+    asyncio.run(run())
+
+
+async def silent(token: str, leave: asyncio.Event) -> AsyncIterator[bytes]:
+    """Yield the beginning of an upload, and then nothing."""
+    yield f'--b\r\nContent-Disposition: form-data; name="token"\r\n\r\n{token}\r\n'.encode()
+    yield b'--b\r\nContent-Disposition: form-data; name="data"; filename="f"\r\n\r\nx'
+    await leave.wait()
+
+
+async def send(visit: Visit) -> int:
+    form = await visit.form("echo")
+    form.add_field("data", io.BytesIO(b"x"), filename="f")
+    return (await visit.send("/new/echo", form)).status
+
+
+async def under_way(visit: Visit, leave: asyncio.Event, count: int) -> list[asyncio.Task[int]]:
+    """Begin uploads, each of which has its place when this returns."""
+    kind = {"Content-Type": "multipart/form-data; boundary=b"}
+    token = (await visit.get("/new/echo")).token
+    began = asyncio.Semaphore(0)
+
+    async def one() -> int:
+        async def body() -> AsyncIterator[bytes]:
+            async for piece in silent(token, leave):
+                yield piece
+                began.release()
+
+        try:
+            return (await visit.send("/new/echo", body(), **kind)).status
+        except aiohttp.ClientError:
+            return 0
+
+    found = [asyncio.create_task(one()) for _ in range(count)]
+    for _ in range(2 * count):
+        await began.acquire()
+    # What was sent is with the page once something that was sent later is answered.
+    await visit.get("/")
+    return found
+
+
+@played_twice
+def test_uploads_that_stop_hold_no_place(
+    mosquitto_address: Address, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, control: bool
+) -> None:
+    small(monkeypatch)
+    if not control:
+        monkeypatch.setattr(upload_form, "STALLED_S", NEVER)
+
+    async def run() -> None:
+        leave = asyncio.Event()
+        async with (
+            page(tmp_path, at_broker(mosquitto_address)) as base,
+            Visit(base) as attacker,
+            Visit(base) as second,
+            Visit(base) as visit,
+        ):
+            assert (await attacker.sign_in("attacker")).status == 303
+            assert (await second.sign_in("second")).status == 303
+            assert (await visit.sign_in("visitor")).status == 303
+            held = await under_way(attacker, leave, 2) + await under_way(second, leave, 2)
+
+            async def is_taken() -> bool:
+                return await send(visit) == 303
+
+            if control:
+                await until(is_taken)
+                assert {await each for each in held} <= {408, 0}
+            else:
+                await a_while(base)
+                assert await send(visit) == 503
+            leave.set()
+            await asyncio.gather(*held)
+
+    asyncio.run(run())
+
+
+@played_twice
+def test_uploads_at_one_time_have_a_bound(
+    mosquitto_address: Address, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, control: bool
+) -> None:
+    if not control:
+        monkeypatch.setattr(new_job, "UPLOADS_MAX", 10**9)
+        monkeypatch.setattr(new_job, "UPLOADS_OF_ONE_MAX", 10**9)
+
+    async def run() -> None:
+        leave = asyncio.Event()
+        async with (
+            page(tmp_path, at_broker(mosquitto_address)) as base,
+            Visit(base) as one,
+            Visit(base) as other,
+            Visit(base) as visit,
+        ):
+            for each, name in ((one, "one"), (other, "other"), (visit, "visitor")):
+                assert (await each.sign_in(name)).status == 303
+            held = await under_way(one, leave, 2)
+            assert await send(one) == (503 if control else 303)
+            assert await send(visit) == 303  # one name leaves room for another
+            held += await under_way(other, leave, 2)
+            assert await send(visit) == (503 if control else 303)
+            leave.set()
+            await asyncio.gather(*held)
+
+    asyncio.run(run())
+
+
+@played_twice
+def test_downloads_at_one_time_have_a_bound(
+    mosquitto_address: Address, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, control: bool
+) -> None:
+    monkeypatch.setattr(own_jobs, "DOWNLOADS_MAX", 2 if control else 10**9)
+    job, digest = LocalJobId("done"), "a" * 64
+    told = Message(
+        topics.down(ClientId("reader"), job, "state"),
+        f"succeeded {BLOB_URL_PREFIX}{digest}".encode(),
+    )
+
+    async def run() -> None:
+        async with (
+            AsyncExitStack() as stack,
+            gated_store() as store,
+            page(tmp_path, at_broker(mosquitto_address), stores=[store.base]) as base,
+            Visit(base) as visit,
+            connect(address=mosquitto_address, client_id="a-node") as bus,
+        ):
+            assert (await visit.sign_in("reader")).status == 303
+            bus.publish(told)
+            await visit.until("/jobs/done", "succeeded")
+            for _ in range(2):
+                held = await stack.enter_async_context(visit.http.get(f"{base}/jobs/done/result"))
+                assert held.status == 200
+            third = await stack.enter_async_context(visit.http.get(f"{base}/jobs/done/result"))
+            assert third.status == (503 if control else 200)
+            store.leave.set()
+
+    asyncio.run(run())
+
+
+@played_twice
+def test_sessions_have_a_bound(
+    mosquitto_address: Address, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, control: bool
+) -> None:
+    monkeypatch.setattr(session, "SESSIONS_MAX", 3 if control else 10**9)
+    monkeypatch.setattr(session, "SESSIONS_OF_ONE_MAX", 2 if control else 10**9)
+
+    async def run() -> None:
+        async with AsyncExitStack() as stack:
+            base = await stack.enter_async_context(page(tmp_path, at_broker(mosquitto_address)))
+            visits = [await stack.enter_async_context(Visit(base)) for _ in range(5)]
+            names = ("taken", "taken", "taken", "second", "third")
+            found = [
+                (await visit.sign_in(name)).status
+                for visit, name in zip(visits, names, strict=True)
+            ]
+            assert found == [303] * 4 + [503 if control else 303]
+            # Of one name the oldest ends, whoever has it meanwhile.
+            assert (await visits[0].get("/new")).status == (401 if control else 200)
+            assert (await visits[2].get("/new")).status == 200
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("limit", ["IDLE_S", "LONGEST_S"])
+@played_twice
+def test_a_cookie_that_was_taken_is_of_no_use_later(
+    mosquitto_address: Address,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    limit: str,
+    *,
+    control: bool,
+) -> None:
+    """Time is what the page says it is: it is moved on, and nobody waits."""
+    moved_s = [0.0]
+    real = Visitors.now
+    monkeypatch.setattr(Visitors, "now", lambda it: Instant(real(it) + moved_s[0]))
+    steps = {"IDLE_S": 1, "LONGEST_S": 24}[limit]
+    if not control:
+        monkeypatch.setattr(session, limit, NEVER)
+
+    async def run() -> None:
+        async with page(tmp_path, at_broker(mosquitto_address)) as base, Visit(base) as visit:
+            assert (await visit.sign_in("owner")).status == 303
+            for step in range(steps):
+                assert (await visit.get("/new")).status == 200, step
+                moved_s[0] += 3601.0 if limit == "IDLE_S" else 1801.0
+            assert (await visit.get("/new")).status == (401 if control else 200)
+
+    asyncio.run(run())
+
+
+FEW, MORE = Rate(30, 1e-9), Rate(60, 1e-9)
+
+
+async def flood(base: str, address: str) -> set[int]:
+    """Ask from an address for more than it may; return the statuses."""
+    async with Visit(base, address=address) as stranger:
+        many = [stranger.get("/static/icon.svg") for _ in range(MORE.burst)]
+        return {each.status for each in await asyncio.gather(*many)}
+
+
+@pytest.mark.parametrize("taken", ["network", "visitor", "all"])
+@played_twice
+def test_a_flood_of_one_keeps_nobody_else_out(
+    mosquitto_address: Address,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    taken: str,
+    *,
+    control: bool,
+) -> None:
+    for name, rate in (("OF_NETWORK", FEW), ("OF_STRANGERS", MORE), ("OF_VISITOR", FEW)):
+        monkeypatch.setattr(traffic, name, rate)
+    real = Traffic.wait_s
+    if not control and taken == "network":
+        monkeypatch.setattr(traffic, "network_of", lambda _: "any")
+    if not control and taken == "visitor":
+        monkeypatch.setattr(Traffic, "wait_s", lambda it, at, _, now: real(it, at, None, now))
+    if not control and taken == "all":
+        monkeypatch.setattr(Meters, "spend", lambda *_: 0.0)
+
+    async def run() -> None:
+        async with (
+            page(tmp_path, at_broker(mosquitto_address)) as base,
+            Visit(base, address=ONE) as near,
+        ):
+            assert (await near.sign_in("near")).status == 303
+            found = await flood(base, ONE)
+            if taken == "all":
+                assert found == ({200, 429} if control else {200})
+                return
+            assert found == {200, 429}
+            assert await is_answered(base, ONE) is False
+            served = {
+                "network": await is_answered(base, OTHER),
+                "visitor": (await near.get("/new")).status == 200,
+            }
+            assert served[taken] == control
+
+    asyncio.run(run())

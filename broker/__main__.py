@@ -5,6 +5,7 @@ broker, and last the brain that fills it.
 """
 
 import asyncio
+import os
 import secrets
 import signal
 import socket
@@ -49,6 +50,7 @@ from workrs.adapters.ending import end
 from workrs.adapters.expiry_watch import watch_expiry
 from workrs.adapters.metric_server import metrics_served
 from workrs.adapters.mqtt import connect
+from workrs.adapters.service_manager import ServiceManager
 from workrs.adapters.stores.opener import Stores
 from workrs.domain.errors import ConfigError, SpecError
 from workrs.domain.function import Function
@@ -139,6 +141,7 @@ def _restore(config: NodeConfig, ledger: SqliteLedger, now: Instant) -> Node:
 
 async def _serve(config: NodeConfig, ledger: SqliteLedger) -> None:
     loop = asyncio.get_running_loop()
+    manager = ServiceManager.take(os.environ)
     secure = _secure(config)
     node = _restore(config, ledger, Instant(loop.time()))
 
@@ -176,7 +179,7 @@ async def _serve(config: NodeConfig, ledger: SqliteLedger) -> None:
                 ),
                 _page(config, node, secure),
             ):
-                await _with_broker(config, supervisor, secure)
+                await _with_broker(config, Served(supervisor, seen, manager), secure)
             await end(keeping)
     finally:
         await blobs.stop()
@@ -212,6 +215,25 @@ def _page(
     return page_served(config, node, trust=secure.trust, tls=secure.tls.page)
 
 
+class Served(NamedTuple):
+    """The shell around the brain, what is seen of it, and who else wants to hear of it."""
+
+    supervisor: NodeSupervisor
+    seen: NodeMetrics
+    manager: ServiceManager | None
+
+    def parts(self) -> dict[str, Coroutine[Any, Any, None]]:
+        """Return what runs as long as the node does."""
+        parts = {"supervisor": self.supervisor.run()}
+        if self.manager is not None:
+            parts["service"] = self.manager.report(
+                self.supervisor.serves,
+                look=self.supervisor.look,
+                status=lambda: f"/ready: {self.seen.ready()}",
+            )
+        return parts
+
+
 class Secure(NamedTuple):
     """What a node with a credential has besides."""
 
@@ -245,16 +267,14 @@ def _own_connect(config: NodeConfig, as_node: ssl.SSLContext | None) -> Connect:
     return partial(connect, tls=as_node) if config.given_broker and as_node else connect
 
 
-async def _with_broker(
-    config: NodeConfig, supervisor: NodeSupervisor, secure: Secure | None
-) -> None:
+async def _with_broker(config: NodeConfig, served: Served, secure: Secure | None) -> None:
     folder = config.broker_folder.absolute()
     if config.given_broker:
-        parts = {"supervisor": supervisor.run()}
+        parts = served.parts()
         if secure is not None:
             write_trust(folder, secure.trust)
             parts |= _trust_parts(config, secure)
-        await _until_told(config, parts)
+        await _until_told(config, parts, served.manager)
         return
     peers = [Peer(name=name, address=at) for name, at in sorted(config.peers.items())]
     probes: Probes | None = None
@@ -273,7 +293,7 @@ async def _with_broker(
             await try_permissions(config.listen, secure.trust, connect, probes)
             write_trust(folder, secure.trust)
             probes = None  # and with it the only keys that those authorities ever sign with
-        parts = {"supervisor": supervisor.run(), "mosquitto": process.keep()}
+        parts = {**served.parts(), "mosquitto": process.keep()}
         if secure is not None:
             parts |= _trust_parts(config, secure, process)
         for peer in peers:
@@ -285,7 +305,7 @@ async def _with_broker(
                 tls=None if secure is None else secure.tls.client,
             )
             parts[f"stand_in[{peer.name}]"] = stand_in.run()
-        await _until_told(config, parts)
+        await _until_told(config, parts, served.manager)
 
 
 def _trust_parts(
@@ -314,7 +334,11 @@ def _trust_parts(
     return {"trust": keeper.keep(), "trust_line": line.run(), "credential": watch}
 
 
-async def _until_told(config: NodeConfig, parts: Mapping[str, Coroutine[Any, Any, None]]) -> None:
+async def _until_told(
+    config: NodeConfig,
+    parts: Mapping[str, Coroutine[Any, Any, None]],
+    manager: ServiceManager | None,
+) -> None:
     """Run *parts* until a signal says to stop; an error in any of them ends all."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -328,4 +352,6 @@ async def _until_told(config: NodeConfig, parts: Mapping[str, Coroutine[Any, Any
         LOG.event("node_running", node=config.name, listen=config.listen, blobs=config.blobs)
         await stop.wait()
         LOG.event("node_stopping", node=config.name)
+        if manager is not None:
+            manager.stopping()
         await end(running)

@@ -7,7 +7,9 @@
    it again, and so would the next start.
 4. PUBACK for a batch is sent only after the batch was handled: `receive` acknowledges
    the one before.
-5. Requests of devices come over a connection of their own (`intake_line`) and are handled after
+5. Between two turns of this shell lie a second and what one batch costs, whether the broker or the
+   disk is there or not: `turned_at` shows that it goes on.
+6. Requests of devices come over a connection of their own (`intake_line`) and are handled after
    whatever votes and leases need, a bounded number in each batch.
 
 Cancel-safety: a cancelled step loses only what was neither committed nor published, and
@@ -46,6 +48,8 @@ FLUSH_EVERY = 1000
 """Publishes of one batch between two waits for acknowledgement: a refill may be long."""
 PARTS_MAX = 4
 """Of peers' ledgers that wait for the brain; the reading of the next waits too."""
+STUCK_S = 10.0
+"""Without a turn for so long, the shell has come to a stand."""
 READING_S = 0.05
 """How soon after its arrival a part is looked at."""
 ReadLedger = Callable[[ReadPeerLedger], AsyncIterator[Event]]
@@ -79,6 +83,10 @@ class NodeSupervisor:
         )
         self._wait: asyncio.Timeout | None = None
         self._log = log.get(f"node[{node.name}]")
+        self.serves = asyncio.Event()
+        """Set when its broker has what the ledger has, and is heard."""
+        self.turned_at = clock()
+        """When it last took a turn: handled a batch, or tried again what had failed."""
 
     async def run(self) -> None:
         """Serve for ever. Lost connections are made again; other errors end the daemon."""
@@ -90,10 +98,16 @@ class NodeSupervisor:
                 try:
                     await self._serve()
                 except BusError as error:
+                    self.turned_at = self._clock()
                     refused = 1 if self._clock() - began > SETTLED_S else refused + 1
                     if refused == 1 or refused % 100 == 0:
                         self._log.warning("broker_lost", address=self._address, why=str(error))
                     await asyncio.sleep(pause_s(refused))
+
+    def look(self) -> str:
+        """Return what has come to a stand, nothing while this shell takes its turns."""
+        idle_s = self._clock() - self.turned_at
+        return f"it has taken no turn for {idle_s:.0f} s" if idle_s > STUCK_S else ""
 
     async def _serve(self) -> None:
         """Serve over one connection, until it is lost."""
@@ -111,7 +125,9 @@ class NodeSupervisor:
             await bus.subscribe(*inbox.vote_subscriptions())
             self._log.event("broker_joined", address=self._address)
             await self._handle(bus, [BrokerEmptied()])
+            self.serves.set()
             while True:
+                self.turned_at = self._clock()
                 await self._handle(bus, await self._receive(bus))
 
     async def _receive(self, bus: Bus) -> list[Event]:
@@ -182,6 +198,7 @@ class NodeSupervisor:
             except LedgerError as error:
                 self._log.warning("ledger_refused", why=str(error), changes=len(effects.changes))
                 failed = True
+                self.turned_at = self._clock()
                 self._say_state(bus, health=str(error))
                 await asyncio.sleep(RETRY_S)
             else:

@@ -13,9 +13,10 @@ import random
 import shutil
 import signal
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import uvloop
 
@@ -33,6 +34,7 @@ from workrs.adapters import log
 from workrs.adapters.ending import end
 from workrs.adapters.expiry_watch import watch_expiry
 from workrs.adapters.mqtt import secured
+from workrs.adapters.service_manager import ServiceManager
 from workrs.adapters.stores.address import shared_location
 from workrs.adapters.stores.opener import Stores
 from workrs.adapters.stores.trial import try_store
@@ -108,6 +110,7 @@ class _Body:
 
 async def _serve(config: AgentConfig, stop: _Stop) -> int:
     name = client_id(config.name)
+    manager = ServiceManager.take(os.environ)
     connect = secured(config.credential)
     async with _body(config) as body:
         incarnation = await incarnate(name, config.state_dir, config.nodes, connect)
@@ -127,9 +130,31 @@ async def _serve(config: AgentConfig, stop: _Stop) -> int:
             rung=settings.profile.rung,
             slots=config.slots,
         )
-        stop.tell = lambda: supervisor.post(StopRequested())
+
+        def end() -> None:
+            if manager is not None:
+                manager.stopping()
+            supervisor.post(StopRequested())
+
+        stop.tell = end
         async with _metrics(config, brain):
-            return await _live(config, body, supervisor)
+            report = None if manager is None else _report(manager, brain)
+            return await _live(config, body, supervisor, report)
+
+
+async def _report(manager: ServiceManager, brain: Brain) -> None:
+    """Tell the service manager of this agent. A warden that hangs has ended it: `_guard`."""
+    from edge_agent.metrics import AgentMetrics  # noqa: PLC0415 (who has no manager needs none)
+    from workrs.adapters.metric_server import OK  # noqa: PLC0415
+
+    seen = AgentMetrics(brain, _boottime)
+
+    def look() -> str:
+        return "" if (found := seen.health()) == OK else found
+
+    serves = asyncio.Event()
+    serves.set()  # a node has answered, warden and engine are there
+    await manager.report(serves, look=look, status=lambda: f"/ready: {seen.ready()}")
 
 
 @contextlib.asynccontextmanager
@@ -148,17 +173,23 @@ async def _metrics(config: AgentConfig, brain: Brain) -> AsyncIterator[None]:
         yield
 
 
-async def _live(config: AgentConfig, body: _Body | None, supervisor: AgentSupervisor) -> int:
+async def _live(
+    config: AgentConfig,
+    body: _Body | None,
+    supervisor: AgentSupervisor,
+    report: Coroutine[Any, Any, None] | None,
+) -> int:
     """Run the supervisor and what serves it; an error in any part ends all."""
     name = f"agent[{config.name}]"
     async with asyncio.TaskGroup() as tasks:
-        serving = []
+        serving = [] if report is None else [tasks.create_task(report, name=f"{name}.service")]
         hands: Hands = InstantHands(supervisor.post)
         if body is not None:
             hands = found = ContainerHands(_tools(config, body), tasks, supervisor.post)
             serving += [
                 tasks.create_task(found.discard(), name=f"{name}.discard"),
                 tasks.create_task(_guard(body.warden), name=f"{name}.warden"),
+                tasks.create_task(body.warden.keep_answering(), name=f"{name}.answers"),
                 tasks.create_task(_look(body.runtime, supervisor), name=f"{name}.look"),
                 *(
                     tasks.create_task(_try(store, config), name=f"{name}.store")

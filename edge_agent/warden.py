@@ -5,6 +5,8 @@
 2. `watch`, `extend` and `unwatch` are in the warden's pipe when they return, before anything
    the caller does next.
 3. A warden that ended is noticed by `lost`. Nothing guards the jobs then: freeze or kill them.
+4. One that hangs is killed by `keep_answering`, and so lost: that is noticed, and a warden that is
+   there and freezes nothing is not.
 """
 
 # ruff: noqa: ASYNC240 (one folder, once)
@@ -26,6 +28,9 @@ from workrs.domain.ids import Epoch, Instant, JobId
 _LOG = log.get("agent.warden")
 _FORMER_WAIT_S = 15.0
 _POLL_S = 0.01
+_ASK_PERIOD_S = 10.0
+_ANSWER_S = 5.0
+"""It goes before everything else that wants a core, and answers at once."""
 
 
 def boottime() -> Instant:
@@ -42,6 +47,7 @@ class Warden:
         self._pipe = pipe
         self._lock = lock
         self._deadlines: dict[tuple[JobId, Epoch], Instant] = {}
+        self._answered = asyncio.Event()
 
     @classmethod
     async def start(cls, state: Path, *, former_wait_s: float = _FORMER_WAIT_S) -> Self:
@@ -120,9 +126,34 @@ class Warden:
         assert self._process.stdout is not None
         while line := await self._process.stdout.readline():
             verb, _, key = line.decode().strip().partition("\t")
+            if verb == "here":
+                self._answered.set()
+                continue
             job, _, epoch = key.rpartition("/")
             _LOG.warning(f"warden_{verb}", job=job, epoch=epoch)
         await self._process.wait()
+
+    async def answers(self, within_s: float = _ANSWER_S) -> bool:
+        """Return whether it does what it is told, as long as `lost` runs. Not for two at once."""
+        self._answered.clear()
+        if not self._tell("answer", ""):
+            return False
+        try:
+            async with asyncio.timeout(within_s):
+                await self._answered.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    async def keep_answering(self, period_s: float = _ASK_PERIOD_S) -> None:
+        """Ask it from time to time, and kill it when it hangs."""
+        while True:
+            await asyncio.sleep(period_s)
+            # Twice: where both were stopped and go on, the first answer comes too late.
+            if not (await self.answers() or await self.answers()):
+                _LOG.warning("warden_stuck", pid=self.pid)
+                self._process.kill()
+                return
 
     async def close(self) -> None:
         """Let the warden kill what is still watched, and end. Idempotent."""

@@ -8,6 +8,7 @@ and shares nothing with the agent but a pipe on standard input. Lines, fields sp
     stand_back KEY                CRIU works on it: do not freeze, for 60 s at most
     step_in KEY                   guard it again
     unwatch KEY                   all of its processes are gone
+    answer                        say `here`
 
 A TARGET is `cgroup:/path` or `group:PGID`. On standard output it says `ready`, `frozen KEY`
 once per deadline, and when the pipe was closed `killed KEY` for each key and `left KEY` for
@@ -158,6 +159,8 @@ def obey(watched: dict[str, Watched], line: str) -> None:
         watched[rest[0]].back_until = 0.0
     elif verb == "unwatch" and len(rest) == 1:
         watched.pop(rest[0], None)
+    elif verb == "answer":
+        say("here")
 
 
 def look(watched: dict[str, Watched]) -> float:

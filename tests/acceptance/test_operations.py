@@ -190,6 +190,40 @@ def test_killed_daemons_are_started_again_and_nothing_of_them_is_left(
     until("it runs", lambda: job(operator, long_job)["state"] == "running")
 
 
+@pytest.mark.parametrize(("unit", "host"), [("workrs-node@n1", "n1"), ("workrs-agent@a1", "a1")])
+def test_a_daemon_that_hangs_is_killed_and_started_again(
+    operator: Operator, fleet: dict[str, Machine], long_job: str, unit: str, host: str
+) -> None:
+    machine = fleet[host]
+    drop_in = f"/run/systemd/system/{unit}.service.d"
+    short = f"mkdir -p {drop_in} && printf '[Service]\nWatchdogSec=6\n' >{drop_in}/short.conf"
+    machine.run(f"{short}\nsystemctl daemon-reload\nsystemctl restart {unit}")
+    status = machine.run(f"systemctl show -P StatusText {unit}")
+    assert status.startswith("/ready: "), status
+    restarts = f"systemctl show -P NRestarts {unit}"
+    before = int(machine.run(restarts))
+    machine.run(f"systemctl kill --kill-whom=main --signal=STOP {unit}")
+    until("its restart", lambda: int(machine.run(restarts)) > before)
+    until("it runs again", lambda: "active" in machine.run(f"systemctl is-active {unit} || true"))
+    until("it runs", lambda: job(operator, long_job)["state"] == "running")
+    machine.run(f"rm -r {drop_in} && systemctl daemon-reload && systemctl restart {unit}")
+
+
+def test_programs_of_an_agent_that_is_killed_and_stays_away_end_by_their_warden(
+    operator: Operator, fleet: dict[str, Machine], long_job: str
+) -> None:
+    agent = str(job(operator, long_job)["agent"])
+    machine, unit = fleet[agent], f"workrs-agent@{agent}"
+    drop_in = f"/run/systemd/system/{unit}.service.d"
+    away = f"mkdir -p {drop_in} && printf '[Service]\nRestart=no\n' >{drop_in}/away.conf"
+    machine.run(f"{away}\nsystemctl daemon-reload")
+    assert machine.run("docker ps --quiet").strip()
+    machine.run(f"systemctl kill --kill-whom=main --signal=KILL {unit}")
+    until("the end of what it ran", lambda: not machine.run("docker ps --quiet").strip())
+    until("the warden's end", lambda: not machine.run("pgrep -f warden_process || true").strip())
+    machine.run(f"rm -r {drop_in} && systemctl daemon-reload && systemctl start {unit}")
+
+
 def test_nodes_are_upgraded_one_by_one_without_a_takeover(
     operator: Operator, fleet: dict[str, Machine], long_job: str
 ) -> None:
@@ -209,7 +243,8 @@ def test_a_node_that_lost_its_disk_is_readmitted(
 ) -> None:
     n2 = fleet["n2"]
     n2.run("systemctl stop workrs-node@n2 && rm /var/lib/workrs/n2/ledger.db*")
-    n2.run("systemctl start workrs-node@n2")
+    said = n2.run("systemctl start workrs-node@n2 || systemctl status workrs-node@n2 || true")
+    assert "no ledger at /var/lib/workrs/n2/ledger.db" in said
     state = "systemctl show -P SubState workrs-node@n2"
     until("its refusal", lambda: n2.run(state).strip() == "failed")
     (block,) = blocks("A node that is replaced")

@@ -180,6 +180,21 @@ def test_a_killed_wardens_agent_notices(start: Callable[[float], Agent]) -> None
     agent.process.wait(timeout=5)
 
 
+def test_a_warden_that_hangs_is_lost(tmp_path: Path) -> None:
+    async def story() -> None:
+        warden = await Warden.start(tmp_path)
+        lost = asyncio.create_task(warden.lost())
+        asking = asyncio.create_task(warden.keep_answering(0.01))
+        async with asyncio.timeout(60):
+            assert await warden.answers()
+            os.kill(warden.pid, signal.SIGSTOP)
+            await asking
+            await lost
+        await warden.close()
+
+    asyncio.run(story())
+
+
 def test_the_next_incarnation_waits_for_the_former_warden(tmp_path: Path) -> None:
     async def story() -> None:
         first = await Warden.start(tmp_path)

@@ -8,10 +8,12 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+import pytest
+
 from broker.agents import AgentTable
 from broker.node import Node, NodeSettings
 from broker.retry import RETRY_S, pause_s
-from broker.supervisor import NodeSupervisor
+from broker.supervisor import STUCK_S, NodeSupervisor
 from tests.unit.broker.cluster import TIMING
 from workrs.domain.ids import ClientId, JobId
 from workrs.domain.job import Outcome, Verdict
@@ -24,8 +26,6 @@ from workrs.wire import topics
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
-
-    import pytest
 
 ADDRESS = Address(host="n1", port=1)
 JOB = JobId("pump-7_j1")
@@ -120,6 +120,33 @@ def test_a_full_outbox_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
         bus.publish(Message(topics.up("pump-7", "submit", "j1"), SPEC))
         await until(lambda: "queued" in world.shown(topics.down("pump-7", "j1")))
         assert len(refused) > 2
+
+    run(scene)
+
+
+@pytest.mark.parametrize("fault", ["disk", "broker"])
+def test_a_node_goes_on_though_it_waits_for_its_disk_or_its_broker(fault: str) -> None:
+    async def scene(world: World, bus: Bus) -> None:
+        if fault == "disk":
+            world.ledger.disk.broken = "disk full"
+            bus.publish(Message(topics.up("pump-7", "submit", "j1"), SPEC))
+            await until(lambda: "disk full" in world.shown(topics.node("n1", "state")))
+        else:
+            world.broker.stop()
+        for _ in range(2):
+            before_s = world.supervisor.turned_at
+            await until(lambda: world.supervisor.turned_at > before_s)  # noqa: B023 (at once)
+        assert world.supervisor.look() == ""
+        world.ledger.disk.broken = ""
+
+    run(scene)
+
+
+def test_a_node_whose_shell_stands_still_says_so() -> None:
+    async def scene(world: World, _: Bus) -> None:
+        assert world.supervisor.serves.is_set()
+        world.supervisor.turned_at -= STUCK_S + 1.0
+        assert world.supervisor.look() == f"it has taken no turn for {STUCK_S + 1:.0f} s"
 
     run(scene)
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+PAGE = Path(__file__).parents[3] / "docs" / "operations.md"
 UNITS = sorted((Path(__file__).parents[3] / "deploy" / "systemd").glob("*.service"))
 
 
@@ -47,7 +48,42 @@ def test_the_program_takes_the_options_that_a_unit_gives(unit: Path) -> None:
 
 def test_an_agent_is_not_cut_off_from_its_engine_and_from_criu() -> None:
     # Both were found by running it: an engine "on another machine", and CRIU's "Unable to suspend".
-    text = (UNITS[0].parent / "workrs-agent@.service").read_text()
-    set_ = re.findall(r"^([A-Za-z]+)=", text, re.MULTILINE)
-    prefixes = ("Protect", "Private", "Restrict", "SystemCall", "Lock", "NoNew", "Memory")
+    set_ = dict(settings("agent"))
+    prefixes = ("Protect", "Private", "Restrict", "SystemCall", "Lock", "Memory")
     assert [name for name in set_ if name.startswith(prefixes) and "ExitStatus" not in name] == []
+
+
+def test_a_warden_outlives_the_agent_that_systemd_kills() -> None:
+    # With `mixed`, systemd kills what is left of an agent that died before its warden has done so.
+    assert dict(settings("agent"))["KillMode"] == "process"
+
+
+@pytest.mark.parametrize("unit", ["node", "agent"])
+def test_a_daemon_that_hangs_is_killed_and_leaves_no_core_with_its_keys(unit: str) -> None:
+    set_ = dict(settings(unit))
+    wanted = {"Type": "notify", "NotifyAccess": "main", "LimitCORE": "0", "Restart": "always"}
+    assert set_.items() >= wanted.items()
+    assert int(set_["WatchdogSec"]) >= 60  # a node with 200,000 jobs may be busy for some of it
+
+
+@pytest.mark.parametrize("unit", ["node", "agent"])
+def test_the_exposure_of_a_unit_is_what_the_page_says(unit: str, tmp_path: Path) -> None:
+    (told,) = re.findall(rf"\| `workrs-{unit}@` \| ([\d.]+) \|", PAGE.read_text())
+    copy = tmp_path / f"workrs-{unit}@x.service"
+    text = (UNITS[0].parent / f"workrs-{unit}@.service").read_text()
+    copy.write_text(text.replace("/usr/local/bin/workrs", sys.executable))
+    ran = subprocess.run(
+        ["systemd-analyze", "security", "--offline=true", "--no-pager", str(copy)],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    found = re.findall(r"Overall exposure level for .*: ([\d.]+)", ran.stdout)
+    assert found == [told], ran.stdout + ran.stderr
+
+
+def settings(unit: str) -> list[tuple[str, str]]:
+    """Return what a unit sets, in order."""
+    text = (UNITS[0].parent / f"workrs-{unit}@.service").read_text()
+    return re.findall(r"^([A-Za-z]+)=(.*)$", text, re.MULTILINE)

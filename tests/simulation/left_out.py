@@ -14,7 +14,7 @@ from unittest.mock import patch
 from broker import backlog, brain, intake, peers, proposer, retirement, settle, turns
 from broker.effect import Publish
 from broker.node import Node
-from edge_agent import holding, saving
+from edge_agent import holding, planning, saving
 from edge_agent.effect import DiscardCheckpoint, StartContainer
 from workrs.domain import quorum
 from workrs.domain.ids import ClientId, Instant
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from broker.event import PeerRecordSeen
     from edge_agent.agent import Agent
     from edge_agent.work import Work
-    from workrs.domain.record import Holder, Record
+    from workrs.domain.record import CheckpointRef, Holder, Record
     from workrs.ports.ledger import RetiredJob
     from workrs.testing.simulator.container import Container
 
@@ -40,6 +40,7 @@ LeftOut = AbstractContextManager[object]
 _begin = Hands._begin
 _ranked = proposer._ranked
 _discard = saving.discard
+_learn = planning.on_saved
 _on_record = peers.on_record
 _retire = Node.retire
 
@@ -57,6 +58,16 @@ def report_may_still_be_taken() -> LeftOut:
                 agent.do(DiscardCheckpoint(job=work.job, ref=ref, keep=tuple(named)))
 
     return patch.object(saving, "discard", discard)
+
+
+def checkpoint_holds_the_work_of_its_own_begin() -> LeftOut:
+    """Take every checkpoint for as young as the one that was begun last."""
+
+    def learn(work: Work, agent: Agent, ref: CheckpointRef, frozen_s: float) -> CheckpointRef:
+        work.begun_at.pop((ref.epoch, ref.seq), None)
+        return _learn(work, agent, ref, frozen_s)
+
+    return patch.object(planning, "on_saved", learn)
 
 
 def start_waits_for_its_lease() -> LeftOut:

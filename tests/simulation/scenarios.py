@@ -421,4 +421,31 @@ SCENARIOS = {
             ),
         ),
     ),
+    "a checkpoint under way when its program ended was said to hold all its work": Scenario(
+        first_seed=1,
+        breaks="R4",
+        leave_out=left_out.checkpoint_holds_the_work_of_its_own_begin,
+        schedule=Schedule(
+            seed=1,
+            nodes=5,
+            repeats=0.1,
+            storm_s=9.3,
+            agents=(
+                AgentPlan(name="a1", home=1, slots=1),
+                AgentPlan(name="a2", home=1, slots=1, rung="none"),
+            ),
+            devices=(DevicePlan(name="d1", home=4), DevicePlan(name="d2", home=1)),
+            jobs=(
+                JobPlan(name="j1", device="d2", at_s=4.57, work_s=0.1, attempts_max=5),
+                JobPlan(name="j2", device="d2", at_s=2.67, work_s=5.7, attempts_max=5),
+                JobPlan(
+                    name="j3", device="d2", at_s=1.17, work_s=1.71, resumes=True, checkpoint_s=0.8
+                ),
+            ),
+            faults=(
+                FaultPlan(at_s=4.98, name="agent cut off", salt=5, on="outcome"),
+                FaultPlan(at_s=5.3, name="agent cut off", salt=7),
+            ),
+        ),
+    ),
 }

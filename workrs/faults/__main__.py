@@ -1,4 +1,8 @@
-"""`./run faults`: the fault matrix, from the command line."""
+"""`./run faults`: the fault matrix, from the command line. It needs root.
+
+Exit code 0: every injection passed, and all bounds hold. 1: not so; the report says what. 2: it
+was asked for something that cannot be played.
+"""
 
 import argparse
 import os
@@ -51,7 +55,12 @@ def _parser() -> argparse.ArgumentParser:
     it.add_argument(
         "--only", nargs="+", metavar="NAME", help="these rows, see --list; `broker` is all broker-…"
     )
-    it.add_argument("--repeat", type=int, metavar="N", help="injections of every row")
+    it.add_argument(
+        "--repeat",
+        type=int,
+        metavar="N",
+        help="injections of every row (default its own, see --list)",
+    )
     it.add_argument(
         "--minutes",
         type=float,
@@ -60,7 +69,13 @@ def _parser() -> argparse.ArgumentParser:
     )
     it.add_argument("--quick", action="store_true", help="what the test suite plays")
     it.add_argument("--list", action="store_true", help="show the rows, do nothing")
-    it.add_argument("--report", type=Path, default=REPORT, metavar="FOLDER", help=f"not {REPORT}")
+    it.add_argument(
+        "--report",
+        type=Path,
+        default=REPORT,
+        metavar="FOLDER",
+        help=f"where to write it (default {REPORT})",
+    )
     it.add_argument("--seed", type=int, metavar="N", help="choose the same victims and times again")
     return it
 

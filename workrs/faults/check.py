@@ -3,8 +3,9 @@
 The checker reads the trace's lines as they are written; it shares no state with rows, load
 or recorder, so a finished trace gives the same verdict.
 
-Not checked here: S8 (tenants) needs users and ACLs, which are not built; S10 is measured by
-soaks, L3 by how soon rows see a lease held by another agent.
+Not checked here: S8 (tenants), since everybody may speak under any name at a site: `tests/hostile`
+shows it with credentials; S10 is measured by soaks, L3 by how soon rows see a lease held by
+another agent.
 """
 
 import json

@@ -17,6 +17,7 @@ from workrs.domain.errors import WorkrsError
 from workrs.faults.judge import Judge
 from workrs.faults.opening import open_site
 from workrs.faults.plan import SitePlan
+from workrs.faults.programs import lingering
 from workrs.faults.row import Injection, Row, RowError
 from workrs.faults.site import Site
 from workrs.faults.timeline import Timeline, timeline
@@ -24,6 +25,8 @@ from workrs.faults.timeline import Timeline, timeline
 Say = Callable[[str], None]
 HEALING_S: Final = 45.0
 ACCEPTED_S: Final = 15.0
+CLEAN_S: Final = 5.0
+"""A warden kills its agent's programs within 1 s of its end."""
 PER_SITE: Final = 100
 SITE: Final = "site"
 """Stands for a row's name where what went wrong is no single injection's."""
@@ -126,11 +129,17 @@ class Player:
                 passed = passed and played.passed
                 yield replace(played, site=name)
             last = judge.finish() if whole else ()
-        last += tuple(f"L4 left behind: {what}" for what in wait_clean(root, timeout_s=5.0))
+        last += tuple(f"L4 left behind: {what}" for what in _left_behind(root))
         if last:
             yield Played(row=SITE, number=0, injection=None, faults=last, site=name)
         elif passed:
             _tidy(root)
+
+
+def _left_behind(root: Path) -> Iterator[str]:
+    """Yield what an ended site left: mounts, and processes that name its folder or stand in it."""
+    yield from wait_clean(root, timeout_s=CLEAN_S)
+    yield from (f"process {pid}, in a folder of the site" for pid in lingering(root, CLEAN_S))
 
 
 def _tidy(root: Path) -> None:

@@ -2,11 +2,16 @@
 
 import os
 import signal
+import time
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
+from threading import Event
+from typing import Final
 
 from workrs.faults.site import Site
+
+LOOK_S: Final = 0.05
 
 
 def family(pid: int) -> list[int]:
@@ -38,3 +43,23 @@ def kill_all(pids: Iterable[int]) -> None:
     for pid in pids:
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
+
+
+def lingering(root: Path, timeout_s: float) -> list[int]:
+    """Return the processes whose working directory is below *root*, once none more ends.
+
+    A program of the process runtime need not name its folder; it always stands in it.
+    """
+    deadline = time.monotonic() + timeout_s
+    while (found := _standing_in(root)) and time.monotonic() < deadline:
+        Event().wait(LOOK_S)
+    return found
+
+
+def _standing_in(root: Path) -> list[int]:
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            if str((process / "cwd").readlink()).startswith(f"{root}/"):
+                found.append(int(process.name))
+    return found

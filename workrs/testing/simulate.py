@@ -50,14 +50,22 @@ def main(words: list[str] | None = None) -> int:
 
 def _options() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m workrs.testing.simulate", description=__doc__)
-    parser.add_argument("--seeds", type=int, default=200, metavar="N", help="how many schedules")
-    parser.add_argument("--from", type=int, default=0, dest="first", metavar="K", help="first seed")
-    parser.add_argument("--jobs", type=int, default=1, metavar="P", help="processes")
-    parser.add_argument("--nodes", type=int, choices=(1, 3, 5), help="size of the cluster")
-    parser.add_argument("--only", nargs="+", default=(), choices=sorted(FAULTS), metavar="FAULT")
-    parser.add_argument("--seed", type=int, metavar="N", help="run this one and say what it did")
-    parser.add_argument("--trace", action="store_true", help="with --seed: every line of it")
-    parser.add_argument("--no-shrink", action="store_true", help="print failing schedules as found")
+    add = parser.add_argument
+    add("--seeds", type=int, default=200, metavar="N", help="how many schedules (default 200)")
+    add("--from", type=int, default=0, dest="first", metavar="K", help="first seed (default 0)")
+    add("--jobs", type=int, default=1, metavar="P", help="processes (default 1)")
+    add("--nodes", type=int, choices=(1, 3, 5), help="size of the cluster (default drawn)")
+    add(
+        "--only",
+        nargs="+",
+        default=(),
+        choices=sorted(FAULTS),
+        metavar="FAULT",
+        help=f"draw from these faults alone: {', '.join(sorted(FAULTS))}",
+    )
+    add("--seed", type=int, metavar="N", help="run this one and say what it did")
+    add("--trace", action="store_true", help="with --seed: every line of it")
+    add("--no-shrink", action="store_true", help="print failing schedules as found")
     return parser
 
 

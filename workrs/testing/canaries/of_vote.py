@@ -59,12 +59,6 @@ def adopt_nothing(records: Mapping[ClientId, Record], epoch: Epoch) -> Accepted 
     return None
 
 
-def adopt_oldest(records: Mapping[ClientId, Record], epoch: Epoch) -> Accepted | None:
-    """Adopt the oldest acceptance instead of the newest."""
-    found = [r.accepted for r in records.values() if r.accepted and r.accepted.epoch < epoch]
-    return min(found, key=lambda accepted: accepted.epoch, default=None)
-
-
 def propose_anew(work: Work, agent: Agent) -> None:
     """Propose what one would say now, whatever was said at this epoch before."""
     if work.lease is Lease.HELD and work.outcome is not None and work.proposals:

@@ -177,7 +177,7 @@ def table(rows: Sequence[Row], played: Sequence[Played]) -> Iterator[str]:
     for row in rows:
         of_row = [one for one in played if one.row == row.name]
         failed = sum(1 for one in of_row if not one.passed)
-        below = f"{3 / len(of_row):.2g}" if of_row and not failed else ""
+        below = f"{min(1, 3 / len(of_row)):.2g}" if of_row and not failed else ""
         shown = "<br>".join(
             f"{name}: {it.count}; {it.p50:.2f}, {it.p99:.2f}, {it.worst:.2f}"
             for name, it in figures(of_row).items()

@@ -41,7 +41,7 @@ def test_what_names_the_site_or_stands_in_it_fails_its_end(
 ) -> None:
     monkeypatch.setattr("workrs.faults.play.CLEAN_S", 0.0)
     site = tmp_path / "site-1"
-    waits = [sys.executable, "-c", "input()", site]
+    waits = [sys.executable, "-c", "input()", str(site)]
     with subprocess.Popen(waits, stdin=subprocess.PIPE) as other:
         found = list(_left_behind(site))
         other.kill()

@@ -101,6 +101,7 @@ def test_a_report_names_what_this_machine_could_not_play(tmp_path: Path) -> None
 def test_a_rate_is_claimed_only_without_failures() -> None:
     passed = [injected(n, 1.0) for n in range(10)]
     assert "| 10 | 0 | 0.3 |" in "\n".join(table([row()], passed))
+    assert "| 2 | 0 | 1 |" in "\n".join(table([row()], passed[:2])), "no rate is above 1"
     failed = [*passed[:9], injected(10, 1.0, faults=("S2 d_j was decided twice",))]
     assert "| 10 | 1 |  |" in "\n".join(table([row()], failed))
 

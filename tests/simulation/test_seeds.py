@@ -10,12 +10,14 @@ import subprocess
 import sys
 from collections import Counter
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 
 import pytest
 
+from tests.simulation import left_out
+from workrs.testing import simulate
 from workrs.testing.simulate import main
-from workrs.testing.simulator import Result, plan, run, run_schedule
+from workrs.testing.simulator import Result, plan, run, run_schedule, schedule
 from workrs.testing.simulator.faults import FAULTS
 from workrs.testing.simulator.schedule import Schedule, to_source
 from workrs.testing.simulator.shrink import shrink
@@ -78,8 +80,6 @@ def test_a_seed_replays_identically_in_a_process_with_other_hashes() -> None:
 
 
 def test_a_schedule_survives_being_printed() -> None:
-    from workrs.testing.simulator import schedule  # noqa: PLC0415 (the names that are evaluated)
-
     for seed in range(20):
         planned = plan(seed)
         assert eval(to_source(planned), vars(schedule)) == planned
@@ -116,3 +116,19 @@ def test_the_command_says_what_it_ran(capsys: pytest.CaptureFixture[str]) -> Non
     assert "schedules a second" in capsys.readouterr().out
     assert main(["--seed", "3", "--trace"]) == 0
     assert "MEND" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("words", ["--seeds 2 --from 1", "--seed 1"])
+def test_the_command_prints_a_schedule_that_fails_made_small(
+    words: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(simulate, "shrink", partial(shrink, runs_max=40))
+    with left_out.checkpoint_holds_the_work_of_its_own_begin():
+        assert main(words.split()) == 1
+        shown = capsys.readouterr().out
+        small = eval(shown[shown.rindex("Schedule(") :], vars(schedule))
+        assert run_schedule(small).rule == "R4"
+    assert small.seed == 1
+    assert len(small.faults) < len(plan(1).faults)
+    assert run_schedule(small).violation is None
+    assert "# seed 1: R4: " in shown

@@ -69,7 +69,7 @@ def running_node(state: Path) -> Iterator[str]:
 
 
 class InstantAgent:
-    """Claims what it is offered; the outcome is the job's own input, or what its name says."""
+    """Claims what it is offered; the outcome is the job's own input, or what its image says."""
 
     starts = itertools.count(1)
 
@@ -119,6 +119,9 @@ class InstantAgent:
         stored = self.stored.get(record.job)
         mine = record.holder and record.holder.incarnation == self.incarnation
         if stored is None or not mine or record.accepted or record.decided:
+            return
+        if stored.spec.image == "never":
+            self.beat(Held(record.job, record.epoch, 1))
             return
         if stored.spec.image == "fails":
             value = Outcome(verdict=Verdict.FAILED, exit_code=3, reason="exit 3: no such thing")

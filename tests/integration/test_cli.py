@@ -98,9 +98,34 @@ def test_agents_and_drain(node: str) -> None:
             (one,) = json.loads(run("agents", "--json", "--node", node).stdout)
             assert (one["agent"], one["state"], one["profile"]["slots"]) == (AGENT, state, 8)
         assert AGENT in run("agents", "--node", node).stdout.decode()
+        assert told(run("drain", AGENT, "--wait", "--node", node)) == ""
+        assert run("undrain", AGENT, "--node", node).returncode == 0
     nobody = run("drain", "nobody", "--node", node)
     assert nobody.returncode == 1
     assert "nobody" in told(nobody)
+
+
+def test_a_drain_that_takes_too_long_says_what_is_left_and_goes_on(node: str) -> None:
+    words = ("--image", "never", "--command", "x", "--device", "pump-6", "--job", "stays")
+    with agent(node):
+        assert run("submit", *words, "--node", node).returncode == 0
+        held = run("watch", "pump-6/stays", "--timeout", "3", "--node", node)
+        assert (held.returncode, f"running on {AGENT}" in held.stdout.decode()) == (4, True)
+        late = run("drain", AGENT, "--wait", "--within", "3", "--node", node)
+        assert late.returncode == 4
+        text = told(late)
+        assert f"{AGENT} was not drained within 3 s: pump-6/stays is being moved" in text
+        assert f"workrs undrain {AGENT}" in text
+        asked = ("drain", AGENT, "--wait", "--within", "3", "--json")
+        again = run(*asked, "--node", node)
+        assert again.returncode == 4
+        found = json.loads(again.stdout)
+        assert (found["ok"], found["drained"], found["text"]) == (True, False, text[8:-1])
+        assert [job["job"] for job in found["jobs"]] == ["pump-6/stays"]
+        assert run("cancel", "pump-6/stays", "--node", node).returncode == 0
+        assert run("undrain", AGENT, "--node", node).returncode == 0
+    alone = run("drain", AGENT, "--within", "3", "--node", node)
+    assert (alone.returncode, "--wait" in told(alone)) == (2, True)
 
 
 def test_refusals_are_told_with_their_reason(node: str) -> None:

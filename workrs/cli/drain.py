@@ -11,7 +11,8 @@ from typing import Final
 
 from workrs.cli import order
 from workrs.cli.connection import add_node_options, caller, connected, fill
-from workrs.cli.error import FAILED, OK, TIMED_OUT
+from workrs.cli.error import FAILED, OK, TIMED_OUT, NoNodeError
+from workrs.cli.harmless import harmless
 from workrs.cli.move_watch import End, MoveWatch
 from workrs.cli.number import seconds
 from workrs.cli.options import Options
@@ -23,6 +24,9 @@ from workrs.wire.message import Order, OrderKind, OrderReply
 from workrs.wire.view import ClusterView
 
 _LOOK_S: Final = 0.2
+_RETRY_S: Final = 1.0
+_NAMED_MAX: Final = 3
+"""Jobs of a long list that are named when the time is up."""
 _SETTLE_S: Final = 5.0
 """How long it is waited for the last job to run elsewhere, after the agent has none."""
 
@@ -35,16 +39,18 @@ def options() -> Options:
         examples=(
             "workrs drain agent-2",
             "workrs drain agent-2 --wait        # tells how its jobs move; ends when it has none",
-            "workrs drain agent-2 --wait --within 300 --json",
+            "workrs drain agent-2 --wait --within 5m || workrs undrain agent-2",
+            "workrs drain agent-2 --wait --within 5m --json | jq '.jobs[]'",
         ),
     )
     it.argument("agent", help="the agent's name; workrs agents lists them", complete="agent")
-    it.flag("--wait", help="wait until it has no job left, and say what becomes of each")
+    it.flag("--wait", help="wait until it has no job left, and tell what becomes of each")
     it.value(
         "--within",
         convert=seconds,
         metavar="SECONDS",
-        help="how long to wait at most; then the command ends with code 4, and the drain goes on",
+        help="how long to wait at most, with --wait; then the command ends with code 4, and the "
+        "drain goes on; no limit unless told",
     )
     order.add_order_options(it)
     add_node_options(it)
@@ -63,13 +69,13 @@ def run(asked: Namespace) -> int:
     """Order, wait if that is wanted, report."""
     agent = agent_name(asked)
     if asked.within is not None and not asked.wait:
-        raise ConfigError("--within goes with --wait")
+        raise ConfigError("--within is how long to --wait: give both")
     wish = Order(order=OrderKind.DRAIN, agent=agent)
     reply = asyncio.run(order.send(wish, caller(asked), timeout_s=asked.timeout))
     if not (asked.wait and reply.ok):
         return order.report(reply, asked)
     if not asked.json:
-        print(reply.text)
+        print(harmless(reply.text), flush=True)
     return asyncio.run(_wait(asked, agent, reply))
 
 
@@ -80,34 +86,56 @@ async def _wait(asked: Namespace, agent: ClientId, reply: OrderReply) -> int:
         async with asyncio.timeout(asked.within):
             end = await _follow(asked, watch)
     except TimeoutError:
-        left = sum(fate.startswith("is being") for fate in watch.fates.values())
-        text = f"{agent} was not drained within {asked.within:g} s: {left} left; it goes on"
+        text = _late(asked, watch)
     else:
         text = f"{agent} {end.value}"
         if end is End.DRAINED:
-            text += f": {len(watch.jobs)} job{'' if len(watch.jobs) == 1 else 's'}"
+            text += f": {watch.summed_up()}"
     drained = end is End.DRAINED
     if asked.json:
         print_json({"ok": reply.ok, "text": text, "drained": drained, "jobs": watch.as_json()})
     else:
-        print(text, file=sys.stdout if drained else sys.stderr)
+        text = harmless(text)
+        print(text if drained else f"workrs: {text}", file=sys.stdout if drained else sys.stderr)
     if end is None:
         return TIMED_OUT
     return OK if drained else FAILED
 
 
+def _late(asked: Namespace, watch: MoveWatch) -> str:
+    """Say how far it came within the time that was given, and what can be done now."""
+    left = watch.left()
+    more = f" and {len(left) - _NAMED_MAX} more" if len(left) > _NAMED_MAX else ""
+    if left:
+        stands = f": {'; '.join(left[:_NAMED_MAX])}{more}"
+    else:
+        stands = ": it has no job left, and not all run elsewhere" if watch.jobs else ""
+    return (
+        f"{watch.agent} was not drained within {asked.within:g} s{stands}. The drain goes on: the "
+        f"same command waits on, workrs undrain {watch.agent} calls it off"
+    )
+
+
 async def _follow(asked: Namespace, watch: MoveWatch) -> End:
     """Tell what becomes of the jobs; return why there is nothing more to tell."""
     who = caller(asked)
+    told = False
     while True:
         try:
             async with connected(who) as bus:
+                told = False
                 view = ClusterView()
                 await fill(view, bus)
                 return await _look(asked, watch, view, bus)
         except BusError:
             # The node was lost meanwhile: the others show the same.
             who = who.next_first()
+        except NoNodeError:
+            # One has answered the order: as for `workrs watch`, nodes may be started again.
+            if not told:
+                print("workrs: no node answers; trying again", file=sys.stderr, flush=True)
+                told = True
+            await asyncio.sleep(_RETRY_S)
 
 
 async def _look(asked: Namespace, watch: MoveWatch, view: ClusterView, bus: Bus) -> End:
@@ -116,7 +144,7 @@ async def _look(asked: Namespace, watch: MoveWatch, view: ClusterView, bus: Bus)
     while True:
         for line in watch.look(view):
             if not asked.json:
-                print(line, flush=True)
+                print(harmless(line), flush=True)
         end = watch.end(view)
         if end is None:
             over_at = None

@@ -83,6 +83,25 @@ class MoveWatch:
             for job in self.jobs.values()
         )
 
+    def left(self) -> list[str]:
+        """Return the jobs that the agent still has, a few words each."""
+        return [f"{each.device}/{each.id} {self.fates[job]}" for job, each in self._held()]
+
+    def summed_up(self) -> str:
+        """Say in a few words what became of all of them."""
+        if not self.jobs:
+            return "it had no jobs"
+        fates = {
+            "moved": sum(fate.startswith("moved") for fate in self.fates.values()),
+            "waiting for an agent": sum(fate.startswith("waits") for fate in self.fates.values()),
+            "ended": sum(fate.startswith("has ended") for fate in self.fates.values()),
+            "left": len(self._here),
+        }
+        return ", ".join(f"{count} {word}" for word, count in fates.items() if count)
+
+    def _held(self) -> list[tuple[JobId, JobView]]:
+        return [(job, each) for job, each in self.jobs.items() if job in self._here]
+
     def as_json(self) -> list[dict[str, object]]:
         """Return what became of every job."""
         return [
@@ -106,7 +125,8 @@ class MoveWatch:
             return f"is being moved{f', but {why}' if why else ''}"
         if job.agent is not None and job.agent != self.agent:
             return f"moved to {job.agent}"
-        return f"waits for an agent{f': {job.reason}' if job.reason else ''}"
+        reason = " ".join(job.reason.split())
+        return f"waits for an agent{f': {reason}' if reason else ''}"
 
 
 def why_not(view: ClusterView, held: AgentSummary | None, job: JobView) -> str:

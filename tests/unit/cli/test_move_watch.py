@@ -106,6 +106,20 @@ def test_a_job_that_ends_on_the_way_is_settled() -> None:
     assert watch.is_settled()
 
 
+def test_what_is_left_and_what_became_of_all_is_said_in_a_few_words() -> None:
+    shown, watch = drained()
+    assert (watch.left(), watch.summed_up()) == ([], "it had no jobs")
+    watch.look(shown.view)
+    assert (watch.left(), watch.summed_up()) == (["pump-7/sum is being moved"], "1 left")
+    shown.record(epoch=Epoch(1), reason="its agent\nwas told")
+    watch.look(shown.view)
+    assert (watch.left(), watch.summed_up()) == ([], "1 waiting for an agent")
+    assert watch.fates[JOB] == "waits for an agent: its agent was told"
+    shown.held_by("a2", 2)
+    watch.look(shown.view)
+    assert watch.summed_up() == "1 moved"
+
+
 def test_nothing_is_over_before_the_agent_says_that_it_drains() -> None:
     shown = Shown()
     shown.agent("a1")

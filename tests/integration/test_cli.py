@@ -65,6 +65,35 @@ def test_a_job_that_failed_ends_with_1_and_its_reason(node: str) -> None:
     assert "exit 3: no such thing" in told(again)
 
 
+def test_an_ended_job_is_tried_again_as_a_new_one(node: str) -> None:
+    spec = {"image": "echo", "command": ["x"], "input": "again\n", "env": {"N": "1"}}
+    with agent(node):
+        words = ("submit", "-", "--device", "pump-7", "--job", "first", "--wait", "--node", node)
+        assert run(*words, "--timeout", "20", given=json.dumps(spec).encode()).returncode == 0
+        again = ("retry", "pump-7/first", "--device", "pump-7", "--node", node)
+        done = run(*again)
+        assert (done.returncode, done.stdout) == (0, b"pump-7/first-2\n"), told(done)
+        waited = run(*again, "--wait", "--timeout", "20")
+        assert (waited.returncode, waited.stdout) == (0, b"again\n"), told(waited)
+        assert "pump-7/first-3 succeeded" in told(waited)
+    shown = [
+        json.loads(run("show", name, "--json", "--node", node).stdout)["spec"]["spec"]
+        for name in ("first", "first-2")
+    ]
+    assert shown[0] == shown[1]
+    used = run(*again, "--as", "first")
+    assert used.returncode == 0, "the same spec under the same id is the same job"
+    submitted = run(
+        *("submit", "--image", "echo", "--command", "x", "--label", "nobody-has-this"),
+        *("--device", "pump-7", "--job", "open", "--node", node),
+    )
+    assert submitted.returncode == 0, told(submitted)
+    early = run("retry", "open", "--node", node)
+    assert early.returncode == 2
+    assert "workrs cancel pump-7/open" in told(early)
+    assert run("retry", "no-such-job", "--node", node).returncode == 1
+
+
 def test_a_job_without_an_agent_is_queued_shown_and_cancelled(node: str) -> None:
     words = ("--image", "echo", "--command", "sh -c x", "--label", "nobody-has-this")
     done = run("submit", *words, "--device", "pump-8", "--job", "wait", "--node", node, "--json")

@@ -39,7 +39,7 @@ def options() -> Options:
         examples=(
             "workrs drain agent-2",
             "workrs drain agent-2 --wait        # tells how its jobs move; ends when it has none",
-            "workrs drain agent-2 --wait --within 5m || workrs undrain agent-2",
+            "workrs drain agent-2 --wait --within 5m    # then it ends with 4; the drain goes on",
             "workrs drain agent-2 --wait --within 5m --json | jq '.jobs[]'",
         ),
     )

@@ -41,6 +41,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "logs": "what a running job prints",
     "result": "write a job's result to the standard output",
     "cancel": "cancel a job",
+    "retry": "submit an ended job's spec again, as a new job",
     "events": "what happens in the cluster, as it happens",
     "agents": "list agents",
     "drain": "move an agent's jobs to others and give it no new ones",

@@ -39,8 +39,16 @@ def options() -> Options:
         ),
     )
     add_spec_options(it)
-    it.value("--device", metavar="NAME", help="the device that submits; default your name")
     it.value("--job", metavar="ID", help="the job's id; default a new one")
+    add_submit_options(it)
+    add_node_options(it)
+    return it
+
+
+def add_submit_options(options: Options) -> None:
+    """Add as whom to submit, and what to wait for."""
+    it = options
+    it.value("--device", metavar="NAME", help="the device that submits; default your name")
     it.flag("--wait", help="show progress, then write the result to the standard output")
     it.value(
         "--timeout",
@@ -49,18 +57,21 @@ def options() -> Options:
         help="longest wait: for the acceptance (default 30), or with --wait for the end",
     )
     it.flag("--json", help="print what became of it as JSON")
-    add_node_options(it)
-    return it
 
 
 def run(asked: Namespace) -> int:
     """Submit, and wait until the job is accepted, or ended."""
     who = caller(asked, Kind.DEVICE, Kind.OPERATOR)
-    device = _device(asked, who)
-    return asyncio.run(_submit(asked, who, device, read_spec(asked)))
+    device = device_of(asked, who)
+    return asyncio.run(publish(asked, who, device, read_spec(asked), job=asked.job))
 
 
-def _device(asked: Namespace, who: Caller) -> ClientId:
+def device_of(asked: Namespace, who: Caller) -> ClientId:
+    """Return the device that submits.
+
+    Raises:
+        ConfigError: it is none, or not the one whose credential is used.
+    """
     if asked.device is None:
         return who.user
     try:
@@ -74,7 +85,22 @@ def _device(asked: Namespace, who: Caller) -> ClientId:
     return device
 
 
-async def _submit(asked: Namespace, who: Caller, device: ClientId, spec: dict[str, object]) -> int:
+async def publish(
+    asked: Namespace, who: Caller, device: ClientId, spec: dict[str, object], *, job: str | None
+) -> int:
+    """Submit *spec*, and wait as `add_submit_options` was told; return the exit code.
+
+    Args:
+        asked: the options.
+        who: talks to the nodes.
+        device: submits.
+        spec: of the job; bytes stand where data is.
+        job: its id, or a new one.
+
+    Raises:
+        NoNodeError: no node could be reached.
+        TimedOutError: what was waited for did not come in time.
+    """
     # A device keeps trying for ever; a person wants to know at once that nobody is there.
     async with connected(who):
         pass
@@ -89,9 +115,10 @@ async def _submit(asked: Namespace, who: Caller, device: ClientId, spec: dict[st
         result_max_bytes=_RESULT_MAX_BYTES,
         timing=_TIMING,
     ) as client:
-        job = await client.submit(spec, job=asked.job)
+        job = await client.submit(spec, job=job)
         work = _wait if asked.wait else _accept
-        limit_s = asked.timeout or (None if asked.wait else _ACCEPT_TIMEOUT_S)
+        usual_s = None if asked.wait else _ACCEPT_TIMEOUT_S
+        limit_s = usual_s if asked.timeout is None else asked.timeout
         try:
             async with asyncio.timeout(limit_s):
                 return await work(asked, client, device, job)

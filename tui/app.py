@@ -32,8 +32,8 @@ from workrs.domain.ids import ClientId, Instant, JobId
 PERIOD_S: Final = 0.5
 MANY: Final = 1000
 """Jobs beyond which it is drawn half as often: every line in view changes each time."""
-SETTLE_MAX: Final = 100
-"""Jobs that are worked out between two looks for a key: some 4 ms."""
+SETTLE_MAX: Final = 40
+"""Things that are worked out between two looks for a key: jobs take longest, some 1.5 ms."""
 
 
 @runtime_checkable
@@ -123,6 +123,9 @@ class Dashboard(Acting):
             for _ in iter(lambda: model.settle(self.now(), limit=SETTLE_MAX), False):
                 await self.feed.give_way()
             await self.feed.give_way()
+            if isinstance(self.screen, MainScreen):
+                for _ in self.screen.arranging(self.look()):
+                    await self.feed.give_way()
             model.tick(self.now())
             if model.is_complete and garbage.collected_at is None:
                 garbage.begin(self.now())

@@ -1,8 +1,8 @@
 """Which lines a list shows, in which order: filter and sort, without a screen."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from typing import Any, Final, TypeVar
 
 from tui.agent_columns import agent_state
 from tui.cell import Look
@@ -15,6 +15,8 @@ from tui.model.query import EVERYTHING, Query
 
 R = TypeVar("R")
 Fields = Callable[[R, Look], Mapping[str, str]]
+PIECE: Final = 1000
+"""Rows between two looks for a key."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,18 +42,39 @@ class Order:
 
 
 def arrange(
-    rows: Iterable[R], columns: Sequence[Column[R]], order: Order, fields: Fields[R], look: Look
+    rows: Sequence[R], columns: Sequence[Column[R]], order: Order, fields: Fields[R], look: Look
 ) -> list[R]:
     """Return the rows that are wanted, sorted."""
+    pieces = arranging(rows, columns, order, fields, look)
+    while True:
+        try:
+            next(pieces)
+        except StopIteration as done:
+            found: list[R] = done.value
+            return found
+
+
+def arranging(
+    rows: Sequence[R], columns: Sequence[Column[R]], order: Order, fields: Fields[R], look: Look
+) -> Generator[None, None, list[R]]:
+    """Do the same in pieces of 1 to 2 ms; what is left to sort 10,000 rows takes 3."""
     query = order.query
-    found = [row for row in rows if query.matches(fields(row, look))] if query else list(rows)
     column = next((each for each in columns if each.key == order.sort), None)
-    if column is not None and column.sort is not None:
-        sort = column.sort
-        found.sort(key=lambda row: sort(row, look), reverse=order.reverse)
-    elif order.reverse:
-        found.reverse()
-    return found
+    sort = column.sort if column is not None else None
+    found: list[R] = []
+    keys: list[Any] = []
+    for start in range(0, len(rows), PIECE):
+        part = rows[start : start + PIECE]
+        if query:
+            part = [row for row in part if query.matches(fields(row, look))]
+        found += part
+        if sort is not None:
+            keys += [sort(row, look) for row in part]
+        yield
+    if sort is not None:
+        places = sorted(range(len(found)), key=keys.__getitem__, reverse=order.reverse)
+        return [found[place] for place in places]
+    return found[::-1] if order.reverse else found
 
 
 def job_fields(job: Job, look: Look) -> Mapping[str, str]:

@@ -283,7 +283,7 @@ def test_another_view_takes_little_of_a_core_with_500_agents_and_10_000_jobs() -
 
 
 def test_a_key_takes_little_of_a_core_with_500_agents_and_10_000_jobs() -> None:
-    """Its CPU, because the time until it is painted depends on the machine: bench/dashboard.py."""
+    """Its CPU, because the time until it is painted depends on the machine: bench/dashboard."""
 
     async def go() -> list[float]:
         stage = Stage(Scene(agents=500, jobs=10_000), quiet_s=1)

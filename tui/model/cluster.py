@@ -1,7 +1,7 @@
 """The whole model: a fold of the bus's messages, and of the time, into what is shown.
 
 1. `apply` is cheap and takes every message; `settle` works out what changed, a bounded number of
-   jobs at a time, so that a screen answers keys while 10,000 jobs arrive.
+   things at a time, so that a screen answers keys while 10,000 jobs arrive.
 2. A node's snapshot is judged when it is complete: half of it would show every job wrong.
 3. Progress of jobs that nobody looks at is read in turn, seconds late: see `deferred`.
 4. What is kept is bounded: JOBS_MAX jobs, of which the longest ended go first; EVENTS_MAX events.
@@ -9,7 +9,7 @@
 """
 
 from collections import Counter, deque
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Final
@@ -81,6 +81,8 @@ class Model:
     _progressed: dict[JobId, Record] = field(default_factory=dict)
     """Jobs of which nothing but progress is new: most of what is said, and the cheapest."""
     _dirty_agents: dict[ClientId, None] = field(default_factory=dict)
+    _round: Iterator[None] | None = None
+    """What is left to be settled of what had changed when that began."""
     _old: set[JobId] = field(default_factory=set)
     """Jobs of the snapshot that have no row yet: what happened to them is not news."""
     _released: dict[JobId, Epoch] = field(default_factory=dict)
@@ -92,6 +94,7 @@ class Model:
         self.via, self.trouble = via, ""
         self.view = ClusterView(slim=True)
         self.is_complete = False
+        self._round = None
         self._dirty.clear()
         self._deferred = Deferred()
         self._progressed.clear()
@@ -176,27 +179,37 @@ class Model:
         self.version += 1
 
     def settle(self, now: Instant, *, limit: int) -> bool:
-        """Work out what changed, at most *limit* jobs; return whether some are left."""
+        """Work out at most *limit* of the things that changed; return whether some are left."""
         if not self.is_complete or not self.nodes:
             return False
+        if self._round is None:
+            self._round = self._settle(now)
+        is_more = sum(1 for _ in islice(self._round, limit)) == limit
+        if not is_more:
+            self._round = None
+        return is_more
+
+    def _settle(self, now: Instant) -> Iterator[None]:
+        """Work out one record, agent or job at a time; what changes meanwhile may wait."""
         for topic, payload in self._deferred.take(self.watched, UNWATCHED_MAX):
             self._read(topic, payload, now)
-        for name in self._dirty_agents:
+            yield
+        agents, self._dirty_agents = self._dirty_agents, {}
+        for name in agents:
             self._settle_agent(name, now)
-        self._dirty_agents.clear()
-        for job, record in self._progressed.items():
+            yield
+        progressed, self._progressed = self._progressed, {}
+        self.version += bool(progressed)
+        for job, record in progressed.items():
             if (known := self.jobs.get(job)) is not None:
                 jobs_rule.move_on(known, record)
-        self.version += bool(self._progressed)
-        self._progressed.clear()
-        some = list(islice(self._dirty, limit))
-        for job in some:
-            del self._dirty[job]
+            yield
+        jobs, self._dirty = self._dirty, {}
+        self.version += bool(jobs)
+        for job in jobs:
             self._settle_job(job, now)
-        if some:
-            self.version += 1
-            self._trim()
-        return bool(self._dirty)
+            yield
+        self._trim()
 
     def _settle_agent(self, name: ClientId, now: Instant) -> None:
         summary = self.view.agent(name, ())

@@ -1,6 +1,7 @@
 """The main screen: five views of the same model, one of them shown."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any, ClassVar, cast
 
 from textual import events, on
@@ -24,7 +25,7 @@ from tui.node_columns import NODES
 from tui.widgets.ground import Box, Column, Ground, Views
 from tui.widgets.keys import Keys
 from tui.widgets.lines import Lines
-from tui.widgets.sheet import Banner, Sheet
+from tui.widgets.sheet import Banner, Drawing, Sheet
 from workrs.domain.ids import JobId
 
 _BY_STATE = Order(sort="state")
@@ -107,7 +108,7 @@ class MainScreen(Screen[None], Ground):
         self._look = look
         # Kept, because each look for a widget by its name goes through the whole tree.
         self._tabs, self._summary, self._banner = Tabs(id="tabs"), Sheet(id="summary"), Banner()
-        self._trend, self._curves = Sheet(id="trend"), Sheet(id="curves")
+        self._trend, self._curves = Drawing(id="trend"), Drawing(id="curves")
         self._views = Views(initial="overview")
         nodes, agents = nodes_list("nodes"), agents_list("overview-agents")
         events, jobs = events_list("overview-events"), jobs_list("overview-jobs")
@@ -176,9 +177,14 @@ class MainScreen(Screen[None], Ground):
         for each in self.lists:
             each.show(self._rows(each.id or "", look), look)
         if self.view == "overview":
-            self._trend.show(graph.trend(look, *self._trend.size))
+            self._trend.draw(partial(graph.trend, look))
         elif self.view == "graphs":
-            self._curves.show(graph.curves(look, *self._curves.size))
+            self._curves.draw(partial(graph.curves, look))
+
+    def arranging(self, look: Look) -> Iterator[None]:
+        """Arrange the lists in view in pieces, where it is time."""
+        for each in self.lists:
+            yield from each.arranging(self._rows(each.id or "", look), look)
 
     def _rows(self, name: str, look: Look) -> Sequence[Any]:
         model = look.model
@@ -213,9 +219,6 @@ class MainScreen(Screen[None], Ground):
             lists[-1].focus()
         self.refresh_bindings()
         self.show(self._look)
-        if len(lists) != 1:
-            # A list draws itself anew once it has its size; graphs do not.
-            self.call_after_refresh(lambda: self.show(self._look))
 
     def on_resize(self) -> None:
         """Draw anew for the new size."""

@@ -2,23 +2,24 @@
 
 1. The cursor stays on its row, not on its place, when the order changes.
 2. A line is drawn again only if something in it changed.
-3. What is long is sorted anew less often, so that it stands still and costs little; a new order or
-   filter takes effect at once.
+3. What is long is sorted anew less often, so that it stands still and costs little, and in pieces,
+   so that keys are answered meanwhile; a new order or filter takes effect at once.
+4. Nothing is drawn while it is out of view; the first painting after that has all of it.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import ClassVar, Generic, TypeVar
 
 from textual import events
 from textual.binding import Binding, BindingType
-from textual.geometry import Size
+from textual.geometry import Region, Size
 from textual.message import Message
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
 from tui.cell import Look, Piece, padded
 from tui.column import GAP, Column, fit
-from tui.listing import Fields, Order, arrange
+from tui.listing import PIECE, Fields, Order, arrange, arranging
 from tui.widgets.tone import CLASSES, Toned
 from workrs.domain.ids import Instant
 
@@ -73,6 +74,7 @@ class Lines(ScrollView, Toned, Generic[R], can_focus=True):
         self._fields = fields
         self._empty = empty
         self._fitted: list[tuple[Column[R], int]] = []
+        self._fitted_width = 0
         self._drawn: dict[int, list[Piece]] = {}
         self._look: Look | None = None
         self._place = 0
@@ -84,18 +86,34 @@ class Lines(ScrollView, Toned, Generic[R], can_focus=True):
     def show(self, rows: Sequence[R], look: Look) -> None:
         """Arrange *rows* and draw what is new."""
         self._look = look
-        wait_s = self._seen * _CALM_S if self.order.sort or self.order.query else 0.0
-        if self._arranged == self.order and look.now < self._arranged_at + wait_s:
-            self.redraw()
+        # A long list that is merely due is arranged in pieces, before the next picture.
+        if self._arranged != self.order or (len(rows) <= PIECE and self._is_due(look)):
+            found = arrange(rows, self.columns, self.order, self._fields, look)
+            self._take(found, len(rows), look)
+        self.redraw()
+
+    def arranging(self, rows: Sequence[R], look: Look) -> Iterator[None]:
+        """Arrange *rows* in pieces, if it is time; to be drawn by `show`."""
+        order = self.order
+        if self._arranged != order or not self._is_due(look):
             return
-        self._arranged, self._arranged_at, self._seen = self.order, look.now, len(rows)
-        self.rows = arrange(rows, self.columns, self.order, self._fields, look)
+        found = yield from arranging(rows, self.columns, order, self._fields, look)
+        if self.order == order:
+            self._take(found, len(rows), look)
+
+    def _is_due(self, look: Look) -> bool:
+        wait_s = self._seen * _CALM_S if self.order.sort or self.order.query else 0.0
+        return look.now >= self._arranged_at + wait_s
+
+    def _take(self, rows: list[R], seen: int, look: Look) -> None:
+        self._arranged, self._arranged_at, self._seen = self.order, look.now, seen
+        self.rows = rows
         self._place = self._find(self.cursor)
-        size = Size(self.size.width, max(1, len(self.rows)) + 1)
+        # Its width says nothing: what does not fit is left out.
+        size = Size(0, max(1, len(self.rows)) + 1)
         if size != self.virtual_size:
             self.virtual_size = size
             self.refresh()
-        self.redraw()
 
     def _find(self, cursor: str | None) -> int:
         """Return the place of the row the cursor is on; of one that is gone, where it was."""
@@ -108,17 +126,38 @@ class Lines(ScrollView, Toned, Generic[R], can_focus=True):
 
     def redraw(self) -> None:
         """Draw again what changed in the lines in view."""
-        if self._look is None:
-            return
-        self._fitted = fit(self.columns, max(1, self.scrollable_content_region.width - 2 * _EDGE))
+        if not self._is_in_view:
+            self._forget()
+        elif self._look is not None:
+            self._draw(self._look)
+
+    @property
+    def _is_in_view(self) -> bool:
+        """Return whether it is laid out, and not about to leave."""
+        return bool(self.size.height) and all(each.display for each in self.ancestors_with_self)
+
+    def _draw(self, look: Look) -> None:
+        self._fit()
         top = self.scroll_offset.y
         drawn = {}
         for line in range(self.size.height):
-            pieces = self._pieces(line, top)
+            pieces = self._pieces(line, top, look)
             drawn[line] = pieces
             if self._drawn.get(line) != pieces:
                 self.forget_line(line)
         self._drawn = drawn
+
+    def _fit(self) -> None:
+        """Fit the columns to the width there is."""
+        width = max(1, self.scrollable_content_region.width - 2 * _EDGE)
+        if width != self._fitted_width:
+            self._fitted_width, self._fitted = width, fit(self.columns, width)
+            self._forget()
+
+    def render_lines(self, crop: Region) -> list[Strip]:
+        """Draw the lines of *crop* (called by Textual), which may have come into view just now."""
+        self._fit()
+        return super().render_lines(crop)
 
     def _forget(self) -> None:
         """Have every line painted anew."""
@@ -142,21 +181,20 @@ class Lines(ScrollView, Toned, Generic[R], can_focus=True):
         """Return the row under the cursor."""
         return self.rows[self._place] if self._place < len(self.rows) else None
 
-    def _pieces(self, line: int, top: int) -> list[Piece]:
+    def _pieces(self, line: int, top: int, look: Look) -> list[Piece]:
         if line == 0:
             return self._header()
         place = top + line - 1
         if place >= len(self.rows):
             empty = _NO_MATCH if self.order.query else self._empty
             return [Piece(f" {empty}", "dim")] if place == 0 else []
-        assert self._look is not None
         row = self.rows[place]
         is_cursor = place == self._place
         found = [Piece(MARK if is_cursor and self.has_focus else " ", "accent")]
         for column, width in self._fitted:
             if len(found) > 1:
                 found.append(Piece(" " * GAP))
-            found += padded(column.cell(row, self._look), width, right=column.right)
+            found += padded(column.cell(row, look), width, right=column.right)
         return found
 
     def _header(self) -> list[Piece]:
@@ -180,7 +218,9 @@ class Lines(ScrollView, Toned, Generic[R], can_focus=True):
         base, width = self.rich_style, self.size.width
         pieces = self._drawn.get(y)
         if pieces is None:
-            pieces = self._pieces(y, self.scroll_offset.y) if self._look is not None else []
+            look, top = self._look, self.scroll_offset.y
+            pieces = self._pieces(y, top, look) if look is not None else []
+            self._drawn[y] = pieces
         if not pieces:
             return Strip.blank(width, base)
         if y == 0:
@@ -196,9 +236,7 @@ class Lines(ScrollView, Toned, Generic[R], can_focus=True):
         self.redraw()
 
     def on_resize(self) -> None:
-        """Fit the columns to the new width."""
-        self._forget()
-        self.virtual_size = Size(self.size.width, max(1, len(self.rows)) + 1)
+        """Use the room there is."""
         self.redraw()
 
     def on_focus(self) -> None:
@@ -207,7 +245,7 @@ class Lines(ScrollView, Toned, Generic[R], can_focus=True):
 
     def on_blur(self) -> None:
         """Hide the cursor."""
-        self.on_focus()
+        self.redraw()
 
     def go(self, place: int) -> None:
         """Put the cursor on the row at *place*, or the nearest there is."""

@@ -1,8 +1,8 @@
 """Lines of pieces that are simply shown: headlines, banners, sections of a page, graphs."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
-from textual.geometry import Size
+from textual.geometry import Region, Size
 from textual.strip import Strip
 
 from tui.cell import Cell, padded
@@ -50,6 +50,25 @@ class Sheet(Toned):
             return Strip.blank(width, base)
         cells = padded(self.lines[y], width)
         return Strip(self.segments(cells, base)).crop_extend(0, width, base)
+
+
+class Drawing(Sheet):
+    """Lines that are made for the room there is; when that is another one, as they are painted."""
+
+    _draw: Callable[[int, int], list[Cell]] | None = None
+    _drawn_for: Size | None = None
+
+    def draw(self, draw: Callable[[int, int], list[Cell]]) -> None:
+        """Show what *draw* gives for a width and a height."""
+        self._draw, self._drawn_for = draw, self.size
+        self.show(draw(*self.size))
+
+    def render_lines(self, crop: Region) -> list[Strip]:
+        """Draw the lines of *crop* (called by Textual)."""
+        if self._draw is not None and self._drawn_for != self.size:
+            self.lines, self._drawn_for = self._draw(*self.size), self.size
+            self.forget_lines()
+        return super().render_lines(crop)
 
 
 class Banner(Sheet):

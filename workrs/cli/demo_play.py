@@ -13,7 +13,6 @@ from typing import Self
 
 from device_client import Device, Report, Result
 from workrs.cli.cluster import LocalCluster, wait_ready
-from workrs.cli.container_watch import ContainerWatch
 from workrs.cli.demo_audit import Audit
 from workrs.cli.demo_jobs import LONG, TWIN, DemoJob
 from workrs.cli.demo_screen import DemoScreen
@@ -77,6 +76,8 @@ class Play:
 
     def __enter__(self) -> Self:
         """Connect the device."""
+        from workrs.cli.container_watch import ContainerWatch  # noqa: PLC0415 (Docker's SDK)
+
         self._device = self._stack.enter_context(
             Device(DEVICE, nodes=self._cluster.hosts, outbox=self._outbox)
         )

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Final
 
 from broker.ledger_reader import LedgerReader, open_reader
-from workrs.cli.node import state_home
 from workrs.cli.number import seconds
 from workrs.cli.options import Options
+from workrs.cli.state_folder import state_home
 from workrs.domain.errors import ConfigError, TimedOutError
 
 _LATER_S: Final = 0.5

@@ -1,7 +1,6 @@
 """`workrs node`: one node of a cluster, in the foreground."""
 
 import logging
-import os
 from argparse import Namespace
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from workrs.cli.connection import address, credential_of, member_name
 from workrs.cli.number import count, seconds
 from workrs.cli.options import Options
 from workrs.cli.quota_options import add_quota_options, quotas
+from workrs.cli.state_folder import state_home
 from workrs.cli.web_options import add_web_options
 from workrs.domain.errors import ConfigError, IdError
 from workrs.domain.ids import client_id
@@ -130,13 +130,6 @@ def _add_timing(it: Options) -> None:
 
 def _add_seconds(options: Options, flag: str, default: float, text: str) -> None:
     options.value(flag, convert=seconds, default=default, metavar="SECONDS", help=text)
-
-
-def state_home() -> Path:
-    """Return the folder that has a folder of each node and agent of this user."""
-    if os.geteuid() == 0:
-        return Path("/var/lib/workrs")
-    return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local/state") / "workrs"
 
 
 def add_state_option(options: Options) -> None:

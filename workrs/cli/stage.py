@@ -10,8 +10,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from workrs.domain.errors import ConfigError
-from workrs.engine.engine_facts import probe_engine
-from workrs.engine.image import build_image
 from workrs.engine.own import OwnEngine, missing, own_engines
 from workrs.engine.probe import best, probe_machine, rungs
 from workrs.examples.functions import functions_toml
@@ -80,6 +78,9 @@ def stage(
 
 
 def _with_engines(root: Path, started: tuple[OwnEngine, ...], say: Say) -> Stage:
+    from workrs.engine.engine_facts import probe_engine  # noqa: PLC0415 (a help needs no SDK)
+    from workrs.engine.image import build_image  # noqa: PLC0415 (likewise)
+
     urls = tuple(engine.url for engine in started)
     say("building a small image from this machine's own Python")
     image = build_image(list(urls))

@@ -113,6 +113,17 @@ def test_the_overview_imports_no_subcommand_and_no_adapter() -> None:
     assert done.returncode == 0
 
 
+def test_no_help_waits_for_what_only_the_work_needs() -> None:
+    code = (
+        "import sys; from workrs.cli.main import COMMANDS, load\n"
+        "for name in COMMANDS: load(name).options().parser.format_help()\n"
+        "slow = {'docker', 'requests', 'textual', 'aiohttp', 'matplotlib', 'plotext', 'obstore'}\n"
+        "print(*sorted(slow & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True)
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"\n", b"")
+
+
 def test_the_table_of_exit_codes_is_that_of_the_program() -> None:
     table = dict(re.findall(r"^\| (\d+) \| (.+) \|$", error.__doc__ or "", re.MULTILINE))
     names = ("OK", "FAILED", "WRONG_USE", "UNREACHABLE", "TIMED_OUT", "INTERRUPTED")

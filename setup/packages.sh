@@ -50,6 +50,11 @@ step_test_packages() {
     packages=
     if has systemd-analyze; then ok "systemd-analyze"; else packages=" systemd"; fi
     install_packages "$packages" "" "tests: the systemd units, which fail"
+    # The shells, other than bash, that completion is for; 9 MB to fetch.
+    packages=
+    if has zsh; then ok "zsh"; else packages="$packages zsh"; fi
+    if has fish; then ok "fish"; else packages="$packages fish"; fi
+    install_packages "$packages" "" "tests: completion in zsh and fish"
     # 48 MB to fetch. Its C library, another 45, is not needed: the client calls none.
     packages=
     if has arm-none-eabi-gcc; then ok "arm-none-eabi-gcc"; else packages=" gcc-arm-none-eabi"; fi

@@ -1,13 +1,12 @@
 """Goal: what a person follows in a terminal or pipe is live, ends as it should, and says why.
 
-Method: the program against one real node, with an agent of a few lines; Tab by a real bash.
+Method: the program against one real node, with an agent of a few lines.
 """
 
 import json
 import os
 import pty
 import select
-import shutil
 import signal
 import subprocess
 import sys
@@ -17,7 +16,6 @@ from pathlib import Path
 import pytest
 
 from tests.cli_node import AGENT, ROOT, agent, run, running_node, told
-from tests.mosquitto_fixture import HOST, free_port
 
 PROGRAM = (sys.executable, "-m", "workrs.cli.main")
 NEVER = ("--image", "echo", "--command", "x", "--label", "nobody-has-this")
@@ -186,70 +184,3 @@ def test_a_full_disk_is_told(node: str, words: tuple[str, ...]) -> None:
 def test_an_output_that_is_closed_is_no_mistake(node: str) -> None:
     shell = f"exec {sys.executable} -m workrs.cli.main jobs --node {node} >&- 2>&- <&-"
     assert subprocess.run(["sh", "-c", shell], check=False, cwd=ROOT).returncode == 0
-
-
-COMPLETE = r"""
-eval "$(workrs completion bash)"
-COMP_LINE="$1" COMP_POINT=${#1} COMP_TYPE=9
-read -ra COMP_WORDS <<< "$1"
-[[ $1 == *" " ]] && COMP_WORDS+=("")
-COMP_CWORD=$((${#COMP_WORDS[@]} - 1))
-$(complete -p workrs | sed 's/.*-F \([^ ]*\).*/\1/') workrs
-printf '%s\n' "${COMPREPLY[@]}"
-"""
-
-
-def tab(line: str, folder: Path, **environ: str) -> set[str]:
-    """Return what a real bash offers after *line* when Tab is pressed."""
-    program = folder / "workrs"
-    program.write_text(f'#!/bin/sh\ncd {ROOT}\nexec {sys.executable} -m workrs.cli.main "$@"\n')
-    program.chmod(0o755)
-    path = f"{folder}:{os.environ['PATH']}"
-    bash = shutil.which("bash")
-    assert bash is not None
-    done = subprocess.run(
-        [bash, "--norc", "-c", COMPLETE, "bash", line],
-        check=True,
-        capture_output=True,
-        timeout=60,
-        env={**os.environ, "PATH": path, **environ},
-    )
-    assert done.stderr == b""
-    return {word.strip() for word in done.stdout.decode().splitlines()}
-
-
-def test_tab_offers_subcommands_options_and_choices(tmp_path: Path) -> None:
-    assert {"jobs", "watch", "completion"} <= tab("workrs ", tmp_path)
-    assert tab("workrs sho", tmp_path) == {"show"}
-    offered = tab("workrs jobs --", tmp_path)
-    assert {"--json", "--open", "--node"} <= offered
-    assert "--no-json" not in offered
-    assert tab("workrs completion ", tmp_path) == {"bash", "zsh", "fish"}
-
-
-def test_tab_offers_names_that_are_there(node: str, tmp_path: Path) -> None:
-    submit(node, "tab-1")
-    with agent(node):
-        found = {
-            line: tab(line, tmp_path, WORKRS_NODES=node)
-            for line in ("workrs show pump-7/tab", "workrs drain ")
-        }
-    assert found == {"workrs show pump-7/tab": {"pump-7/tab-1"}, "workrs drain ": {AGENT}}
-    for name in ("tab-here", "tab-gone"):
-        run("function", "add", name, "--image", "echo", "--command", "x", "--node", node)
-    run("function", "remove", "tab-gone", "--node", node)
-    assert tab("workrs function show tab", tmp_path, WORKRS_NODES=node) == {"tab-here"}
-    typed = f"workrs show --node {node} pump-7/ta"
-    assert tab(typed, tmp_path, WORKRS_NODES=f"{HOST}:1") == {"pump-7/tab-1"}
-
-
-@pytest.mark.parametrize("nodes", ["", "not an address:x", f"{HOST}:{free_port()}"])
-def test_tab_is_silent_where_nobody_can_be_asked(tmp_path: Path, nodes: str) -> None:
-    assert tab("workrs show pump-7/ta", tmp_path, WORKRS_NODES=nodes) <= {""}
-
-
-@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_every_shell_has_its_lines(shell: str) -> None:
-    done = run("completion", shell)
-    assert done.returncode == 0
-    assert b"_ARGCOMPLETE" in done.stdout

@@ -212,7 +212,7 @@ def _page(
 ) -> AbstractAsyncContextManager[None]:
     if secure is None:
         return page_served(config, node)
-    return page_served(config, node, trust=secure.trust, tls=secure.tls.page)
+    return page_served(config, node, trust=lambda: secure.identity.trust, tls=secure.tls.page)
 
 
 class Served(NamedTuple):

@@ -33,6 +33,11 @@ class Identity:
         self._right: set[bytes] = set()
         self._turn = asyncio.Lock()
 
+    @property
+    def trust(self) -> NodeTrust:
+        """What is believed now."""
+        return self._trust
+
     def take(self, trust: NodeTrust) -> None:
         """Believe *trust* from now on, for open connections as well."""
         self._trust = trust

@@ -8,7 +8,7 @@
 
 import secrets
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 from cryptography import x509
@@ -30,7 +30,7 @@ async def page_served(
     config: NodeConfig,
     node: Node,
     *,
-    trust: NodeTrust | None = None,
+    trust: Callable[[], NodeTrust] | None = None,
     tls: ssl.SSLContext | None = None,
 ) -> AsyncIterator[None]:
     """Serve the page as long as the context is open; nothing if the configuration has none.
@@ -38,7 +38,7 @@ async def page_served(
     Args:
         config: where, and how much.
         node: whose functions and state are shown.
-        trust: the node's folder; None: the cluster asks nobody for anything.
+        trust: what the node believes now; None: the cluster asks nobody for anything.
         tls: shows the node's certificate to browsers.
 
     Raises:
@@ -51,7 +51,8 @@ async def page_served(
 
     at = config.web
     page_tls = None if at.is_loopback else tls
-    names = frozenset[str]() if trust is None else certified_names(trust)
+    first = None if trust is None else trust()
+    names = frozenset[str]() if first is None else certified_names(first)
     site = Site(hosts=hosts_of(at.host, names), port=at.port, is_secure=page_tls is not None)
     async with served(
         WebSettings(
@@ -62,14 +63,14 @@ async def page_served(
         ),
         _facts(config, node, trust),
         site,
-        open_bus=_way_in(config, trust),
-        store_tls=None if trust is None else _known_nodes(trust),
+        open_bus=_way_in(config, first),
+        store_tls=None if first is None else _known_nodes(first),
         page_tls=page_tls,
     ):
         yield
 
 
-def _facts(config: NodeConfig, node: Node, trust: NodeTrust | None) -> NodeFacts:
+def _facts(config: NodeConfig, node: Node, trust: Callable[[], NodeTrust] | None) -> NodeFacts:
     def stores() -> list[str]:
         others = [peer.blobs_url for peer in node.peers.values() if peer.live and peer.blobs_url]
         return [config.public_blobs_url, *others]
@@ -86,8 +87,9 @@ def _facts(config: NodeConfig, node: Node, trust: NodeTrust | None) -> NodeFacts
 
     return NodeFacts(
         node=node.name,
-        cluster="" if trust is None else trust.credential.cluster,
+        cluster="" if trust is None else trust().credential.cluster,
         has_passwords=trust is not None,
+        filed=lambda name: "" if trust is None else trust().passwords.get(name),
         functions=lambda: node.functions.definitions,
         stores=stores,
         trouble=trouble,

@@ -19,6 +19,14 @@ class PageError(WorkrsError):
         self.retry_after_s = retry_after_s
 
 
+class WrongPasswordError(PageError):
+    """The text is the same for a name that nobody has."""
+
+    def __init__(self) -> None:
+        """Say no more than that."""
+        super().__init__(401, "name or password is not right")
+
+
 class NotSignedInError(PageError):
     """Nobody is signed in, or not any more."""
 

@@ -162,7 +162,7 @@ async def served(
     """
     clock = asyncio.get_running_loop().time
     settings.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    visitors = Visitors(open_bus=open_bus, clock=clock)
+    visitors = Visitors(open_bus=open_bus, clock=clock, filed=facts.filed)
     stores = StoreClient(facts.stores, store_tls)
     threads = ThreadPoolExecutor(2, thread_name_prefix="page")
     door = Door(page_tls)

@@ -35,6 +35,9 @@ class NodeFacts:
     """Name of the cluster, empty where it has none."""
     has_passwords: bool
     """False: nobody is asked for anything but a name."""
+    filed: Callable[[str], str | None]
+    """Under what a name's password is filed, which changes whenever the password does; None: the
+    name is let in no more. Where nobody is asked for one, it is always the same."""
     functions: Callable[[], Mapping[str, Function]]
     stores: Callable[[], Sequence[str]]
     """Base URLs of the nodes' blob stores that can be reached, this node's first."""

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from broker.web.job_board import BoardJob, JobBoard
-from broker.web.page_error import PageError
+from broker.web.page_error import PageError, WrongPasswordError
 from workrs.domain.errors import BusError
 from workrs.domain.ids import ClientId, Instant, LocalJobId
 from workrs.ports.bus import Bus, BusDeniedError, Message, Subscription
@@ -89,7 +89,7 @@ class Visitor:
             except BusDeniedError as error:
                 self.ended = f"the node does not let {self.name} in: {error.reason}"
                 if not self.entered.done():
-                    self.entered.set_exception(PageError(401, "name or password is not right"))
+                    self.entered.set_exception(WrongPasswordError())
                 return
             except BusError as error:
                 self.trouble = str(error)

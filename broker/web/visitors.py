@@ -5,15 +5,16 @@
 2. Tries are limited (`broker.web.attempt`), and ENTERING_MAX are made at a time.
 3. A visit ends when its last session does.
 4. A sign-in with a new password ends the sessions that began with the former one.
+5. A visit ends with its password: as soon as the node files another one under the name, or none.
 """
 
 import asyncio
 import hmac
 from collections.abc import Callable
-from typing import Final
+from typing import Final, NamedTuple
 
 from broker.web.attempt import Attempts
-from broker.web.page_error import NotSignedInError, PageError
+from broker.web.page_error import NotSignedInError, PageError, WrongPasswordError
 from broker.web.session import Session, Sessions
 from broker.web.visitor import OpenBus, Visitor
 from workrs.adapters import log
@@ -25,17 +26,39 @@ ENTER_S: Final = 10.0
 SWEEP_S: Final = 5.0
 
 
+class _Visit(NamedTuple):
+    """Somebody who is here."""
+
+    visitor: Visitor
+    running: "asyncio.Task[None]"
+    filed: str | None
+    """Under what the password was filed when they came."""
+
+
 class Visitors:
     """See the module. For the event loop's thread alone; `keep` runs beside the server."""
 
-    def __init__(self, *, open_bus: OpenBus, clock: Callable[[], float]) -> None:
-        """Begin with nobody."""
+    def __init__(
+        self,
+        *,
+        open_bus: OpenBus,
+        clock: Callable[[], float],
+        filed: Callable[[str], str | None] = lambda _: "",
+    ) -> None:
+        """Begin with nobody.
+
+        Args:
+            open_bus: connects as a visitor.
+            clock: time of sessions and boards, in seconds.
+            filed: under what a name's password is filed now (`broker.web.settings`).
+        """
         self.sessions = Sessions()
         self._open_bus = open_bus
         self._clock = clock
+        self._filed = filed
         self._attempts = Attempts()
         self._entering = 0
-        self._visitors: dict[ClientId, tuple[Visitor, asyncio.Task[None]]] = {}
+        self._visitors: dict[ClientId, _Visit] = {}
         self._running: set[asyncio.Task[None]] = set()
 
     def now(self) -> Instant:
@@ -60,9 +83,9 @@ class Visitors:
         if self._entering >= ENTERING_MAX:
             raise PageError(503, "many people sign in just now; try again", retry_after_s=1.0)
         known = self._visitors.get(name)
-        if known is None or not _is_proven(known[0], password):
+        if known is None or not _is_proven(known.visitor, password):
             await self._open(name, password)
-            if known is not None and known[0].password != password:
+            if known is not None and known.visitor.password != password:
                 # Whoever is still signed in by the former password has lost the right to be.
                 self.sessions.close_all(name)
         self._attempts.was_right(address, name)
@@ -71,6 +94,7 @@ class Visitors:
         return token
 
     async def _open(self, name: ClientId, password: str | None) -> None:
+        filed = self._filed(name)
         visitor = Visitor(name, password, open_bus=self._open_bus, clock=self._clock)
         running = asyncio.create_task(visitor.run(), name=f"page.visitor[{name}]")
         self._running.add(running)
@@ -87,8 +111,12 @@ class Visitors:
             raise
         finally:
             self._entering -= 1
+        if filed is None or filed != self._filed(name):
+            # The node knows already what its broker is about to read.
+            running.cancel()
+            raise WrongPasswordError
         self._end(name)
-        self._visitors[name] = (visitor, running)
+        self._visitors[name] = _Visit(visitor, running, filed)
 
     def _ran(self, running: "asyncio.Task[None]") -> None:
         self._running.discard(running)
@@ -105,10 +133,17 @@ class Visitors:
         known = self._visitors.get(session.name) if session is not None else None
         if session is None or known is None:
             raise NotSignedInError
-        if known[0].ended or known[1].done():
+        if not self._is_let_in(session.name, known):
             self.sessions.close_all(session.name)
-            raise NotSignedInError(known[0].ended or "sign in again")
-        return session, known[0]
+            self._end(session.name)
+            raise NotSignedInError(f"the node does not let {session.name} in by that password now")
+        if known.visitor.ended or known.running.done():
+            self.sessions.close_all(session.name)
+            raise NotSignedInError(known.visitor.ended or "sign in again")
+        return session, known.visitor
+
+    def _is_let_in(self, name: ClientId, visit: "_Visit") -> bool:
+        return visit.filed is not None and visit.filed == self._filed(name)
 
     def leave(self, token: str) -> None:
         """End a session, and the visit if it was the last."""
@@ -116,7 +151,10 @@ class Visitors:
         self.sweep()
 
     def sweep(self) -> None:
-        """End visits that no session is left of."""
+        """End visits that no session is left of, and those that lost the right to be."""
+        for name, visit in self._visitors.items():
+            if not self._is_let_in(name, visit):
+                self.sessions.close_all(name)
         present = self.sessions.end_old(self.now())
         for name in [name for name in self._visitors if name not in present]:
             self._end(name)
@@ -135,7 +173,7 @@ class Visitors:
     def _end(self, name: ClientId) -> None:
         found = self._visitors.pop(name, None)
         if found is not None:
-            found[1].cancel()
+            found.running.cancel()
 
 
 def _is_proven(visitor: Visitor, password: str | None) -> bool:

@@ -62,6 +62,7 @@ async def page(
         node=ClientId("n1"),
         cluster="",
         has_passwords=tls is not None,
+        filed=lambda _: "",
         functions=lambda: {"echo": echo},
         stores=lambda: stores,
         trouble=str,

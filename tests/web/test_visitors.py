@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from broker.web.page_error import NotSignedInError
+from broker.web.page_error import NotSignedInError, WrongPasswordError
 from broker.web.visitors import Visitors
 from tests.mosquitto_fixture import mosquitto_address
 from tests.web.alone import at_broker
@@ -39,6 +39,35 @@ def test_a_sign_in_with_a_new_password_ends_the_sessions_of_the_former(
             with pytest.raises(NotSignedInError):
                 it.find(token)
         assert it.find(new)[1].password == "new"
+        keeping.cancel()
+        await asyncio.gather(keeping, return_exceptions=True)
+
+    asyncio.run(run())
+
+
+def test_a_visit_ends_with_its_password_though_the_broker_did_not_say_so(
+    mosquitto_address: Address,
+) -> None:
+    filed: dict[str, str | None] = {NAME: "hash 1"}
+
+    async def run() -> None:
+        it = Visitors(
+            open_bus=at_broker(mosquitto_address), clock=time.monotonic, filed=filed.__getitem__
+        )
+        keeping = asyncio.create_task(it.keep())
+        token = await it.enter(NAME, "word", address="::1")
+        it.find(token)
+        filed[NAME] = "hash 2"
+        with pytest.raises(NotSignedInError):
+            it.find(token)
+        swept = await it.enter(NAME, "word", address="::1")
+        filed[NAME] = None
+        it.sweep()
+        assert len(it.sessions) == 0
+        with pytest.raises(NotSignedInError):
+            it.find(swept)
+        with pytest.raises(WrongPasswordError):
+            await it.enter(NAME, "word", address="::1")
         keeping.cancel()
         await asyncio.gather(keeping, return_exceptions=True)
 

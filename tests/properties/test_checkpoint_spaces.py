@@ -2,7 +2,8 @@
 
 Method: hypothesis interleaves what two agents do to the same job in the same stores: saving what
 changed a little, saving that is cut short, deleting what two newer ones replaced, deleting all
-when fenced. After every step each checkpoint that somebody still counts on is loaded, and holds
+when fenced. What an agent stored last may be of the other's epoch, as after a lease that was
+claimed anew. After every step each checkpoint that somebody still counts on is loaded, and holds
 what was saved. Both write the same bytes, so that names would meet if they could.
 """
 
@@ -79,13 +80,20 @@ class TwoAgents(RuleBasedStateMachine):
                     snapshot(path, pages=content),
                     epoch=agent,
                     seq=self.seq[agent],
-                    previous=kept[-1][0] if kept else None,
+                    previous=self._before(agent),
                     keys=self.keys,
                 )
             )
         finally:
             shutil.rmtree(path)
         kept.append((saved, content))
+
+    def _before(self, agent: int) -> Saved | None:
+        """Return what the agent stored last, of another epoch if it has just claimed anew."""
+        for kept in (self.kept[agent], self.kept[5 - agent]):
+            if kept:
+                return kept[-1][0]
+        return None
 
     @rule(agent=AGENTS, page=st.integers(0, PAGES - 1), value=st.integers(0, 2))
     def save(self, agent: int, page: int, value: int) -> None:

@@ -150,6 +150,26 @@ def test_what_did_not_change_is_not_sent_again(tmp_path: Path) -> None:
     asyncio.run(story())
 
 
+def test_after_a_lease_was_claimed_anew_nothing_is_shared_with_the_epoch_before(
+    tmp_path: Path,
+) -> None:
+    """Though it is the same agent and nothing changed: what is of an epoch may go at any time."""
+
+    async def story() -> None:
+        stores = MemoryStores()
+        pages = noise(PACK_BYTES)
+        first = await store(stores, make_snapshot(tmp_path / "a", pages=pages))
+        taken = make_snapshot(tmp_path / "b", pages=pages)
+        second = await store(stores, taken, epoch=first.ref.epoch + 1, previous=first)
+        assert second.ref.epoch == first.ref.epoch + 1
+        assert second.manifest.names().isdisjoint(first.manifest.names())
+        await discard(first.ref, job=JOB, keep=[], open_store=stores.open, keys=RING)
+        await restore(stores, second, tmp_path / "c")
+        assert tree(tmp_path / "b") == tree(tmp_path / "c")
+
+    asyncio.run(story())
+
+
 def test_another_store_takes_over_for_one_that_fails(tmp_path: Path) -> None:
     async def story() -> None:
         stores = MemoryStores()

@@ -35,7 +35,11 @@ def find(number: int, *, ranges: int, schedules: int) -> Finding | str:
 
 def main() -> int:
     """Search for all, print each as it is found, and count those that are not."""
-    parser = argparse.ArgumentParser(prog="python -m workrs.testing.canaries")
+    parser = argparse.ArgumentParser(
+        prog="python -m workrs.testing.canaries",
+        description="Leave rules out, one after the other, and search for a schedule that goes "
+        "wrong without it. Exit code 1: the lack of one of them was not noticed.",
+    )
     parser.add_argument("rule", nargs="*", help="only rules with these words in their names")
     parser.add_argument("--ranges", type=int, default=3, help="of seeds to search; default 3")
     parser.add_argument("--schedules", type=int, default=3000, help="at most in each; default 3000")

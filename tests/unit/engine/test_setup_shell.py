@@ -68,16 +68,16 @@ def test_where_nothing_can_be_installed_each_step_says_what_to_type_and_goes_on(
     )
     assert ran.stdout == "went on\n"
     said = ran.stderr.splitlines()
-    assert sum("missing:" in line for line in said) == 14
+    assert sum("missing:" in line for line in said) == 15
     assert any("apt-get install" in line and "mosquitto" in line for line in said)
-    assert sum("type:" in line for line in said) == sum("without:" in line for line in said) == 14
+    assert sum("type:" in line for line in said) == sum("without:" in line for line in said) == 15
 
 
 def test_what_is_in_place_is_named_only_when_asked(tmp_path: Path) -> None:
     steps = "has() { true; }; step_packages; step_fault_packages; step_test_packages"
     assert shell(steps, tmp_path).stderr == ""
     asked = shell(f"WORKRS_SETUP_VERBOSE=1; {steps}", tmp_path).stderr
-    assert asked.count("ok") == 13
+    assert asked.count("ok") == 15
 
 
 def test_a_failing_command_shows_its_last_lines(tmp_path: Path) -> None:

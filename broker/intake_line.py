@@ -6,7 +6,8 @@
    queue for all devices, keeps none of it back; only a queue that is full of bytes is waited for.
 3. It is made again by itself. What devices send while it is away is lost, and they repeat it.
 4. A barred device is disconnected by a connection under its own name, which MQTT allows once
-   (session takeover). That name must be the device's, as brokers that prove names see to.
+   (session takeover), and so is one that reads nothing when the broker keeps too much (`unread`).
+   That name must be the device's, as brokers that prove names see to.
 """
 
 import asyncio
@@ -20,6 +21,7 @@ from broker.limits import KICKS_AT_ONCE, READ_AT_ONCE, STALLED_S, STALLED_TURN
 from broker.node import Node
 from broker.retained_requests import RetainedRequests
 from broker.retry import CONNECT_S, KEEPALIVE_S, SETTLED_S, pause_s
+from broker.unread import Unread, UnreadLine
 from workrs.adapters import log
 from workrs.domain.errors import BusError
 from workrs.domain.ids import ClientId, Instant
@@ -42,6 +44,7 @@ class IntakeLine:
         address: Address,
         clock: Callable[[], float],
         arrived: Callable[[], None],
+        unread: Unread,
     ) -> None:
         """Prepare it; *arrived* is called when there is something to take after a pause."""
         self._node = node
@@ -54,6 +57,9 @@ class IntakeLine:
         self._taken = asyncio.Event()
         self._taken_at = clock()
         self._retained = RetainedRequests(node, connect=connect, address=address)
+        self._unread = UnreadLine(
+            unread, node=node.name, connect=connect, address=address, end=self._end
+        )
         self._log = log.get(f"node[{node.name}].intake")
 
     async def run(self) -> None:
@@ -61,6 +67,7 @@ class IntakeLine:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._keep_out(), name=f"node[{self._node.name}].gate")
             tasks.create_task(self._retained.run(), name=f"node[{self._node.name}].retained")
+            tasks.create_task(self._unread.run(), name=f"node[{self._node.name}].unread")
             await self._keep_reading()
 
     async def _keep_reading(self) -> None:
@@ -128,6 +135,11 @@ class IntakeLine:
                 self._log.warning("device_barred", device=device, seconds=gate.quotas.bar_s)
         if gate.kicks:
             self._kicking.set()
+
+    def _end(self, devices: Iterable[ClientId]) -> None:
+        """Have sessions ended, with what the broker keeps for them."""
+        self._node.gate.kicks |= dict.fromkeys(devices)
+        self._kicking.set()
 
     def _say(self, bus: Bus, refusal: Refused) -> None:
         """Answer on this connection: on the other, votes would wait behind it.

@@ -34,6 +34,11 @@ REFUSALS_PER_S: Final = 200
 """How many of each are answered in the long run."""
 KICKS_AT_ONCE: Final = 200
 """Barred devices that are disconnected at the same time. The others' turn is after that."""
+HEAP_HIGH_BYTES: Final = 704 << 20
+"""The broker's heap above which sessions of devices are ended that leave much unread. What the
+broker's own limit leaves beyond is for what is said until then."""
+UNREAD_MIN_BYTES: Final = 1 << 20
+"""What a device was told at least since its session ended last, if it is ended for that."""
 READ_AT_ONCE: Final = 2_000
 """Requests of devices that are judged before the node does something else for a moment."""
 METERS_MAX: Final = 100_000

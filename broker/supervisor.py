@@ -28,6 +28,7 @@ from broker.intake_line import IntakeLine
 from broker.ledger_copy import read_peer_ledger
 from broker.node import Node
 from broker.retry import CONNECT_S, KEEPALIVE_S, RETRY_S, SETTLED_S, pause_s
+from broker.unread import Unread
 from workrs.adapters import log
 from workrs.domain.errors import BusError, LedgerError, OlderDiskError
 from workrs.domain.ids import Instant, JobId
@@ -78,8 +79,14 @@ class NodeSupervisor:
         self._read_peer_ledger = read_peer_ledger
         self._parts: asyncio.Queue[Event] = asyncio.Queue(PARTS_MAX)
         self._reading = 0
+        self._unread = Unread()
         self._intake = IntakeLine(
-            node, connect=connect, address=address, clock=clock, arrived=self._wake
+            node,
+            connect=connect,
+            address=address,
+            clock=clock,
+            arrived=self._wake,
+            unread=self._unread,
         )
         self._wait: asyncio.Timeout | None = None
         self._log = log.get(f"node[{node.name}]")
@@ -222,6 +229,7 @@ class NodeSupervisor:
         for count, item in enumerate(publishes, start=1):
             body = item.body if isinstance(item.body, bytes) else codec.encode(item.body)
             message = Message(item.topic, body, item.qos, item.retain, item.expiry_s)
+            self._unread.note(item.topic, len(body))
             try:
                 bus.publish(message)
             except BusFullError:

@@ -327,9 +327,7 @@ def limit_rows() -> dict[str, str]:
         ),
         "connections of clients at one port of a node": f"{CONNECTIONS_MAX:,}",
         "what waits in the broker": size(MEMORY_MAX_BYTES),
-        "what the broker keeps in all, with what devices leave unread": size(
-            limits.HEAP_HIGH_BYTES
-        ),
+        "what the broker keeps, unread or retained": size(limits.HEAP_HIGH_BYTES),
         "what waits for a slow reader on the bus": size(LAGGING_MAX_BYTES),
         "functions; their names, removed ones too; their definitions": (
             f"{limits.FUNCTIONS_MAX:,}; {limits.FUNCTION_NAMES_MAX:,}; "

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import threading
@@ -193,3 +194,35 @@ print(device.trouble)
         assert any("TLS: -0x2700" in line for line in said), said
     with c_device(farm.file(name), "until", "job-1", "/dev/null") as (process, said):
         assert process.wait(END_S) == 0, said
+
+
+@pytest.mark.parametrize(("kind", "words"), KINDS)
+def test_a_board_that_is_revoked_is_cut_off_and_told_so(
+    farm: SecureCluster, tmp_path: Path, kind: str, words: tuple[str, ...]
+) -> None:
+    name = f"stolen-{kind}"
+    farm.enrol("device", name, *words)
+    copy = tmp_path / "copy.pem"
+    shutil.copy(farm.file(name), copy)
+    # Each word is one of the page's. A password takes a moment to get to the nodes, too.
+    told = ["refused 5", "refused 4"] if words else ["-30592", ": 32", "Errno 104"]
+    program = """
+device = make(sys.argv[1])
+while not device.poll(0.1):
+    pass
+print("connected")
+sys.stdin.readline()
+device.trouble = ""
+while not any(word in device.trouble for word in sys.argv[2:]):
+    device.poll(0.1)
+print(device.poll(1))
+"""
+    with Board(HEAD + program, str(copy), *told, folder=tmp_path, feeds=True) as run:
+        run.wait_for("connected")
+        assert main(("revoke", name, "--cluster", str(farm.folder))) == 0
+        run.press_enter()
+        assert run.output(END_S) == ["connected", "False"]
+    with c_device(copy, "until", "job-1", "/dev/null") as (process, said):
+        farm.until(lambda: sum(": " in line for line in said) >= 6)
+        assert process.poll() is None
+        assert not any("accepted" in line for line in said), said

@@ -37,7 +37,9 @@ def options() -> Options:
         f"takes the port, {LISTEN_PORT} unless told, and the {PORTS - 1} after it",
     )
     it.value("--cluster-name", metavar="NAME", help="for humans; default the directory's")
-    it.value("--user", key="operator", metavar="NAME", help="the first operator; default you")
+    it.value(
+        "--user", key="operator", metavar="NAME", help="the first operator; default your login name"
+    )
     return it
 
 

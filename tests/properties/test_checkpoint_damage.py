@@ -8,6 +8,7 @@ alone must find it. Then whole blobs and manifests are put where others belong.
 from __future__ import annotations
 
 import asyncio
+import tracemalloc
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -156,6 +157,22 @@ def test_a_manifest_is_no_blob_and_a_blob_no_manifest() -> None:
         opener.blob(sealer.manifest(b"body", 1), 4)
     with pytest.raises(CheckpointError):
         open_manifest(sealer.blob(b"body"), keys=RING, space=SPACE, seq=1)
+
+
+def test_a_blob_that_unpacks_to_more_than_its_manifest_says_is_not_unpacked() -> None:
+    """Else some bytes in a store take a gigabyte of the agent before they are refused."""
+    sealer = new_sealer(RING, JOB, EPOCH)
+    opener, _ = open_manifest(sealer.manifest(b"body", 1), keys=RING, space=SPACE, seq=1)
+    bomb = sealer.blob(bytes(64 << 20))
+    assert len(bomb) < 1 << 14
+    tracemalloc.start()
+    try:
+        with pytest.raises(CheckpointError, match="claims 67108864 bytes"):
+            opener.blob(bomb, 4096)
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert most < 1 << 20
 
 
 def test_no_nonce_is_used_twice() -> None:

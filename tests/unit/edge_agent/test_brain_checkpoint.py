@@ -103,3 +103,16 @@ def test_a_fenced_agent_deletes_what_no_record_names() -> None:
     ref = saved(talk)
     talk.show(*((n, n.grant(OTHER, 2, talk.now)) for n in talk.nodes[:2]))
     assert [d.ref for d in talk.all(DiscardCheckpoint)] == [ref]
+
+
+def test_a_job_given_back_leaves_a_checkpoint_whose_report_may_still_arrive() -> None:
+    """No record names it yet; one that did after it was deleted would lead nowhere."""
+    talk = Talk()
+    talk.run(checkpoint=EVERY_2_S)
+    talk.wait(2.1)
+    talk.cut()
+    saved(talk)
+    talk.exits(1)
+    talk.wait(40.0)
+    assert JOB not in talk.brain.roster.works
+    assert talk.all(DiscardCheckpoint) == []

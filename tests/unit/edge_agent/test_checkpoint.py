@@ -186,6 +186,21 @@ def test_another_store_takes_over_for_one_that_fails(tmp_path: Path) -> None:
     asyncio.run(story())
 
 
+def test_a_store_that_takes_over_gets_all_of_it_and_not_only_what_changed(tmp_path: Path) -> None:
+    async def story() -> None:
+        stores = MemoryStores()
+        first = await store(stores, make_snapshot(tmp_path / "a", pages=noise(PACK_BYTES)))
+        stores.open(URLS[1]).silent = True
+        taken = make_snapshot(tmp_path / "b", pages=noise(PACK_BYTES))
+        second = await store(stores, taken, seq=2, previous=first)
+        assert second.ref.location == (URLS[0], URLS[2])
+        stores.open(URLS[0]).blobs.clear()
+        await restore(stores, second, tmp_path / "c")
+        assert tree(tmp_path / "b") == tree(tmp_path / "c")
+
+    asyncio.run(story())
+
+
 def test_a_store_that_may_not_be_opened_is_no_worse_than_a_silent_one(tmp_path: Path) -> None:
     async def story() -> None:
         stores = MemoryStores()

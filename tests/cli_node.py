@@ -5,19 +5,23 @@ The agent runs nothing: it claims what it is offered and proposes an outcome at 
 
 import asyncio
 import itertools
+import json
 import os
 import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
+import jsonschema
 import pytest
 
 from tests.mosquitto_fixture import HOST, free_port
 from workrs.adapters.mqtt import connect
+from workrs.cli.json_schema import SCHEMAS
 from workrs.domain.dispatch import AgentProfile
 from workrs.domain.job import Outcome, StoredSpec, Verdict, outcome_with_result
 from workrs.domain.record import Incarnation, Record
@@ -30,8 +34,8 @@ AGENT = "instant-1"
 
 
 def run(*words: str, given: bytes = b"", **environ: str) -> subprocess.CompletedProcess[bytes]:
-    """Run the program as a person does."""
-    return subprocess.run(
+    """Run the program as a person does; what it says with --json must be what its schema says."""
+    done = subprocess.run(
         [sys.executable, "-m", "workrs.cli.main", *words],
         check=False,
         capture_output=True,
@@ -40,6 +44,26 @@ def run(*words: str, given: bytes = b"", **environ: str) -> subprocess.Completed
         cwd=ROOT,
         env={**os.environ, **environ},
     )
+    if "--json" in words and done.stdout:
+        hold_against_schema(words[0], done.stdout)
+    return done
+
+
+def hold_against_schema(command: str, printed: bytes) -> None:
+    """Fail unless each line that *command* printed is what its schema says, and no more."""
+    schema = _closed(SCHEMAS[command])
+    for line in printed.splitlines():
+        jsonschema.validate(json.loads(line), schema)
+
+
+def _closed(schema: Any) -> Any:
+    """Return the schema without room for keys that it does not name."""
+    if isinstance(schema, list):
+        return [_closed(part) for part in schema]
+    if not isinstance(schema, Mapping):
+        return schema
+    found = {name: _closed(part) for name, part in schema.items()}
+    return {**found, "additionalProperties": False} if "required" in found else found
 
 
 @contextmanager

@@ -157,6 +157,15 @@ def test_a_drain_that_takes_too_long_says_what_is_left_and_goes_on(node: str) ->
     assert (alone.returncode, "--wait" in told(alone)) == (2, True)
 
 
+def test_functions_are_told_as_json(node: str) -> None:
+    words = ("--image", "echo", "--command", "x", "--node", node, "--json")
+    for action in (("add", "told"), ("list",), ("show", "told"), ("remove", "told")):
+        more = words if action[0] == "add" else words[4:]
+        done = run("function", *action, *more)
+        assert done.returncode == 0, told(done)
+        assert b"told" in done.stdout
+
+
 def test_refusals_are_told_with_their_reason(node: str) -> None:
     words = ("submit", "--image", "echo", "--device", "pump-9", "--node", node)
     first = run(*words, "--command", "x", "--job", "once")

@@ -46,8 +46,8 @@ is set. Colours are for terminals alone, and no state is told by its colour only
 the variable `NO_COLOR` switch them off.
 
 Every listing has `--json`: one document. What goes on (`watch`, `events`, `logs`) and what may be
-long (`history`) is a document a line. Keys stay; a later version may add some. Times of
-day are UTC.
+long (`history`) is a document a line. [cli.schema.json](cli.schema.json) says what is in it: a JSON
+Schema for each subcommand. Keys stay; a later version may add some. Times of day are UTC.
 
 ## Completion
 

@@ -47,7 +47,7 @@ acl_file {acl}
 def own_mosquitto(root: Path, first: int, daemon: int) -> Iterator[subprocess.Popen[bytes]]:
     state = root / "n1" / "mosquitto"
     acl = root / "acl-daemon"
-    acl.write_text("user n1\ntopic readwrite #\n")
+    acl.write_text("user n1\ntopic readwrite #\ntopic read $SYS/#\n")
     text = "per_listener_settings true\nuser root\n"
     text += OWN.format(port=daemon, host=HOST, state=state, acl=acl)
     listener = Template((files("mosquitto") / "listener.conf").read_text())

@@ -4,7 +4,6 @@ import asyncio
 import json
 from argparse import Namespace
 from collections.abc import Mapping
-from textwrap import wrap
 from typing import Final
 
 from workrs.cli import job_name
@@ -14,7 +13,7 @@ from workrs.cli.harmless import harmless
 from workrs.cli.jobs import as_json, gone_agents, holder
 from workrs.cli.minority import warn_of_minorities
 from workrs.cli.options import Options
-from workrs.cli.table import output_width, percent, print_json, size
+from workrs.cli.table import output_width, percent, print_json, size, wrapped
 from workrs.domain import ladder
 from workrs.domain.job import JobSpec
 from workrs.domain.next_checkpoint import Why
@@ -66,7 +65,7 @@ def entry(name: str, text: str, width: int | None) -> str:
     """Return a name and what is known under it; further lines begin below the first."""
     room = None if width is None else max(_INDENT, width - _INDENT)
     parts = harmless(text).split("\n")
-    lines = parts if room is None else [p for part in parts for p in wrap(part, room) or [""]]
+    lines = parts if room is None else [p for part in parts for p in wrapped(part, room) or [""]]
     return f"{name:<{_INDENT}}" + ("\n" + " " * _INDENT).join(lines)
 
 
@@ -133,7 +132,7 @@ def _spec_lines(function: str | None, spec: JobSpec) -> list[tuple[str, str]]:
     return [
         ("function", function or ""),
         ("image", spec.image or ""),
-        ("command", json.dumps(list(spec.command))[:_TEXT_MAX]),
+        ("command", json.dumps(list(spec.command), ensure_ascii=False)[:_TEXT_MAX]),
         ("input", given),
         ("files", ", ".join(sorted(spec.files))),
         ("needs", ", ".join([f"{spec.memory_mb} MiB", processors, *wanted])),

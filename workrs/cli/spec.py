@@ -33,7 +33,11 @@ def add_program_options(options: Options) -> None:
     """Add what a spec and a function's definition have in common."""
     it = options
     it.value("--image", metavar="NAME", help="container image: NAME@DIGEST or a local name")
-    it.value("--command", metavar="TEXT", help="program and arguments, quoted as for a shell")
+    it.value(
+        "--command",
+        metavar="TEXT",
+        help="program and arguments, quoted as for a shell; nothing is filled in for $ and *",
+    )
     it.many("--file", metavar="NAME=PATH", help="put the file at PATH into /job/in as NAME")
     it.many("--env", metavar="NAME=VALUE", help="environment variable of the program")
     it.many("--label", metavar="LABEL", help="run only where the agent has this label")

@@ -102,7 +102,7 @@ def fitted(
 
 
 def _wrapped(line: Sequence[str], widths: Sequence[int]) -> Iterator[list[str]]:
-    folded = [textwrap.wrap(cell, width) for cell, width in zip(line, widths, strict=False)]
+    folded = [wrapped(cell, width) for cell, width in zip(line, widths, strict=False)]
     yield from map(list, zip_longest(*folded, fillvalue=""))
 
 
@@ -168,6 +168,34 @@ def cells(text: str) -> int:
     from rich.cells import cell_len  # noqa: PLC0415 (most tables need no table of characters)
 
     return cell_len(text)
+
+
+def wrapped(text: str, width: int) -> list[str]:
+    """Return *text* in lines of at most *width* columns, ended between words where that can be."""
+    if text.isascii():
+        return textwrap.wrap(text, width)
+    lines = [""]
+    for word in text.split():
+        joined = f"{lines[-1]} {word}" if lines[-1] else word
+        if cells(joined) <= width:
+            lines[-1] = joined
+            continue
+        # Languages without spaces have words of any length.
+        rest = word
+        while cells(rest) > width:
+            part = _fitting(rest, width)
+            lines.append(part)
+            rest = rest[len(part) :]
+        lines.append(rest)
+    return [line for line in lines if line]
+
+
+def _fitting(text: str, width: int) -> str:
+    """Return the beginning of *text* that has room; one character at least."""
+    kept = text[: max(1, width)]
+    while len(kept) > 1 and cells(kept) > width:
+        kept = kept[:-1]
+    return kept
 
 
 def cut(text: str, width: int) -> str:

@@ -17,6 +17,7 @@ from workrs.cli.table import (
     print_json,
     print_json_line,
     print_table,
+    wrapped,
 )
 
 COLUMNS = ("job", "state", "note")
@@ -60,6 +61,14 @@ def test_wide_characters_take_two_columns() -> None:
     assert [cut("日本語", width) for width in (6, 5, 4, 2)] == ["日本語", "日本…", "日…", "…"]
     lines = fitted(("a", "b"), [["日本", "x"], ["p", "y"]], 80).splitlines()
     assert lines == ["A     B", "日本  x", "p     y"]
+
+
+@pytest.mark.parametrize("text", ["漢字" * 30, "a 漢字かな " * 9, "🚀" * 25 + " x", "é" * 50])
+@pytest.mark.parametrize("width", [1, 2, 7, 40])
+def test_lines_of_wide_characters_fit_and_lose_nothing(text: str, width: int) -> None:
+    lines = wrapped(text, width)
+    assert all(cells(line) <= max(2, width) for line in lines)
+    assert "".join(lines).replace(" ", "") == text.replace(" ", "")
 
 
 def test_states_stand_out_and_the_columns_stay_where_they_are() -> None:

@@ -11,13 +11,18 @@ from tui.model.agent import Agent
 
 _EMPTY: Final = 0.2
 """Share of a battery's charge below which it is told as low."""
-_ORDER: Final = ("late", "draining", "live", "gone")
+_ORDER: Final = ("just gone", "late", "draining", "live", "gone")
 _SLOTS: Final = 5
 
 
 def agent_state(agent: Agent, look: Look) -> str:
     """Return the agent's state; one that should have been heard is late."""
     return "late" if agent.is_late(look.now, look.model.timing.ttl_s) else agent.state
+
+
+def _rank(agent: Agent, look: Look) -> tuple[int, str]:
+    word = "just gone" if agent.is_just_gone(look.now) else agent_state(agent, look)
+    return (_ORDER.index(word), agent.name)
 
 
 def _slots(agent: Agent, _look: Look) -> Cell:
@@ -55,7 +60,7 @@ AGENTS: Final[Sequence[Column[Agent]]] = (
         width=10,
         rank=8,
         cell=lambda agent, look: sign.state(agent_state(agent, look)),
-        sort=lambda agent, look: (_ORDER.index(agent_state(agent, look)), agent.name),
+        sort=_rank,
     ),
     Column(
         key="slots",

@@ -67,6 +67,7 @@ def _parts(look: Look) -> list[tuple[int, Cell]]:
     heard = sum(node.is_heard(now) for node in model.nodes.values())
     size = max(model.view.size, len(model.nodes))
     live = [agent for agent in model.agents.values() if agent.state != "gone"]
+    gone = sum(agent.is_just_gone(now) for agent in model.agents.values())
     late = sum(agent.is_late(now, model.timing.ttl_s) for agent in live)
     held = sum(agent.held for agent in live)
     slots = sum(agent.slots for agent in live)
@@ -76,6 +77,8 @@ def _parts(look: Look) -> list[tuple[int, Cell]]:
         (9, [Piece(f" {heard}/{size}", "" if heard == size else "bad"), Piece(" nodes", "dim")]),
         (5, _counted(len(live), "agent" if len(live) == 1 else "agents")),
     ]
+    if gone:
+        parts.append((8, [Piece(f"✗ {amount.count(gone)} gone", "bad")]))
     if late:
         parts.append((8, [Piece(f"◍ {amount.count(late)} late", "warn")]))
     parts += [

@@ -10,9 +10,11 @@ from tui.model.job import Job
 from workrs.wire.view import RUNNING
 
 _BAR: Final = 19
-_ORDER: Final = {"orphan": 0, "cancelling": 1, "running": 2, "queued": 3, "arriving": 4}
+_ORDER: Final = {"orphan": 0, "cancelling": 1, "running": 3, "queued": 4, "arriving": 5}
 """Jobs in the order in which they may need somebody; the ended ones after them."""
-_ENDED: Final = 5
+_JUST_FAILED: Final = 2
+"""Among 10,000 others nobody would find it at the end."""
+_ENDED: Final = 6
 _LOW: Final = 0.4
 """Share of a lease below which it should have been renewed."""
 
@@ -42,9 +44,12 @@ def lease_tone(left_s: float, ttl_s: float) -> str:
 
 
 def _rank(job: Job, look: Look) -> tuple[int, float, str]:
-    rank = _ORDER.get(job_state(job, look), _ENDED)
+    rank = _ORDER.get(job_state(job, look))
+    if rank is not None:
+        return (rank, 0.0, job.name)
+    is_bad = job.view.state in ("failed", "expired") and job.since.is_fresh(look.now)
     # Of those that ended the last comes first; the others stand still, by name.
-    return (rank, -job.since.at if rank == _ENDED else 0.0, job.name)
+    return (_JUST_FAILED if is_bad else _ENDED, -job.since.at, job.name)
 
 
 def _lease(job: Job, look: Look) -> Cell:

@@ -1,8 +1,11 @@
 """How long ago something was, as far as a reader can know that came later."""
 
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from workrs.domain.ids import Instant
+
+FRESH_S: Final = 60.0
+"""So long what went wrong stands first: not so short that nobody sees it, nor for ever."""
 
 
 class Since(NamedTuple):
@@ -15,6 +18,10 @@ class Since(NamedTuple):
     def age_s(self, now: Instant) -> float:
         """Return how long ago that was, at least."""
         return max(0.0, now - self.at)
+
+    def is_fresh(self, now: Instant) -> bool:
+        """Return whether it was seen to begin, and a moment ago."""
+        return not self.before and self.age_s(now) < FRESH_S
 
     def text(self, now: Instant) -> str:
         """Return the age in a few characters: `42s`, or `>3m` where it may be more."""

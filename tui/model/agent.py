@@ -62,6 +62,10 @@ class Agent:
         """Return whether it should have been heard for longer than a lease lasts."""
         return self.state != "gone" and self.beat.age_s(now) > ttl_s
 
+    def is_just_gone(self, now: Instant) -> bool:
+        """Return whether it was seen to go, and a moment ago."""
+        return self.state == "gone" and self.since.is_fresh(now)
+
 
 def new_agent(summary: AgentSummary, order: BeatOrder, now: Instant, *, before: bool) -> Agent:
     """Return the agent as first seen."""

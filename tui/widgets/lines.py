@@ -20,6 +20,7 @@ from textual.strip import Strip
 from tui.cell import Look, Piece, padded
 from tui.column import GAP, Column, fit
 from tui.listing import PIECE, Fields, Order, arrange, arranging
+from tui.model import amount
 from tui.widgets.tone import CLASSES, Toned
 from workrs.domain.ids import Instant
 
@@ -210,7 +211,7 @@ class Lines(ScrollView, Toned, Generic[R], can_focus=True):
         if not self.order.query:
             return found
         # Over the last headings: that a list is not all there is must not be out of view.
-        text = f" /{self.order.query.text} "
+        text = f" /{self.order.query.text}  {amount.count(len(self.rows))} "
         return [*padded(found, max(0, self.size.width - len(text))), Piece(text, "title")]
 
     def render_line(self, y: int) -> Strip:

@@ -131,12 +131,12 @@ async def _serve(config: AgentConfig, stop: _Stop) -> int:
             slots=config.slots,
         )
 
-        def end() -> None:
+        def ask() -> None:
             if manager is not None:
                 manager.stopping()
             supervisor.post(StopRequested())
 
-        stop.tell = end
+        stop.tell = ask
         async with _metrics(config, brain):
             report = None if manager is None else _report(manager, brain)
             return await _live(config, body, supervisor, report)

@@ -6,6 +6,7 @@ Method: a real cluster of one node and one agent, both told to answer on free po
 from __future__ import annotations
 
 import os
+import re
 import select
 import subprocess
 import sys
@@ -40,6 +41,12 @@ def until(port: int, path: str, wanted: str) -> str:
     return found
 
 
+def named() -> set[str]:
+    """Return the metrics that the page and the alerts name."""
+    texts = [ROOT / "docs" / "operations.md", *(ROOT / "deploy" / "prometheus").iterdir()]
+    return {name for path in texts for name in re.findall(r"\bworkrs_[a-z_]+", path.read_text())}
+
+
 def test_a_node_and_an_agent_answer_and_promtool_agrees(tmp_path: Path) -> None:
     broker, node_port, agent_port = free_port(), free_port(), free_port()
     at = f"127.0.0.1:{broker}"
@@ -64,6 +71,8 @@ def test_a_node_and_an_agent_answer_and_promtool_agrees(tmp_path: Path) -> None:
         assert ask(node_port, "/health") == (200, "ok\n")
         text_of_agent = ask(agent_port, "/metrics")[1]
         assert "workrs_agent_connected 1\n" in text_of_agent
+        there = set(re.findall(r"^(workrs_\w+)", text + text_of_agent, re.MULTILINE))
+        assert there == named()
         for said in (text, text_of_agent):
             ran = subprocess.run(
                 ["promtool", "check", "metrics"],

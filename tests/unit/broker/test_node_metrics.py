@@ -12,15 +12,29 @@ import pytest
 
 from broker.metrics import LATE_S, NodeMetrics
 from edge_agent.brain import Brain, Settings
+from edge_agent.event import LeaveWished
 from edge_agent.metrics import AgentMetrics
+from edge_agent.uplink import Line
 from tests.unit.broker.cluster import Agent, Cluster
 from workrs.adapters import log
 from workrs.adapters.metric import Metric, render
 from workrs.domain.dispatch import AgentProfile
-from workrs.domain.ids import ClientId
+from workrs.domain.ids import ClientId, Instant
 from workrs.domain.record import Holder, Incarnation
 
-RULES = Path(__file__).parents[3] / "deploy" / "prometheus" / "workrs.rules.yml"
+ROOT = Path(__file__).parents[3]
+RULES = ROOT / "deploy" / "prometheus" / "workrs.rules.yml"
+CASES = RULES.with_name("workrs.test.yml")
+PAGE = ROOT / "docs" / "operations.md"
+
+
+def documented(answer: str) -> str:
+    """Return an answer of /health or /ready that the page has."""
+    table = PAGE.read_text().partition("<!-- answers:")[2].partition("<!-- end of answers -->")[0]
+    said = re.findall(r"^\| `(.*?)` \|", table, re.MULTILINE)
+    patterns = [re.sub(r"\b[NM]\b", r"\\d+", re.escape(text)).replace("…", ".+") for text in said]
+    assert any(re.fullmatch(pattern, answer) for pattern in patterns), answer
+    return answer
 
 
 def seen(cluster: Cluster, folder: Path) -> NodeMetrics:
@@ -58,7 +72,7 @@ def test_a_node_that_does_nothing_is_not_healthy(tmp_path: Path) -> None:
     cluster.now = due + LATE_S - 0.01
     assert looked.health() == looked.ready() == "ok"
     cluster.now = due + LATE_S
-    assert "nothing for 10 s" in looked.health()
+    assert "nothing for 10 s" in documented(looked.health())
     assert looked.ready() == looked.health()
     assert values(looked.metrics())["workrs_node_ready"] == 0
 
@@ -73,7 +87,7 @@ def agent_metrics() -> AgentMetrics:
 
 def test_an_agent_without_a_node_is_healthy_and_not_ready() -> None:
     looked = agent_metrics()
-    assert (looked.health(), looked.ready()) == ("ok", "no node is reached")
+    assert (documented(looked.health()), documented(looked.ready())) == ("ok", "no node is reached")
     found = values(looked.metrics())
     assert (found["workrs_agent_slots"], found["workrs_agent_connected"]) == (3, 0)
 
@@ -84,6 +98,18 @@ def test_alerts_read_numbers_that_are_there(tmp_path: Path) -> None:
     read = set(re.findall(r"\b(workrs_\w+)", RULES.read_text()))
     assert len(read) > 8
     assert read <= there
+
+
+def test_each_alert_has_a_case_in_which_it_fires_and_one_in_which_it_does_not() -> None:
+    # That no other fires in a case is promtool's part: it compares all that do.
+    calm, _, others = CASES.read_text().partition("two of three nodes are lost")
+    assert "value: 0" in calm
+    alerts = re.findall(r"- alert: (\w+)", RULES.read_text())
+    assert len(alerts) > 10
+    assert set(re.findall(r'alertname="(\w+)"', others)) == set(alerts)
+    # A rule whose numbers are not there never fires, however calm the cluster.
+    for name in set(re.findall(r"\bworkrs_\w+(?:{[^}]*})?", RULES.read_text())):
+        assert name.rstrip("}") in calm
 
 
 def test_events_with_an_alert_are_counted_from_zero(
@@ -118,16 +144,32 @@ def test_a_node_is_ready_only_while_it_votes_and_hears_a_majority(tmp_path: Path
     assert seen(cluster, tmp_path).ready() == "ok"
     cluster.stop("n2", "n3")
     cluster.tick(8.0)
-    assert seen(cluster, tmp_path).ready() == "it hears 1 of 3 nodes, no majority"
+    assert documented(seen(cluster, tmp_path).ready()) == "it hears 1 of 3 nodes, no majority"
     assert seen(cluster, tmp_path).health() == "ok"
     cluster.stop("n1")
     cluster.start("n1")
-    assert "before it votes it has to hear n2, n3" in seen(cluster, tmp_path).ready()
+    assert "before it votes it has to hear n2, n3" in documented(seen(cluster, tmp_path).ready())
     cluster.start("n2", "n3")
     cluster.tick(8.0)
     assert seen(cluster, tmp_path).ready() == "ok"
     cluster.lose_disk("n1")
     cluster.start("n1")
-    assert "re-admission" in seen(cluster, tmp_path).ready()
-    cluster.tick(25.0)
-    assert seen(cluster, tmp_path).ready() == "ok"
+    answers = set[str]()
+    for _ in range(250):
+        answers.add(documented(seen(cluster, tmp_path).ready()).partition(":")[0])
+        cluster.tick(0.1)
+    assert answers == {"re-admission", "ok"}
+    cluster.stop("n1", "n2", "n3")
+    cluster.lose_disk("n1")
+    cluster.start("n1")
+    assert documented(seen(cluster, tmp_path).ready()).startswith("its disk was lost: 2 other")
+
+
+def test_an_agent_that_is_to_leave_is_not_ready() -> None:
+    looked = agent_metrics()
+    brain = looked._brain
+    brain.uplink.line = Line.UP
+    assert documented(looked.ready()) == "ok"
+    brain.handle_all([LeaveWished(leave=True, why="battery")], Instant(0.0))
+    brain.uplink.line = Line.UP  # it connects, and here is nobody
+    assert documented(looked.ready()) == "it leaves: hook"

@@ -218,6 +218,21 @@ def test_a_text_comes_out_of_csv_as_it_went_in(text: str) -> None:
     assert (csv_cell(""), csv_cell(None)) == ('""', "")
 
 
+def test_sqlite_utils_reads_exports_back(state: str, tmp_path: Path) -> None:
+    for form in ("csv", "jsonl"):
+        assert main(["export", "--state", state, "--into", str(tmp_path), "--format", form]) == 0
+    asked = "select agent, sum(ended = 'taken_over') as lost from attempts group by agent"
+    program = Path(sys.executable).with_name("sqlite-utils")
+    lines = ("insert", "kept.db", "attempts", "attempts.jsonl", "--nl")
+    subprocess.run([program, *lines], check=True, cwd=tmp_path, capture_output=True, timeout=60)
+    for words in (("memory", "attempts.csv", asked), ("query", "kept.db", asked)):
+        done = subprocess.run(
+            [program, *words], check=True, cwd=tmp_path, capture_output=True, timeout=60
+        )
+        found = {row["agent"]: row["lost"] or 0 for row in json.loads(done.stdout)}
+        assert found == {"a1": 1, "a2": 0}
+
+
 def test_an_export_that_nobody_reads_ends_with_its_time(state: str, tmp_path: Path) -> None:
     database = sqlite3.connect(tmp_path / "ledger.db")
     database.execute(f"INSERT INTO history (wall, event, facts) {FILL}")

@@ -52,6 +52,9 @@ def test_the_bytes_of_a_result_are_untouched(node: str, tmp_path: Path) -> None:
     saved = run("result", "bytes", "--output", f"{tmp_path}/out", "--json", "--node", node)
     assert (tmp_path / "out").read_bytes() == BINARY
     assert json.loads(saved.stdout)["result_bytes"] == len(BINARY)
+    for place, code in (("/dev/full", 1), (f"{tmp_path}/no/folder", 2)):
+        unsaved = run("result", "bytes", "--output", place, "--node", node)
+        assert (unsaved.returncode, place in told(unsaved)) == (code, True)
 
 
 def test_a_job_that_failed_ends_with_1_and_its_reason(node: str) -> None:

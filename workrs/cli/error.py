@@ -10,6 +10,7 @@
 | 130 | interrupted |
 """
 
+import errno
 from collections.abc import Sequence
 from typing import Final
 
@@ -29,6 +30,7 @@ WRONG_USE: Final = 2
 UNREACHABLE: Final = 3
 TIMED_OUT: Final = 4
 INTERRUPTED: Final = 130
+_OF_THE_DISK: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO})
 
 
 class NotFoundError(WorkrsError):
@@ -49,6 +51,9 @@ class NoNodeError(WorkrsError):
 def exit_code(error: WorkrsError) -> int:
     """Return the code that a command ends with after *error*."""
     match error:
+        case ConfigError(__cause__=OSError(errno=number)) if number in _OF_THE_DISK:
+            # Nothing is to be changed in what was typed.
+            return FAILED
         case ConfigError() | IdError() | OlderDiskError():
             return WRONG_USE
         case BusFullError() | BusMessageError():

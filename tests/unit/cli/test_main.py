@@ -1,5 +1,6 @@
 """The program around the subcommands: help, exit codes, and no traceback for a mistake."""
 
+import errno
 import re
 import shlex
 import subprocess
@@ -57,6 +58,18 @@ def test_every_end_has_its_code_and_a_sentence(
     told = capsys.readouterr().err
     assert "Traceback" not in told
     assert told.startswith("workrs: ") == (code in (1, 2, 3, 4))
+
+
+@pytest.mark.parametrize(
+    ("number", "code"), [(errno.ENOSPC, 1), (errno.EDQUOT, 1), (errno.ENOENT, 2), (errno.EACCES, 2)]
+)
+def test_a_full_disk_is_no_wrong_use_wherever_it_is_met(
+    monkeypatch: pytest.MonkeyPatch, number: int, code: int
+) -> None:
+    wrong = ConfigError("cannot write x")
+    wrong.__cause__ = OSError(number, "no")
+    with_subcommand(monkeypatch, wrong)
+    assert program.main(["jobs"]) == code
 
 
 def test_a_defect_shows_its_trace(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -34,13 +34,15 @@ def network() -> Iterator[Network]:
 
 
 @contextmanager
-def listening(network: Network | None = None, member: str = "") -> Iterator[socket.socket]:
+def listening(
+    network: Network | None = None, member: str = "", port: int = PORT
+) -> Iterator[socket.socket]:
     """Serve every client with what it sends: on loopback, or at a member's host."""
     if network is None:
         server = socket.create_server(("127.0.0.1", 0))
     else:
         with network.inside(member):
-            server = socket.create_server((network.address(member), PORT))
+            server = socket.create_server((network.address(member), port))
 
     def serve() -> None:
         while True:
@@ -217,6 +219,35 @@ def test_doors_stand_before_everybody_but_the_observer(network: Network) -> None
         network.close_doors()
         with network.inside("a1"), connect(address) as guest:
             assert hears(guest, b"no door")
+
+
+def test_each_port_of_a_host_has_a_door_of_its_own(network: Network) -> None:
+    address, other = network.address("n1"), PORT + 1
+    with listening(network, "n1"), listening(network, "n1", other):
+        assert network.door("n1", PORT) is network.door("n1", PORT)
+        network.door("n1", other).swallow()
+        with network.inside("a1"):
+            broker, store = connect(address), connect(address, other)
+        with broker, store:
+            assert hears(broker, b"the first door is open")
+            assert not hears(store, b"swallowed", SILENCE_S)
+        network.close_doors()
+        with network.inside("a1"), connect(address, other) as guest:
+            assert hears(guest, b"no door")
+
+
+def test_a_connection_that_stood_before_a_door_does_not_pass_by(network: Network) -> None:
+    """Nor where the kernel has tracked it since another door was opened."""
+    address, other = network.address("n1"), PORT + 1
+    with listening(network, "n1"), listening(network, "n1", other):
+        for port in (PORT, other):
+            with network.inside("a1"):
+                guest = connect(address, port)
+            with guest:
+                assert hears(guest, b"no door")
+                network.door("n1", port)
+                with pytest.raises(ConnectionResetError):
+                    hears(guest, b"past the door")
 
 
 @pytest.fixture

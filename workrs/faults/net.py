@@ -8,8 +8,9 @@ Hosts hang on one bridge, as machines on a switch. The switch is where packets a
 3. What the thread that opened the network does, and the threads and processes that it
    starts, happens at the switch itself: an observer whom no fault touches.
 4. A host is made when its name is first asked for; what was cut before does not touch it.
-5. A host's door, once opened, stands before one of its ports: all that others send there
-   passes a `Door`, which can be slow, deaf or slammed. The host's own traffic passes by.
+5. A door, once opened, stands before one port of a host: all that others send there passes a
+   `Door`, which can be slow, deaf or slammed. The host's own traffic passes by. Each port has
+   a door of its own. Connections that stood before it are reset when anything is sent on them.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -27,6 +28,7 @@ _SWITCH_ADDRESS: Final = f"{_NET}.1"
 _FIRST_HOST: Final = 11
 _HOSTS_MAX: Final = 200
 _DOOR_PORT: Final = 2
+"""Where a host's first door listens; its next ones listen at the next ports."""
 
 Way = tuple[str, str]
 """Names of a sender and a receiver."""
@@ -52,7 +54,8 @@ class Network:
 
     switch: Namespace
     hosts: dict[str, Host] = field(default_factory=dict)
-    doors: dict[str, Door] = field(default_factory=dict)
+    doors: dict[tuple[str, int], Door] = field(default_factory=dict)
+    """By member and port."""
     cuts: set[Way] = field(default_factory=set)
     """Ways on which nothing arrives."""
     losses: dict[Way, float] = field(default_factory=dict)
@@ -129,18 +132,19 @@ class Network:
 
     def door(self, member: str, port: int) -> Door:
         """Return the door before *member*'s *port*; from its first use on it stands there."""
-        if member not in self.doors:
+        if (member, port) not in self.doors:
             host = self.host(member)
-            self.doors[member] = open_door(
-                prefix=host.namespace.prefix, port=_DOOR_PORT, behind=(host.address, port)
+            at = _DOOR_PORT + sum(1 for name, _ in self.doors if name == member)
+            self.doors[member, port] = open_door(
+                prefix=host.namespace.prefix, port=at, behind=(host.address, port)
             )
-            host.namespace.run("nft", "-f", "-", given=_redirection(port))
-        return self.doors[member]
+            host.namespace.run("nft", "-f", "-", given=_redirection(port, at))
+        return self.doors[member, port]
 
     def close_doors(self) -> None:
         """Take all doors away; connections through them end."""
-        for member, door in self.doors.items():
-            self.hosts[member].namespace.run("nft", "delete", "table", "ip", "door")
+        for (member, port), door in self.doors.items():
+            self.hosts[member].namespace.run("nft", "delete", "table", "ip", f"door{port}")
             door.close()
         self.doors.clear()
 
@@ -180,13 +184,22 @@ class Network:
         return f"{{ {', '.join(pairs)} }}"
 
 
-def _redirection(port: int) -> str:
-    """Return the rule that leads whoever comes from outside to the door."""
+def _redirection(port: int, door: int) -> str:
+    """Return the rules that lead whoever comes from outside to *port* to the door's.
+
+    Only the first packet of a connection is led there. Where the kernel tracks connections
+    already, for another door, those that stand would pass by: they are reset.
+    """
+    outside = f'iifname "eth0" ip saddr != {_SWITCH_ADDRESS} tcp dport {port}'
     return f"""
-table ip door {{
+table ip door{port} {{
   chain prerouting {{
     type nat hook prerouting priority -100; policy accept;
-    iifname "eth0" ip saddr != {_SWITCH_ADDRESS} tcp dport {port} redirect to :{_DOOR_PORT}
+    {outside} redirect to :{door}
+  }}
+  chain input {{
+    type filter hook input priority 0; policy accept;
+    {outside} reject with tcp reset
   }}
 }}
 """

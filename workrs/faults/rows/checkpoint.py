@@ -125,17 +125,21 @@ def _begun(site: Site, victim: Victim, since_s: float) -> Entry:
 
     def look() -> Entry | None:
         site.diary.refresh()
-        for entry in site.diary.entries:
-            if (
-                entry.key in ("job_started", "restored")
-                and entry.facts.get("job") == victim.job
-                and entry.at_s > since_s
-                and entry.number("epoch") > victim.epoch
-            ):
-                return entry
-        return None
+        return _started(site, victim, since_s)
 
     return site.until(f"a start of {victim.job} after the kill", look, STARTED_S)
+
+
+def _started(site: Site, victim: Victim, since_s: float) -> Entry | None:
+    for entry in site.diary.entries:
+        if (
+            entry.key in ("job_started", "restored")
+            and entry.facts.get("job") == victim.job
+            and entry.at_s > since_s
+            and entry.number("epoch") > victim.epoch
+        ):
+            return entry
+    return None
 
 
 def _require_found(site: Site, victim: Victim, since_s: float) -> None:
@@ -274,6 +278,7 @@ def silent_stores(site: Site, *, name: str) -> Injection:
         site.start(victim.agent)
         if not one_answers:
             site.pause(SILENCE_S)
+            _require_waiting(site, victim, killed_s)
             net.heal()
             notes.mark(victim.agent, "heal", "the blob stores answer again")
         begun = _begun(site, victim, killed_s)
@@ -285,6 +290,18 @@ def silent_stores(site: Site, *, name: str) -> Injection:
         _require_end(site, victim.sent)
         net.close_doors()
     return notes.done()
+
+
+def _require_waiting(site: Site, victim: Victim, since_s: float) -> None:
+    """Raise RowError unless somebody took the job over and cannot begin: else nothing was silent.
+
+    Or something else was, such as the brokers, and nobody got as far as to ask a store.
+    """
+    if not any(lease.epoch > victim.epoch for lease in site.trace.leases(victim.job)):
+        raise RowError(f"nobody took {victim.job} over while its stores were silent")
+    site.diary.refresh()
+    if begun := _started(site, victim, since_s):
+        raise RowError(f"{victim.job} {_source(begun)} while all of its stores were silent")
 
 
 def _both_rungs(kind: str, title: str, inject: Callable[..., Injection]) -> tuple[Row, Row]:

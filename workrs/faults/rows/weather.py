@@ -89,8 +89,9 @@ def _resets(site: Site) -> Injection:
 def _doors(site: Site) -> dict[str, Door]:
     """Return a door before each node's broker."""
     net = network(site)
-    is_new = not net.doors
-    found = {n: net.door(n, at.port) for n, at in site.cluster.addresses.items()}
+    brokers = [(node, at.port) for node, at in site.cluster.addresses.items()]
+    is_new = not net.doors.keys() >= set(brokers)
+    found = {node: net.door(node, port) for node, port in brokers}
     if is_new:
         # New doors end the connections that stand, and bridges take their time to come back.
         site.pause(_SETTLING_S)

@@ -33,6 +33,8 @@ from workrs.domain.errors import WorkrsError
 PIECE_BYTES: Final = 64 * 1024
 PIECES_MAX: Final = 64
 _STOP_S: Final = 5.0
+_CLOSING_S: Final = 1.0
+"""Within so long what passes has met its reset; the door ends all the same."""
 _RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)
 """Linger for no time at all: closing sends a reset."""
 
@@ -149,6 +151,9 @@ class _Passage:
     writers: list[asyncio.StreamWriter]
     has_lost: bool = False
     ended: asyncio.Event = field(default_factory=asyncio.Event)
+    """It is to end."""
+    gone: asyncio.Event = field(default_factory=asyncio.Event)
+    """It has."""
 
     def reset(self) -> None:
         """Cut both halves off, so that both ends see a reset."""
@@ -190,6 +195,7 @@ class _Keeper:
             self.passages.discard(passage)
             for each in passage.writers:
                 each.close()
+            passage.gone.set()
 
     async def _carry(
         self,
@@ -263,8 +269,14 @@ async def _keep(port: int, behind: tuple[str, int], orders: IO[str]) -> None:
         while line := await asyncio.to_thread(orders.readline):
             keeper.obey(line)
             print("done", flush=True)  # noqa: T201
-        for passage in list(keeper.passages):
+        passages = list(keeper.passages)
+        for passage in passages:
             passage.reset()
+        # One that is cancelled while it meets its reset would be told as an error.
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_CLOSING_S):
+                for passage in passages:
+                    await passage.gone.wait()
 
 
 def main() -> None:

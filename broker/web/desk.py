@@ -79,6 +79,10 @@ class Desk:
         )
         return web.Response(text=text, content_type="text/html", charset="utf-8", status=status)
 
+    def error_page(self, request: web.Request, error: PageError, *, back: str) -> web.Response:
+        """Return what is said in the place of what was asked for, and where to go *back* to."""
+        return self.page(request, "error.html", error=error, back=back, status=error.status)
+
     def sign_in_page(
         self, request: web.Request, *, text: str = "", typed: str = "", status: int = 200
     ) -> web.Response:

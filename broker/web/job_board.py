@@ -168,14 +168,16 @@ class JobBoard:
         except WireError:
             return None
         found = self._job(job)
-        before, found.shown = found.shown, told
-        self._move(found, told.state, now, _place(told))
+        found.shown = told
+        # A node that ends a job on request holds it for a moment, and runs nothing.
+        if not (found.is_cancelling and told.state is found.state):
+            self._move(found, told.state, now, _place(told))
         saved = told.checkpoint
         if saved is not None and (saved.epoch, saved.seq) > found.saved:
             found.saved = (saved.epoch, saved.seq)
             at = f" at {saved.progress:.0%}" if saved.progress is not None else ""
             self._step(found, f"{_SAVED}{at}", now)
-        if told.note and told.state is State.RUNNING and told.note != (before and before.note):
+        if told.note and told.state is State.RUNNING and told.note != _last(found.notes):
             found.notes = [*found.notes, Step(text=told.note, at=now)][-NOTES_MAX:]
         found.progress = told.progress
         found.reason = told.reason or ""
@@ -226,6 +228,10 @@ class JobBoard:
             del self._jobs[next(over, next(iter(self._jobs)))]
             self.forgotten += 1
         return found
+
+
+def _last(steps: list[Step]) -> str:
+    return steps[-1].text if steps else ""
 
 
 def _place(told: JobState) -> str:

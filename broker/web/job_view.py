@@ -92,6 +92,8 @@ class JobPage:
     """Why it did not succeed, or waits."""
     tail: str
     """What stands below the first line of the reason: the end of what the program printed."""
+    last: str
+    """The last line of that."""
     exit_code: int | None
     saved: str
     """What its newest checkpoint has, or empty."""
@@ -115,7 +117,9 @@ def job_view(job: BoardJob, now_wall: datetime) -> JobView:
         tone=tone,
         meaning=_MEANINGS[job.state],
         percent=None if progress is None else int(100 * progress),
-        agent=(told.agent or "") if told is not None and is_running else "",
+        agent=(told.agent or "")
+        if told is not None and is_running and not job.is_cancelling
+        else "",
         attempt=(told.attempt or 0) if told is not None else 0,
         age=ago(seconds) if seconds >= 0 else "",
         is_over=job.is_over,
@@ -139,6 +143,7 @@ def job_page(job: BoardJob, now: Instant, now_wall: datetime) -> JobPage:
         notes=[_line(step, now) for step in reversed(job.notes)],
         reason=first,
         tail=tail,
+        last=tail.rstrip().rpartition("\n")[2].strip(),
         exit_code=told.exit_code if told is not None else None,
         saved=saved,
         result=_result(job),

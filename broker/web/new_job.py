@@ -12,6 +12,7 @@ from aiohttp import web
 
 from broker.web.desk import Desk, see
 from broker.web.job_board import own_job, stamped_id
+from broker.web.job_view import ago
 from broker.web.page_error import PageError
 from broker.web.settings import SCRIPT_MAX_BYTES
 from broker.web.store_client import StoreClient
@@ -83,6 +84,7 @@ class NewJob:
             function=name,
             definition=self._callable(who)[name],
             script=self._desk.settings.scripts.get(name, ""),
+            longest=ago(self._callable(who)[name].timeout_s),
             job=stamped_id(name, self._desk.now_wall(), mark),
             upload_max_bytes=self._reader.limit_bytes,
             error="" if error is None else str(error),

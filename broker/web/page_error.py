@@ -27,9 +27,15 @@ class WrongPasswordError(PageError):
         super().__init__(401, "name or password is not right")
 
 
+class NotOwnError(PageError):
+    """Something else than a page of ours caused the request: it gets nothing of ours."""
+
+
 class NotSignedInError(PageError):
     """Nobody is signed in, or not any more."""
 
-    def __init__(self, text: str = "sign in first") -> None:
+    def __init__(
+        self, text: str = "sign in first: a session ends an hour after its last use"
+    ) -> None:
         """Say why, if it is known."""
         super().__init__(401, text)

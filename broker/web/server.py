@@ -24,7 +24,7 @@ from broker.web.desk import Desk, again_later
 from broker.web.door import IDLE_S, Door, listeners
 from broker.web.new_job import NewJob
 from broker.web.own_jobs import OwnJobs
-from broker.web.page_error import NotSignedInError, PageError
+from broker.web.page_error import NotOwnError, NotSignedInError, PageError
 from broker.web.settings import NodeFacts, WebSettings
 from broker.web.sign_in import SignIn, sign_in_first
 from broker.web.site import HEADERS, Site
@@ -129,11 +129,13 @@ class WebServer:
             raise PageError(429, text, retry_after_s=wait_s)
 
     def _error(self, request: web.Request, error: PageError) -> web.Response:
-        if error.status in (403, 421):
+        if isinstance(error, NotOwnError):
             # Nothing of the page for another site, and no look at who asks.
             answer = web.Response(text=f"{error}\n", status=error.status)
         else:
-            answer = self._desk.page(request, "error.html", status=error.status, text=str(error))
+            is_form = request.method == "POST" and request.path.startswith("/new/")
+            back = request.path if is_form else ""
+            answer = self._desk.error_page(request, error, back=back)
         return again_later(answer, error)
 
 

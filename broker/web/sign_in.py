@@ -57,5 +57,4 @@ async def sign_in_first(desk: Desk, request: web.Request, error: NotSignedInErro
     """Return the form to sign in, for whoever asked for something else."""
     if request.method == "GET" and request.path == "/":
         return desk.sign_in_page(request)
-    text = str(error)
-    return desk.sign_in_page(request, text=text[0].upper() + text[1:] + ".", status=401)
+    return desk.sign_in_page(request, text=str(error), status=401)

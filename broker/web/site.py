@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import Final
 
-from broker.web.page_error import PageError
+from broker.web.page_error import NotOwnError
 
 _SAFE: Final = frozenset({"GET", "HEAD"})
 _OWN: Final = frozenset({"same-origin", "none"})
@@ -63,7 +63,7 @@ class Site:
         return frozenset(found)
 
     def check(self, method: str, path: str, hosts: list[str], headers: Mapping[str, str]) -> None:
-        """Raise PageError unless the request is one of this page's own.
+        """Raise NotOwnError unless the request is one of this page's own.
 
         Args:
             method: of the request.
@@ -72,15 +72,15 @@ class Site:
             headers: all headers; names in any case.
         """
         if len(hosts) != 1 or hosts[0].lower() not in self.authorities():
-            raise PageError(421, "this page is not served under that name")
+            raise NotOwnError(421, "this page is not served under that name")
         caused_by = headers.get("Sec-Fetch-Site", "none")
         is_opened = method == "GET" and path == "/" and headers.get("Sec-Fetch-Dest") == "document"
         if caused_by not in _OWN and not is_opened:
-            raise PageError(403, "another site's page asked for this")
+            raise NotOwnError(403, "another site's page asked for this")
         if method in _SAFE:
             return
         if headers.get("Origin") != f"{self.scheme}://{hosts[0].lower()}":
-            raise PageError(403, "this was not sent by a form of this page")
+            raise NotOwnError(403, "this was not sent by a form of this page")
 
 
 def hosts_of(listen: str, certified: frozenset[str]) -> frozenset[str]:

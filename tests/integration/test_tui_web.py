@@ -7,6 +7,7 @@ Chromium, driven by its own debugging protocol, for what a person sees.
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 import signal
 import subprocess
@@ -151,6 +152,14 @@ def test_a_person_sees_it_in_a_browser(served: Served, tmp_path: Path) -> None:
             await until(is_painted)
             own = f"http://{HOST}:{served.port}/"
             assert [url for url in page.asked if not url.startswith((own, "data:"))] == []
+            programs = served.programs()
+            middle = "document.elementFromPoint(innerWidth / 2, innerHeight / 2).closest('.said')"
+            assert await page.value(f"{middle} === null")  # nothing lies over the terminal
+            os.kill(programs[0], signal.SIGTERM)
+            await page.until(f"{middle}?.innerText.includes('It has ended')")
+            await page.press(".ended a")
+            await page.until("document.querySelector('.starting').innerText === 'starting …'")
+            await until(is_drawn)
             programs = served.programs()
             await page.close()
             await until(lambda: _none_of(programs))

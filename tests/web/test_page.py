@@ -223,7 +223,7 @@ def test_what_is_wrong_with_an_upload_is_said_in_the_form(page: Page, tmp_path: 
         assert await browser.value("document.querySelector('#text').value") == "kept data"
         await browser.choose("#data", large)
         await browser.press("form.card button.main")
-        await browser.until_text("larger than what is taken")
+        await browser.until_text("larger than 2 MiB")
         await browser.open(f"{page.base}/")
         await browser.until_text("No jobs yet")
 

@@ -125,7 +125,7 @@ def test_a_wrong_password_is_refused_as_an_unknown_name_is(secure_page: Page) ->
             ]
             assert [each.status for each in found] == [401] * 5
             texts = [each.text.partition('role="alert">')[2].partition("<")[0] for each in found]
-            assert set(texts) == {"name or password is not right"}
+            assert set(texts) == {"Name or password is not right."}
             assert password not in "".join(each.text for each in found)
             assert (await visit.get("/new")).status == 401
 
@@ -221,7 +221,7 @@ def test_a_person_signs_in_with_a_password_and_starts_a_job(
             await browser.type("#name", "person")
             await browser.type("#password", "wrong")
             await browser.press("form button.main")
-            await browser.until_text("name or password is not right")
+            await browser.until_text("Name or password is not right")
             assert await browser.value("document.querySelector('#name').value") == "person"
             await browser.type("#password", password)
             await browser.press("form button.main")

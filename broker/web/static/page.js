@@ -8,10 +8,11 @@ const lost = document.getElementById("lost");
 
 async function refresh() {
   const answer = await fetch(location.pathname, { signal: AbortSignal.timeout(TIMEOUT_MS) });
-  if (answer.status === 401) {
+  if (answer.status === 401 || answer.status === 404) {
     location.reload();
     return false;
   }
+  if (answer.status === 429) return true;
   if (!answer.ok) throw new Error(answer.statusText);
   const found = new DOMParser().parseFromString(await answer.text(), "text/html");
   if (document.title !== found.title) document.title = found.title;
@@ -22,16 +23,17 @@ async function refresh() {
   return document.querySelector("[data-over=yes]") === null;
 }
 
-// The focus stays where it was: on the same link, or the same place of the same text.
+// The element itself stays, so that what is said in it is read out where its role is `status`; and
+// the focus stays where it was: on the same link, or the same place of the same text.
 function replace(part, news) {
   const held = part.contains(document.activeElement) ? document.activeElement : null;
   const href = held && held.getAttribute("href");
   const tops = [...part.querySelectorAll("pre, ol")].map((each) => each.scrollTop);
-  const fresh = document.adoptNode(news);
-  part.replaceWith(fresh);
-  [...fresh.querySelectorAll("pre, ol")].forEach((each, i) => { each.scrollTop = tops[i] || 0; });
+  for (const name of news.getAttributeNames()) part.setAttribute(name, news.getAttribute(name));
+  part.replaceChildren(...document.adoptNode(news).childNodes);
+  [...part.querySelectorAll("pre, ol")].forEach((each, i) => { each.scrollTop = tops[i] || 0; });
   if (held) {
-    const same = [...fresh.querySelectorAll(held.tagName)];
+    const same = [...part.querySelectorAll(held.tagName)];
     (same.find((each) => each.getAttribute("href") === href) || document.getElementById("content")).focus();
   }
 }
@@ -58,7 +60,7 @@ for (const form of document.querySelectorAll("form[data-max]")) {
     told.hidden = false;
     if (bytes > Number(form.dataset.max)) {
       told.className = "notice bad";
-      told.textContent = "This is larger than what is taken.";
+      told.textContent = `This is larger than ${form.dataset.max >> 20} MiB, the most that is taken: choose a smaller file.`;
       event.preventDefault();
       return;
     }

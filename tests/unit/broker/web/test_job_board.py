@@ -96,6 +96,33 @@ def test_a_failure_shows_its_first_line_and_apart_what_was_printed() -> None:
     assert (page.reason, page.tail, page.result) == ("exit code 1", "Traceback\nBoom", None)
 
 
+def test_the_line_that_says_what_was_wrong_is_shown_with_the_state() -> None:
+    board = told(state(JOB, "failed", reason="exit code 1\nTraceback:\n  x\nValueError: 7\n\n"))
+    found = board.find(JOB)
+    assert found is not None
+    page = job_page(found, Instant(1.0), WALL)
+    assert (page.reason, page.last) == ("exit code 1", "ValueError: 7")
+
+
+def test_what_a_program_says_twice_in_a_row_is_one_note() -> None:
+    said = [state(JOB, "running", agent="a1", note=each) for each in ("x", "x", "y")]
+    board = told(said[0], state(JOB, "running", agent="a1"), *said[1:], said[0])
+    found = board.find(JOB)
+    assert found is not None
+    assert [note.text for note in found.notes] == ["x", "y", "x"]
+
+
+def test_a_node_that_ends_a_job_is_not_shown_as_running_it() -> None:
+    board = told(state(JOB, "running", agent="a1"))
+    found = board.find(JOB)
+    assert found is not None
+    found.is_cancelling = True
+    board.hear(topics.down(ANN, JOB), state(JOB, "running", agent="n3"), Instant(1.0))
+    assert job_page(found, Instant(1.0), WALL).job.agent == ""
+    board.hear(topics.down(ANN, JOB), state(JOB, "cancelled"), Instant(2.0))
+    assert steps(board) == ["running on a1", "cancelled"]
+
+
 def test_jobs_of_devices_without_json_are_shown_too() -> None:
     board = JobBoard(ANN)
     assert board.hear(topics.down(ANN, JOB, "state"), b"running 0.5", None) == JOB

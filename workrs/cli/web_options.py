@@ -4,16 +4,19 @@ from workrs.cli.connection import address
 from workrs.cli.options import Options
 from workrs.domain.errors import ConfigError, IdError
 from workrs.domain.ids import client_id
+from workrs.ports.bus import Address
+
+_LOOPBACK = "127.0.0.1"
 
 
 def add_web_options(it: Options) -> None:
     """Add where and how a node serves the page for people who upload jobs."""
     it.value(
         "--web",
-        convert=address,
-        metavar="HOST:PORT",
-        help="serve a page there for people who upload jobs; without a credential on 127.0.0.1 "
-        "alone, elsewhere by HTTPS; default nowhere",
+        convert=place,
+        metavar="[HOST:]PORT",
+        help="serve a page there for people who upload jobs: on 127.0.0.1, or by HTTPS on another "
+        "address, which takes a credential; default nowhere",
     )
     it.many(
         "--web-script",
@@ -28,6 +31,11 @@ def add_web_options(it: Options) -> None:
         metavar="MIB",
         help="what one upload may have there",
     )
+
+
+def place(text: str) -> Address:
+    """Return where `PORT` or `HOST:PORT` is, or raise ConfigError: without a host, on loopback."""
+    return address(f"{_LOOPBACK}:{text}" if text.isdecimal() else text)
 
 
 def script(text: str) -> tuple[str, str]:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from broker.config import NodeConfig
-from workrs.cli.web_options import script
+from workrs.cli.web_options import place, script
 from workrs.domain.errors import ConfigError
 from workrs.ports.bus import Address
 
@@ -38,6 +38,15 @@ def test_with_a_credential_it_may_be_anywhere_but_behind_anothers_broker() -> No
     assert config("0.0.0.0", credential=Path("n1")).web is not None
     with pytest.raises(ConfigError, match="given-broker"):
         config("127.0.0.1", credential=Path("n1"), given_broker=True)
+
+
+def test_without_a_host_it_is_on_the_loopback_interface() -> None:
+    assert place("8080") == Address(host="127.0.0.1", port=8080)
+    assert place("10.0.0.1:8443") == Address(host="10.0.0.1", port=8443)
+    assert place("[::1]:8080") == Address(host="::1", port=8080)
+    for text in ("0", "65536", "10.0.0.1:x", ""):
+        with pytest.raises(ConfigError):
+            place(text)
 
 
 def test_an_upload_has_some_room() -> None:

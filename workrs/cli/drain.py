@@ -38,8 +38,8 @@ def options() -> Options:
         "move an agent's jobs to others and give it no new ones",
         examples=(
             "workrs drain agent-2",
-            "workrs drain agent-2 --wait        # tells how its jobs move; ends when it has none",
-            "workrs drain agent-2 --wait --within 5m    # then it ends with 4; the drain goes on",
+            "workrs drain agent-2 --wait    # tells how its jobs move",
+            "workrs drain agent-2 --wait --within 5m    # ends with 4 if late",
             "workrs drain agent-2 --wait --within 5m --json | jq '.jobs[]'",
         ),
     )

@@ -21,13 +21,13 @@ def options() -> Options:
     """Describe the subcommand."""
     it = Options(
         "enrol",
-        "let a device, an agent, an operator or a further node into a cluster",
+        "let a device, an agent, an operator or a node into a cluster",
         examples=(
             "workrs enrol agent a1 --cluster farm",
             "workrs enrol device pump-7 --cluster farm --days 730",
-            "workrs enrol device meter-3 --cluster farm --password   # it cannot do certificates",
-            "workrs enrol agent a1 --cluster farm --renew             # the old one stays valid",
-            "workrs enrol node n4=10.0.0.4 --cluster farm             # see docs/operations.md",
+            "workrs enrol device meter-3 --cluster farm --password   # no certificate",
+            "workrs enrol agent a1 --cluster farm --renew        # the old one stays valid",
+            "workrs enrol node n4=10.0.0.4 --cluster farm        # docs/operations.md",
         ),
     )
     it.argument("kind", choices=[kind.value for kind in Kind], help="what it is to be")

@@ -37,7 +37,7 @@ def options() -> Options:
             "workrs function add mean --image workrs/python:1 --file main.py=mean.py \\",
             "    --command 'python3 /job/in/main.py' --caller 'pump-*' --forecast 2",
             "workrs function list",
-            "workrs function show mean > mean.toml    # change it, then: add --toml mean.toml",
+            "workrs function show mean > mean.toml    # then: add --toml mean.toml",
             "workrs function remove mean",
         ),
     )

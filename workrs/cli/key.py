@@ -16,8 +16,8 @@ def options() -> Options:
         "key",
         "make or change the keys that agents seal checkpoints with",
         examples=(
-            "workrs key make /etc/workrs/checkpoint.key    # then bring it to every agent",
-            "workrs key add /etc/workrs/checkpoint.key     # bring it to every agent, restart them",
+            "workrs key make /etc/workrs/checkpoint.key    # bring it to every agent",
+            "workrs key add /etc/workrs/checkpoint.key     # bring it, restart them",
             "workrs key turn /etc/workrs/checkpoint.key    # and once more",
         ),
     )

@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 
 COMMANDS: Final[Mapping[str, str]] = {
     "up": "run a local cluster in the foreground; Ctrl-C ends it",
-    "demo": "play the main job: jobs, a killed agent, a killed broker, one result each",
+    "demo": "play the main job: an agent and a broker are killed, no job is lost",
     "doctor": "what this machine can do, and what to type for the rest",
     "node": "run a node: broker, votes, blob store",
     "agent": "run an agent: claim jobs and run them",
     "init": "make the certificates of a new cluster",
-    "enrol": "let a device, an agent, an operator or a further node into a cluster",
+    "enrol": "let a device, an agent, an operator or a node into a cluster",
     "revoke": "shut a member out of a cluster",
     "key": "make or change the keys that agents seal checkpoints with",
     "image": "make a job image from this machine's Python",
@@ -210,8 +210,8 @@ def overview() -> str:
             *lines,
             "",
             "workrs SUBCOMMAND --help has options and examples. Options also come from",
-            "WORKRS_… variables and from workrs.toml. Exit codes: 0 done, 1 failed, 2 wrong use,",
-            "3 no node reachable, 4 timed out.",
+            "WORKRS_… variables and from workrs.toml. SECONDS may have a unit: 15m, 12h.",
+            "Exit codes: 0 done, 1 failed, 2 wrong use, 3 no node reachable, 4 timed out.",
         ]
     )
 

@@ -34,7 +34,7 @@ def options() -> Options:
         examples=(
             "workrs node --name n1 --listen 127.0.0.1:1883 --init    # a cluster of one",
             "workrs node --credential /etc/workrs/n1 --functions functions.toml --init",
-            "workrs node --credential /etc/workrs/n2 --rejoin    # its disk was lost; others run",
+            "workrs node --credential /etc/workrs/n2 --rejoin    # its disk was lost",
             "workrs node --name n1 --listen 127.0.0.1:1883 --peer n2=127.0.0.1:1884 \\",
             "    --peer n3=127.0.0.1:1885    # one of three, to try things with",
         ),

@@ -27,7 +27,7 @@ def options() -> Options:
         "shut a member out of a cluster",
         examples=(
             "workrs revoke pump-7 --cluster farm",
-            "workrs revoke a1 --cluster farm --old        # all but its newest: after a renewal",
+            "workrs revoke a1 --cluster farm --old    # all but its newest",
             "workrs revoke pump-7 --cluster farm --by-hand    # the cluster is down",
         ),
     )

@@ -126,6 +126,12 @@ def test_the_overview_imports_no_subcommand_and_no_adapter() -> None:
     assert done.returncode == 0
 
 
+def test_helps_fit_a_terminal_of_80_columns() -> None:
+    examples = [each for name in program.COMMANDS for each in program.load(name).options().examples]
+    assert max(len(each) + 2 for each in examples) < 80
+    assert max(map(len, program.overview().splitlines())) <= 80
+
+
 def test_no_help_waits_for_what_only_the_work_needs() -> None:
     code = (
         "import sys; from workrs.cli.main import COMMANDS, load\n"

@@ -34,7 +34,7 @@ def options() -> Options:
     """Describe the options of `workrs demo`."""
     found = Options(
         "demo",
-        "play the main job: an agent and a broker are killed, no job is lost",
+        "play the main job: agent and broker are killed, no job is lost",
         examples=(
             "workrs demo",
             "workrs demo --json summary.json   # the summary for machines",

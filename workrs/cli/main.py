@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 COMMANDS: Final[Mapping[str, str]] = {
     "up": "run a local cluster in the foreground; Ctrl-C ends it",
-    "demo": "play the main job: an agent and a broker are killed, no job is lost",
+    "demo": "play the main job: agent and broker are killed, no job is lost",
     "doctor": "what this machine can do, and what to type for the rest",
     "node": "run a node: broker, votes, blob store",
     "agent": "run an agent: claim jobs and run them",

@@ -53,7 +53,8 @@ async def try_permissions(
 
     Raises:
         OpenBrokerError: it does not; the text says what it let through.
-        ConfigError: a probe was not even let in.
+        ConfigError: a probe was refused.
+        BusError: the broker was not there in time, or the clock is not right yet: try again.
     """
     logging.getLogger(adapter.__name__).addFilter(hide_refusals)
     nameless = _unchecked(trust)
@@ -110,9 +111,12 @@ async def _try_kind(
                     continue
                 raise OpenBrokerError(f"the broker lets a {kind.value} publish to {topic}")
     except TimeoutError:
-        raise ConfigError(f"the broker does not answer its self-test as a {kind.value}") from None
+        raise BusError(f"the broker does not answer its self-test as a {kind.value}") from None
     except BusError as error:
-        raise ConfigError(f"the self-test as a {kind.value} cannot be made: {error}") from error
+        # Another code than for what has to be changed by hand: a machine that is busy or has no
+        # clock of its own when it starts is started again until the test can be made.
+        why = f"the self-test as a {kind.value} cannot be made: {error}"
+        raise (ConfigError if isinstance(error, BusDeniedError) else BusError)(why) from error
     return len(topics)
 
 

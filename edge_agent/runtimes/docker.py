@@ -102,6 +102,7 @@ class DockerRuntime:
 
         Raises:
             ConfigError: the engine cannot be used, and why.
+            ContainerError: it does not answer. It may yet: at a machine's start, or an upgrade.
         """
         machine, facts = await asyncio.gather(
             asyncio.to_thread(probe.probe_machine), asyncio.to_thread(probe_engine, url)
@@ -109,7 +110,8 @@ class DockerRuntime:
         verdicts = probe.rungs(machine, facts)
         verdict = probe.best(verdicts)
         if verdict.rung is Rung.NONE:
-            raise ConfigError(f"the engine at {url} is of no use: {verdicts[1].why}")
+            kind = ContainerError if facts.problem else ConfigError
+            raise kind(f"the engine at {url} is of no use: {verdicts[1].why}")
         for better in verdicts[: verdicts.index(verdict)]:
             _LOG.warning("rung_missed", rung=better.rung, why=better.why, fix=better.fix)
         engine = await DockerEngine.open(url)

@@ -8,7 +8,8 @@ agent, each with a systemd of its own, and on the operator's. What is not typed 
 import json
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -111,7 +112,10 @@ def operator(fleet: dict[str, Machine], tmp_path_factory: pytest.TempPathFactory
             fleet[name].run(until_ready)
     for name, address in AGENTS.items():
         fleet[name].run(agent_machine)
-        make_image(fleet[name])
+        if name == "a1":
+            make_image(fleet[name])
+        else:
+            bring_image(fleet["a1"], fleet[name])
         text = agent.replace("a1", name).replace(AGENTS["a1"], address)
         said = operator.type(text, timeout_s=120)
         assert "hello" in said
@@ -133,6 +137,14 @@ def make_image(machine: Machine) -> None:
         "until docker version >/dev/null 2>&1; do sleep 0.1; done\n"
         "tar -C /tmp/i -c . | docker import - busybox:1"
     )
+
+
+def bring_image(there: Machine, here: Machine) -> None:
+    """Have the very image of another machine: a program's memory is restored with no other."""
+    here.run("until docker version >/dev/null 2>&1; do sleep 0.1; done")
+    enter = "nsenter -t {} -m -p -u -i -n -C -- docker"
+    pipe = f"{enter.format(there.init)} save busybox:1 | {enter.format(here.init)} load"
+    run(["sh", "-e"], pipe, where="both")
 
 
 READY = "until curl -sf http://127.0.0.1:9464/ready; do sleep 0.2; done"
@@ -224,18 +236,55 @@ def test_programs_of_an_agent_that_is_killed_and_stays_away_end_by_their_warden(
     machine.run(f"rm -r {drop_in} && systemctl daemon-reload && systemctl start {unit}")
 
 
-def test_nodes_are_upgraded_one_by_one_without_a_takeover(
+def submitted_during(operator: Operator, work: Callable[[], object], prefix: str) -> list[str]:
+    """Submit one short job after the other while *work* is done; return their names."""
+    names: list[str] = []
+    with ThreadPoolExecutor(1) as pool:
+        under_way = pool.submit(work)
+        while not (under_way.done() and names):
+            names.append(f"{prefix}-{len(names)}")
+            operator.workrs(f"submit --image busybox:1 --command 'echo up' --job {names[-1]}")
+        under_way.result()
+    return names
+
+
+def test_all_is_upgraded_one_by_one_and_no_job_is_lost(
     operator: Operator, fleet: dict[str, Machine], long_job: str
 ) -> None:
     before = job(operator, long_job)
     (block,) = blocks("Upgrades without losing a job")
     upgrade = block.replace("git -C /opt/workrs pull && /opt/workrs/run setup\n", "")
     assert upgrade != block
-    upgrade = upgrade.partition("systemctl restart workrs-agent")[0]
+    of_node, cut, of_agent = upgrade.partition("systemctl restart workrs-agent")
+    short: list[str] = []
     for name in list(NODES)[:3]:
-        fleet[name].run(upgrade.replace("n1", name))
+        script = of_node.replace("n1", name)
+        short += submitted_during(operator, lambda m=fleet[name], s=script: m.run(s), f"up-{name}")  # type: ignore[misc]
     after = job(operator, long_job)
     assert (after["agent"], after["epoch"]) == (before["agent"], before["epoch"])
+    for name in AGENTS:
+        script = f"{cut}{of_agent}".replace("a1", name)
+        short += submitted_during(operator, lambda m=fleet[name], s=script: m.run(s), f"up-{name}")  # type: ignore[misc]
+    assert len(short) >= len(NODES) - 1 + len(AGENTS)
+    for name in short:
+        until(f"the end of {name}", lambda name=name: job(operator, name)["state"] == "succeeded")  # type: ignore[misc]
+    until("it runs", lambda: job(operator, long_job)["state"] == "running")
+    agent = str(job(operator, long_job)["agent"])
+    log = fleet[agent].run(f"journalctl --no-pager -o cat -u workrs-agent@{agent}")
+    assert " restored " in log
+    assert " job_fell " not in log
+
+
+def test_what_is_backed_up_is_there_again(operator: Operator, fleet: dict[str, Machine]) -> None:
+    yours, of_node = blocks("Back-up and restore")
+    operator.type(yours.partition("tar -x")[0])
+    operator.type("mv farm farm.lost\n" + yours.partition("\n")[2])
+    assert not operator.type("diff -r farm farm.lost")
+    operator.type("workrs enrol agent a9 --cluster farm && workrs revoke a9 --cluster farm")
+    fleet["n1"].run(of_node)
+    tables = fleet["n1"].run("head -n 1 /var/backups/workrs/*")
+    assert "takeovers.csv" in tables
+    assert "epoch" in tables
 
 
 def test_a_node_that_lost_its_disk_is_readmitted(

@@ -18,13 +18,27 @@ import sys
 import urllib.error
 import urllib.request
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.acceptance.agreement import until
-from workrs.cli.cluster import AgentPlan, LocalCluster, free_ports, wait_ready
+from workrs.adapters.mqtt import connect
+from workrs.cli.cluster import (
+    AgentPlan,
+    ClusterPlan,
+    LocalCluster,
+    free_ports,
+    local_cluster,
+    wait_ready,
+)
+from workrs.domain.ids import JobId
+from workrs.domain.job import Outcome, Verdict
+from workrs.domain.record import Accepted, Record
+from workrs.ports.bus import Address, Message, Subscription, read_retained
+from workrs.wire import codec, topics
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -294,7 +308,7 @@ def test_what_has_to_be_changed_by_hand_ends_with_code_2_and_says_what(
     assert "others can read" in row(end_of_node)
 
     agent = ("agent", "--name", "a7", "--node", busy, "--state", str(tmp_path / "a7"))
-    said = run(*agent, "--engine", "unix:///nowhere.sock", code=2)
+    said = run(*agent, "--engine", "unix:///nowhere.sock", code=1)  # it may yet come
     assert "of no use" in said
     assert "of no use" in row(end_of_agent + '"the engine')
     said = run(*agent, "--runtime", "process", "--metrics", busy, code=2)
@@ -309,3 +323,39 @@ def test_what_has_to_be_changed_by_hand_ends_with_code_2_and_says_what(
     assert quoted('a node ends with "the list') in said
     cluster.start("n1")
     asyncio.run(wait_ready(cluster))
+
+
+async def contradict(at: Address, job: JobId) -> None:
+    """Show a node two votes of its peers that no sound node gives: two outcomes at one epoch."""
+    async with connect(address=at, client_id="forger") as bus:
+        records = Subscription(pattern=topics.node("+", "job", job))
+        echo = f"{topics.ROOT}/echo/forger"
+        found = await read_retained(bus, records, echo_topic=echo)
+        votes = {m.topic.split("/")[3]: codec.decode(Record, m.payload) for m in found}
+        for node, code in (("n2", 1), ("n3", 2)):
+            outcome = Outcome(verdict=Verdict.FAILED, exit_code=code)
+            forged = replace(
+                votes[node],
+                version=votes[node].version._replace(step=10**6),
+                accepted=Accepted(
+                    epoch=votes[node].epoch, outcome=outcome, digest=outcome.digest()
+                ),
+            )
+            topic = topics.record(node, job)
+            bus.publish(Message(topic, codec.encode(forged), qos=1, retain=True))
+        await bus.flush()
+
+
+def test_votes_that_no_sound_node_gives_are_an_alarm(tmp_path: Path, port: int) -> None:
+    plan = ClusterPlan(
+        root=tmp_path / "cluster",
+        agents=(AgentPlan(name="a1"),),
+        first_node_options=("--metrics", f"127.0.0.1:{port}"),
+    )
+    with local_cluster(plan) as cluster:
+        submit(cluster, tmp_path, "long", LONG)
+        until("its start", lambda: show(cluster, "long")["state"] == "running")
+        name = str(show(cluster, "long")["job"]).replace("/", "_")
+        asyncio.run(contradict(cluster.addresses["n1"], JobId(name)))
+        until_logged(cluster, "n1", "`protocol_violation`")
+        until_said(port, "/metrics", 'workrs_events_total{event="protocol_violation"} 1')

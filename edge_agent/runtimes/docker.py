@@ -32,7 +32,7 @@ from edge_agent.runtimes.job_folder import JOB_DISK_BYTES, JobFolder, owner
 from edge_agent.runtimes.steps import Steps
 from workrs import oci
 from workrs.adapters import log
-from workrs.domain.errors import ConfigError, ContainerError
+from workrs.domain.errors import ConfigError, ContainerError, WorkrsError
 from workrs.domain.host import HostFacts, can_restore
 from workrs.domain.ids import ClientId
 from workrs.domain.image import is_allowed
@@ -110,8 +110,7 @@ class DockerRuntime:
         verdicts = probe.rungs(machine, facts)
         verdict = probe.best(verdicts)
         if verdict.rung is Rung.NONE:
-            kind = ContainerError if facts.problem else ConfigError
-            raise kind(f"the engine at {url} is of no use: {verdicts[1].why}")
+            raise _useless(facts, verdicts[1].why)
         for better in verdicts[: verdicts.index(verdict)]:
             _LOG.warning("rung_missed", rung=better.rung, why=better.why, fix=better.fix)
         engine = await DockerEngine.open(url)
@@ -324,6 +323,12 @@ class DockerRuntime:
             await attempt.remove()
         await self._engine.close()
         await asyncio.to_thread(_remove_parents, self._settings.cgroup_parent)
+
+
+def _useless(facts: EngineFacts, why: str) -> WorkrsError:
+    """Return what ends an agent whose engine cannot be used; one that is silent may yet answer."""
+    kind = ContainerError if facts.problem else ConfigError
+    return kind(f"the engine at {facts.url} is of no use: {why}")
 
 
 def _warn_of_missing_limits(info: dict[str, object]) -> None:

@@ -32,8 +32,8 @@ from workrs.domain.ids import ClientId, Instant, JobId
 PERIOD_S: Final = 0.5
 MANY: Final = 1000
 """Jobs beyond which it is drawn half as often: every line in view changes each time."""
-SETTLE_MAX: Final = 40
-"""Things that are worked out between two looks for a key: jobs take longest, some 1.5 ms."""
+SETTLE_MAX: Final = 25
+"""Things that are worked out between two looks for a key: jobs take longest, some 1 ms."""
 
 
 @runtime_checkable
@@ -197,6 +197,10 @@ class Dashboard(Acting):
             return True
         lines = self.screen.current if isinstance(self.screen, MainScreen) else None
         return lines is not None and (lines.id or "").endswith(kind)
+
+    @on(MainScreen.Turned)
+    def _turned(self) -> None:
+        self.feed.urgent.set()
 
     @on(Lines.Chosen)
     def _open_chosen(self, message: Lines.Chosen) -> None:

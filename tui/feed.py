@@ -3,8 +3,8 @@
 1. One node is watched at a time; when it is lost the next of the list is tried at once, and after
    a whole round in vain once a second.
 2. Orders and submits are repeated until a node answers, whichever it is: they are idempotent.
-3. Messages are folded as they come, some hundred at a time, so that keys are answered meanwhile;
-   while one is being answered they wait, each hundred of them for PATIENCE_S at most. What a slow
+3. Messages are folded as they come, some tens at a time, so that keys are answered meanwhile;
+   while one is being answered they wait, each piece of them for PATIENCE_S at most. What a slow
    reader lets wait is bounded by the bus.
 """
 
@@ -23,8 +23,9 @@ from workrs.ports.bus import Address, Bus, BusClosedError, Message, Subscription
 from workrs.wire import codec, topics
 from workrs.wire.message import JobState, Order, OrderReply
 
-FOLD_MAX: Final = 100
-"""Messages between two looks at what else is to be done: some 2 ms."""
+FOLD_MAX: Final = 40
+"""Messages between two looks at what else is to be done: half a millisecond. A key passes through
+some turns of the event loop before it is known as one, and each meets one such piece."""
 PATIENCE_S: Final = 0.03
 """A key passes through a dozen turns of the event loop until what it does is painted."""
 SNAPSHOT_S: Final = 10.0

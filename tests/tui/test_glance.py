@@ -72,6 +72,23 @@ def test_a_job_that_failed_stands_before_those_that_run_for_a_minute(verdict: Ve
     assert places()[0] > places()[1]
 
 
+def test_a_long_list_out_of_view_is_arranged_anew_as_soon_as_it_is_shown() -> None:
+    """At once it is shown as it was: to sort 10,000 lines takes as long as all of the key."""
+
+    async def go() -> None:
+        stage = Stage(Scene(agents=4, jobs=1500, speed=0.001, refill=False), quiet_s=3)
+        async with shown(stage, NARROW, "2", "1") as (app, pilot):
+            failed = stage.scene.running()[-1]
+            stage.hear(stage.scene.end(failed, Verdict.FAILED, "exit code 1"))
+            stage.pass_s(2)
+            await pilot.press("2")
+            async with asyncio.timeout(30):
+                while " failed " not in plain(app):
+                    await pilot.pause()
+
+    asyncio.run(go())
+
+
 def test_a_filter_tells_how_many_lines_are_left() -> None:
     async def go() -> None:
         stage = Stage(Scene(agents=2, jobs=1500, speed=0.001), quiet_s=1)

@@ -7,6 +7,7 @@ from typing import Any, ClassVar, cast
 from textual import events, on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
+from textual.message import Message
 from textual.screen import Screen
 from textual.widgets import Input
 
@@ -103,6 +104,9 @@ class MainScreen(Screen[None], Ground):
         Binding("escape", "everything", "show all", show=False, id="list.everything"),
     ]
 
+    class Turned(Message):
+        """Another view is shown, as it was arranged when it was shown last."""
+
     def __init__(self, look: Look) -> None:
         super().__init__()
         self._look = look
@@ -182,8 +186,13 @@ class MainScreen(Screen[None], Ground):
             self._curves.draw(partial(graph.curves, look))
 
     def arranging(self, look: Look) -> Iterator[None]:
-        """Arrange the lists in view in pieces, where it is time."""
-        for each in self.lists:
+        """Arrange the lists in view in pieces, where it is time.
+
+        Others once, as soon as all has been read: the first look at them need not wait.
+        """
+        every = [each for lists in self._lists.values() for each in lists]
+        new = [each for each in every if look.model.is_complete and not each.is_arranged]
+        for each in (*self.lists, *new):
             yield from each.arranging(self._rows(each.id or "", look), look)
 
     def _rows(self, name: str, look: Look) -> Sequence[Any]:
@@ -219,6 +228,7 @@ class MainScreen(Screen[None], Ground):
             lists[-1].focus()
         self.refresh_bindings()
         self.show(self._look)
+        self.post_message(self.Turned())
 
     def on_resize(self) -> None:
         """Draw anew for the new size."""

@@ -93,10 +93,15 @@ class Lines(ScrollView, Toned, Generic[R], can_focus=True):
             self._take(found, len(rows), look)
         self.redraw()
 
+    @property
+    def is_arranged(self) -> bool:
+        """Return whether it ever was."""
+        return self._arranged is not None
+
     def arranging(self, rows: Sequence[R], look: Look) -> Iterator[None]:
         """Arrange *rows* in pieces, if it is time; to be drawn by `show`."""
         order = self.order
-        if self._arranged != order or not self._is_due(look):
+        if self._arranged not in (None, order) or not self._is_due(look):
             return
         found = yield from arranging(rows, self.columns, order, self._fields, look)
         if self.order == order:

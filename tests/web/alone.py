@@ -6,6 +6,8 @@ What stops an attack can be taken away here, so that the attack is seen to succe
 from __future__ import annotations
 
 import secrets
+import ssl
+import subprocess
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -19,12 +21,15 @@ from workrs.domain.ids import ClientId
 from workrs.ports.bus import Address, Bus
 
 if TYPE_CHECKING:
-    import ssl
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Callable, Sequence
     from contextlib import AbstractAsyncContextManager
     from pathlib import Path
 
     from broker.web.visitor import OpenBus
+
+
+PAGE = "page.test"
+"""A name for a page that is served by HTTPS."""
 
 
 def at_broker(at: Address) -> OpenBus:
@@ -44,6 +49,7 @@ async def page(
     stores: Sequence[str] = (),
     tls: ssl.SSLContext | None = None,
     name: str = HOST,
+    trouble: Callable[[], str] = str,
     **settings: Any,
 ) -> AsyncIterator[str]:
     """Serve a page; return its address.
@@ -54,6 +60,7 @@ async def page(
         stores: base URLs of blob stores that the node would know.
         tls: to serve it by HTTPS, under a *name*.
         name: what browsers are to call it.
+        trouble: what the node would say of itself.
         settings: further ones of the page.
     """
     at = Address(host=HOST, port=free_port())
@@ -65,7 +72,7 @@ async def page(
         filed=lambda _: "",
         functions=lambda: {"echo": echo},
         stores=lambda: stores,
-        trouble=str,
+        trouble=trouble,
     )
     site = Site(hosts=hosts_of(HOST, frozenset()) | {name}, port=at.port, is_secure=tls is not None)
     async with served(
@@ -77,6 +84,18 @@ async def page(
         page_tls=tls,
     ):
         yield f"{site.scheme}://{name}:{at.port}"
+
+
+def certificate(folder: Path) -> ssl.SSLContext:
+    """Return TLS for the page, by a certificate of its own making in *folder*."""
+    key, shown = folder / "key", folder / "certificate"
+    words = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"]
+    words += ["-nodes", "-days", "2", "-subj", f"/CN={PAGE}", "-keyout", str(key)]
+    words += ["-out", str(shown), "-addext", f"subjectAltName=DNS:{PAGE},IP:{HOST}"]
+    subprocess.run(words, check=True, capture_output=True)
+    found = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    found.load_cert_chain(shown, key)
+    return found
 
 
 def allow(*_: object, **__: object) -> None:

@@ -6,9 +6,14 @@ Method: headless Chromium; colours as it computes them, what it tells a screen r
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import TYPE_CHECKING, Any
 
+from tests.browser import browse
+from tests.mosquitto_fixture import mosquitto_address
+from tests.web.alone import at_broker
+from tests.web.alone import page as page_alone
 from tests.web.test_page import SLOW, browsing, sign_in, start_script
 
 if TYPE_CHECKING:
@@ -16,7 +21,9 @@ if TYPE_CHECKING:
 
     from tests.browser import Browser
     from tests.web.conftest import Page
+    from workrs.ports.bus import Address
 
+__all__ = ["mosquitto_address"]
 FAINT = """
 (() => {
   const parse = text => text.match(/[\\d.]+/g).map(Number);
@@ -198,3 +205,27 @@ def test_a_change_of_state_is_read_out(page: Page, tmp_path: Path) -> None:
         assert await browser.value("document.getElementById('state').role") == "status"
 
     browsing(page, tmp_path, act)
+
+
+def test_what_is_wrong_with_the_node_is_said_while_a_page_is_open(
+    mosquitto_address: Address, tmp_path: Path
+) -> None:
+    trouble = [""]
+
+    async def run() -> None:
+        async with (
+            page_alone(tmp_path, at_broker(mosquitto_address), trouble=lambda: trouble[0]) as base,
+            browse(tmp_path / "profile") as browser,
+        ):
+            await browser.open(f"{base}/")
+            await browser.type("#name", "watcher")
+            await browser.press("form button.main")
+            await browser.until_text("No jobs yet")
+            await browser.value("window.mark = 'the same document'")
+            trouble[0] = "This node hears no majority of the nodes."
+            await browser.until_text(trouble[0])
+            trouble[0] = ""
+            await browser.until("!document.body.innerText.includes('no majority')")
+            assert await browser.value("window.mark") == "the same document"
+
+    asyncio.run(run())

@@ -7,8 +7,6 @@ it as well are taken away both times, so that it is this one that is seen to wor
 from __future__ import annotations
 
 import asyncio
-import ssl
-import subprocess
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +19,7 @@ from broker.web.site import HEADERS, Site
 from tests.browser import Browser, browse, until
 from tests.hostile.twice import played_twice
 from tests.mosquitto_fixture import HOST, free_port, mosquitto_address
-from tests.web.alone import allow, at_broker, page
+from tests.web.alone import PAGE, allow, at_broker, certificate, page
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -33,7 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = ["mosquitto_address"]
 
-PAGE, EVIL = "page.test", "evil.test"
+EVIL = "evil.test"
 HERE = ("--host-resolver-rules=MAP *.test 127.0.0.1", "--disable-features=HttpsUpgrades")
 
 
@@ -163,18 +161,6 @@ def test_another_site_cannot_use_the_cookie(
             await browser.until_text("Sign in first" if control else "its end was asked for")
 
     asyncio.run(run())
-
-
-def certificate(folder: Path) -> ssl.SSLContext:
-    """Return TLS for the page's name."""
-    key, shown = folder / "key", folder / "certificate"
-    words = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"]
-    words += ["-nodes", "-days", "2", "-subj", f"/CN={PAGE}", "-keyout", str(key)]
-    words += ["-out", str(shown), "-addext", f"subjectAltName=DNS:{PAGE}"]
-    subprocess.run(words, check=True, capture_output=True)
-    found = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    found.load_cert_chain(shown, key)
-    return found
 
 
 @played_twice

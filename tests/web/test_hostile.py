@@ -80,7 +80,9 @@ def test_what_another_site_sends_does_nothing(page: Page, headers: dict[str, str
             before = await jobs_of(visit)
             form = await visit.form("echo")  # even with the right token
             form.add_field("data", b"x", filename="x")
-            assert (await visit.send("/new/echo", form, **headers)).status == 403
+            refused = await visit.send("/new/echo", form, **headers)
+            assert refused.status == 403
+            assert "Workrs" not in refused.text
             token = (await visit.get("/")).token
             assert (await visit.send("/sign-out", {"token": token}, **headers)).status == 403
             signing = {"token": token, "name": "attacker"}
@@ -102,7 +104,9 @@ def test_a_form_without_its_token_or_with_anothers_does_nothing(page: Page) -> N
                 form.add_field("token", token)
                 form.add_field("data", b"x", filename="x")
                 assert (await visit.send("/new/echo", form)).status == 403
-                assert (await visit.send("/sign-out", {"token": token})).status == 403
+                old = await visit.send("/sign-out", {"token": token})
+                assert old.status == 403
+                assert 'href="/"' in old.text  # one's own mistake is a page with a way on
                 assert (await visit.send("/jobs/x/cancel", {"token": token})).status == 403
                 assert (await visit.send("/sign-in", {"token": token, "name": "x"})).status == 403
             late = aiohttp.FormData()  # the file before the token
@@ -206,7 +210,9 @@ def test_an_upload_above_the_limit_is_refused_and_leaves_nothing(page: Page) -> 
             kind = {"Content-Type": "multipart/form-data; boundary=b"}
             body = pieces((await visit.get("/new/echo")).token)
             with suppress(aiohttp.ClientError):
-                assert (await visit.send("/new/echo", body, **kind)).status == 413
+                found = await visit.send("/new/echo", body, **kind)
+                assert found.status == 413
+                assert 'href="/new/echo"' in found.text
             form = await visit.form("echo")
             form.add_field("text", "x" * (33 * 1024))
             assert (await visit.send("/new/echo", form)).status == 413

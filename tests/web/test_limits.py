@@ -1,8 +1,8 @@
 """Goal: nobody takes all the room or all the time of a page, and without its limits anybody does.
 
-Method: each attack twice, with a limit made small and without it, at a page in this process with
-real sockets of several addresses. That something goes on for longer than a limit would let it is
-seen by what began later and was ended meanwhile (`a_while`), not by a clock.
+Method: each attack twice, with a limit made small and without it, at a page in this process. That
+something goes on for longer than a limit would let it is seen by what began later and was ended
+meanwhile (`a_while`), not by a clock. Connections are in test_door.py.
 """
 
 from __future__ import annotations
@@ -11,12 +11,11 @@ import asyncio
 import io
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 import aiohttp
 import pytest
 
-from broker.web import door, new_job, own_jobs, session, small_form, traffic, upload_form
+from broker.web import new_job, own_jobs, session, traffic, upload_form
 from broker.web.meter import Meters, Rate
 from broker.web.traffic import Traffic
 from broker.web.visitors import Visitors
@@ -25,6 +24,7 @@ from tests.hostile.twice import played_twice
 from tests.mosquitto_fixture import mosquitto_address
 from tests.web.alone import at_broker, page
 from tests.web.gated_store import gated_store
+from tests.web.slow import NEVER, ONE, OTHER, a_while, is_answered, small
 from tests.web.visit import Visit
 from workrs.adapters.mqtt import connect
 from workrs.domain.ids import ClientId, Instant, LocalJobId
@@ -39,131 +39,6 @@ if TYPE_CHECKING:
     from workrs.ports.bus import Address
 
 __all__ = ["mosquitto_address"]
-
-NEVER = 1e9
-SHORT = 0.3
-ONE, OTHER, THIRD = "127.0.0.2", "127.0.0.3", "127.0.0.4"
-Stream = tuple[asyncio.StreamReader, asyncio.StreamWriter]
-
-
-async def connections(base: str, address: str, count: int, said: str = "") -> list[Stream]:
-    """Open connections from an address, and begin to say something."""
-    at = urlsplit(base)
-    found = []
-    for _ in range(count):
-        reader, writer = await asyncio.open_connection(
-            at.hostname, at.port, local_addr=(address, 0)
-        )
-        writer.write(said.encode())
-        found.append((reader, writer))
-    return found
-
-
-def close(streams: list[Stream]) -> None:
-    for _, writer in streams:
-        writer.close()
-
-
-def begun(base: str) -> str:
-    """Return a form of which most never comes."""
-    head = f"POST /sign-in HTTP/1.1\r\nHost: {urlsplit(base).netloc}\r\nOrigin: {base}\r\n"
-    kind = "Content-Type: application/x-www-form-urlencoded\r\nContent-Length: 1000\r\n\r\n"
-    return f"{head}{kind}token="
-
-
-async def a_while(base: str) -> None:
-    """Return once what begins now and is never finished was given up: a form, or a header."""
-    for said in (begun(base), "GET / HTTP/1.1\r\n"):
-        streams = await connections(base, THIRD, 1, said)
-        async with asyncio.timeout(60):
-            await streams[0][0].read(1)
-        close(streams)
-
-
-def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make all times short, but for those that a test takes away after this."""
-    monkeypatch.setattr(door, "_LOOK_S", SHORT / 3)
-    monkeypatch.setattr(door, "IDLE_S", SHORT)
-    monkeypatch.setattr(small_form, "WHOLE_S", SHORT)
-    monkeypatch.setattr(upload_form, "STALLED_S", SHORT)
-
-
-async def is_answered(base: str, address: str) -> bool:
-    try:
-        async with Visit(base, address=address) as visit:
-            return (await visit.get("/")).status == 200
-    except aiohttp.ClientError:
-        return False
-
-
-@played_twice
-def test_connections_of_one_address_leave_room_for_others(
-    mosquitto_address: Address, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, control: bool
-) -> None:
-    monkeypatch.setattr(door, "CONNECTIONS_MAX", 12)
-    monkeypatch.setattr(door, "CONNECTIONS_OF_ONE_MAX", 8 if control else 10**9)
-    monkeypatch.setattr(door, "IDLE_S", NEVER)
-
-    async def run() -> None:
-        async with page(tmp_path, at_broker(mosquitto_address)) as base:
-            held = await connections(base, ONE, 20)
-            assert not await is_answered(base, ONE)
-            assert await is_answered(base, OTHER) == control
-            close(held)
-            await until(lambda: is_answered(base, ONE))
-
-    asyncio.run(run())
-
-
-@played_twice
-def test_connections_that_ask_for_nothing_are_ended(
-    mosquitto_address: Address, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, control: bool
-) -> None:
-    small(monkeypatch)
-    monkeypatch.setattr(door, "CONNECTIONS_OF_ONE_MAX", 8)
-    if not control:
-        monkeypatch.setattr(door, "IDLE_S", NEVER)
-
-    async def run() -> None:
-        async with page(tmp_path, at_broker(mosquitto_address)) as base:
-            held = await connections(base, ONE, 4)
-            held += await connections(base, ONE, 4, "GET / HTTP/1.1\r\nHost: x\r\n")
-            if control:
-                await until(lambda: is_answered(base, ONE))
-            else:
-                later = await connections(base, THIRD, 1, begun(base))
-                await later[0][0].read(1)
-                assert not await is_answered(base, ONE)
-                held += later
-            close(held)
-
-    asyncio.run(run())
-
-
-@played_twice
-def test_forms_that_never_end_hold_no_connection(
-    mosquitto_address: Address, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, control: bool
-) -> None:
-    small(monkeypatch)
-    monkeypatch.setattr(door, "CONNECTIONS_OF_ONE_MAX", 8)
-    if not control:
-        monkeypatch.setattr(small_form, "WHOLE_S", NEVER)
-
-    async def run() -> None:
-        async with page(tmp_path, at_broker(mosquitto_address)) as base:
-            held = await connections(base, ONE, 8, begun(base))
-            if control:
-                answers = [await reader.readline() for reader, _ in held]
-                assert {int(each.split()[1]) for each in answers} == {408}
-                await until(lambda: is_answered(base, ONE))
-            else:
-                later = await connections(base, THIRD, 1, "GET / HTTP/1.1\r\n")
-                await later[0][0].read(1)
-                assert not await is_answered(base, ONE)
-                held += later
-            close(held)
-
-    asyncio.run(run())
 
 
 async def silent(token: str, leave: asyncio.Event) -> AsyncIterator[bytes]:

@@ -38,7 +38,7 @@ from workrs.domain.errors import ConfigError
 from workrs.ports.bus import Address
 
 LOG = log.get("node.page")
-_FORM_MAX_BYTES: Final = 16 * 1024
+FORM_MAX_BYTES: Final = 16 * 1024
 """Of forms without a file."""
 _STATIC: Final = Path(__file__).parent / "static"
 _TYPES: Final = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
@@ -69,7 +69,7 @@ class WebServer:
             path.name: (path.read_bytes(), _TYPES[path.suffix]) for path in _STATIC.iterdir()
         }
         reader = FormReader(settings.folder, threads, limit_bytes=settings.upload_max_bytes)
-        self.app = web.Application(middlewares=[self._answer], client_max_size=_FORM_MAX_BYTES)
+        self.app = web.Application(middlewares=[self._answer], client_max_size=FORM_MAX_BYTES)
         SignIn(self._desk).add(self.app)
         OwnJobs(self._desk, stores).add(self.app)
         NewJob(self._desk, reader, stores).add(self.app)

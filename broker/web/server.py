@@ -9,6 +9,7 @@
 
 import asyncio
 import logging
+import os
 import socket
 import ssl
 from collections.abc import AsyncIterator
@@ -179,6 +180,8 @@ async def served(
                 asyncio.create_task(door.keep_moving(server), name="page.connections"),
                 *(asyncio.create_task(door.let_in(server, at), name="page.door") for at in sockets),
             ]
+            for each in beside:
+                each.add_done_callback(_ended)
             at = f"{site.scheme}://{settings.listen}"
             LOG.event("page_served", at=at, passwords=facts.has_passwords)
             try:
@@ -190,6 +193,12 @@ async def served(
     finally:
         await stores.close()
         threads.shutdown(wait=False, cancel_futures=True)
+
+
+def _ended(task: asyncio.Task[None]) -> None:
+    """Say so if a part of the page ended by a mistake of ours: the rest of it goes on."""
+    if not task.cancelled() and (error := task.exception()) is not None:
+        LOG.warning("page_failed", what=task.get_name(), why=repr(error)[:500])
 
 
 @asynccontextmanager
@@ -216,7 +225,8 @@ async def _listening(
         try:
             sockets = await listeners(at)
         except OSError as error:
-            raise ConfigError(f"cannot serve the page at {at}: {error.strerror}") from error
+            why = os.strerror(error.errno) if (error.errno or 0) > 0 else error.strerror
+            raise ConfigError(f"cannot serve the page at {at}: {why}") from error
         try:
             yield server, sockets
         finally:

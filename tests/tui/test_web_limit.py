@@ -1,6 +1,6 @@
-"""Goal: no more than a few pages of the dashboard are open at one time.
+"""Goal: few pages of the dashboard are open at one time, and none for another site.
 
-Method: the server in this process, with programs that are made up; all pages ask at once.
+Method: the server in this process, with programs that are made up.
 """
 
 from __future__ import annotations
@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 from aiohttp import web
 
+from tests.hostile.twice import played_twice
 from tests.mosquitto_fixture import HOST, free_port
 from tui.web import SESSIONS_MAX, Session, WebServer
 
 if TYPE_CHECKING:
     import pytest
+    from aiohttp.typedefs import Handler
 
 TRIES = SESSIONS_MAX + 4
 
@@ -77,3 +79,58 @@ def test_pages_that_are_opened_at_the_same_moment_are_all_counted(
     found = asyncio.run(statuses(server))
     assert found == [101] * SESSIONS_MAX + [503] * (TRIES - SESSIONS_MAX)
     assert server.sessions == 0
+
+
+@played_twice
+def test_another_sites_page_starts_no_program(
+    monkeypatch: pytest.MonkeyPatch, *, control: bool
+) -> None:
+    """Even one that has come to know the key: from a screen, or a history of addresses."""
+    started: list[int] = []
+
+    async def start(*_: Any) -> None:
+        started.append(1)
+
+    async def nothing(*_: Any) -> None:
+        pass
+
+    @web.middleware
+    async def no_guard(request: web.Request, handler: Handler) -> web.StreamResponse:
+        return await handler(request)
+
+    monkeypatch.setattr(Session, "start", start)
+    monkeypatch.setattr(Session, "end", nothing)
+    monkeypatch.setattr(WebServer, "_process_messages", nothing)
+    if not control:
+        monkeypatch.setattr(WebServer, "_guard", property(lambda _: no_guard))
+    server = WebServer([], port=free_port())
+    own = f"{HOST}:{server.port}"
+    others = [
+        {"Origin": "http://evil.example"},
+        {"Host": "evil.example", "Origin": f"http://{own}"},
+    ]
+
+    async def run() -> set[int]:
+        runner = web.AppRunner(await server._make_app())
+        await runner.setup()
+        await web.TCPSite(runner, HOST, server.port).start()
+        found = set()
+        try:
+            async with aiohttp.ClientSession() as session:
+                for headers in others:
+                    found.add(await handshake(session, f"{server.address}ws", headers))
+        finally:
+            await runner.cleanup()
+        return found
+
+    assert asyncio.run(run()) == ({403} if control else {101})
+    assert len(started) == (0 if control else len(others))
+
+
+async def handshake(session: aiohttp.ClientSession, url: str, headers: dict[str, str]) -> int:
+    """Open a web socket; return the answer's status."""
+    try:
+        async with session.ws_connect(url, headers=headers):
+            return 101
+    except aiohttp.WSServerHandshakeError as error:
+        return error.status

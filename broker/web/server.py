@@ -225,7 +225,9 @@ async def _listening(
         try:
             sockets = await listeners(at)
         except OSError as error:
-            why = os.strerror(error.errno) if (error.errno or 0) > 0 else error.strerror
+            # A name that is unknown has a number below 0, and a text of its own.
+            number = error.errno or 0
+            why = os.strerror(number) if number > 0 else error.strerror
             raise ConfigError(f"cannot serve the page at {at}: {why}") from error
         try:
             yield server, sockets

@@ -206,7 +206,7 @@ def _hierarchies() -> list[Path]:
 def _enter_cgroups(name: str) -> str:
     lines = []
     for path in _hierarchies():
-        own = path / f"workrs-machine-{name}"
+        own = path / f"workrs-machine-{os.getpid()}-{name}"
         lines.append(f"mkdir -p {own}")
         if (path / "cpuset.mems").exists():
             lines += [f"cat {path}/cpuset.{what} >{own}/cpuset.{what}" for what in ("cpus", "mems")]
@@ -218,7 +218,7 @@ def _sweep(name: str) -> bool:
     """Remove the cgroups of a machine; return whether none is left."""
     left = False
     for path in _hierarchies():
-        own = path / f"workrs-machine-{name}"
+        own = path / f"workrs-machine-{os.getpid()}-{name}"
         for folder, _, _ in os.walk(own, topdown=False) if own.exists() else ():
             try:
                 Path(folder).rmdir()

@@ -6,6 +6,7 @@ agent, each with a systemd of its own, and on the operator's. What is not typed 
 """
 
 import json
+import os
 import re
 import time
 from collections.abc import Callable, Iterator
@@ -20,7 +21,8 @@ from tests.acceptance.machine import ROOT, Machine, machines, run, why_not
 PAGE = ROOT / "docs" / "operations.md"
 NODES = {f"n{n}": f"10.0.0.{n}" for n in range(1, 5)}
 AGENTS = {"a1": "10.0.0.11", "a2": "10.0.0.12"}
-NETWORK = "workrs-ops"
+NETWORK = f"workrs-ops-{os.getpid()}"
+"""Of this run alone: one that was killed may have left its own."""
 TEN_MINUTES_S = 600.0
 """What the page says; 32 to 63 s on two busy cores, without the set-up."""
 pytestmark = pytest.mark.skipif(bool(why_not()), reason=why_not())

@@ -174,6 +174,9 @@ def test_the_focus_goes_through_a_page_in_order_and_is_seen(page: Page, tmp_path
         await sign_in(browser, page, "focus")
         for path, least in (("/", 4), ("/new", 5), ("/new/python", 9), ("/jobs/none", 4)):
             await browser.open(f"{page.base}{path}")
+            # What is typed into, or says what went wrong, is never replaced under one's hands.
+            is_live = await browser.value("document.querySelector('[data-live]') !== null")
+            assert is_live == (path == "/")
             found = await tab_through(browser)
             places = [place for place, _, _ in found]
             assert len(found) >= least, found

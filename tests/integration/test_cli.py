@@ -37,6 +37,9 @@ def test_a_job_from_submit_to_result(node: str) -> None:
         )
     assert (done.returncode, done.stdout) == (0, b"hello\n"), told(done)
     assert "pump-7/hello succeeded" in told(done)
+    listed = json.loads(run("jobs", "--device", "pump-7", "--json", "--node", node).stdout)
+    (one,) = [job for job in listed if job["job"] == "pump-7/hello"]
+    assert (one["state"], one["result_bytes"]) == ("succeeded", 6)
     again = run("result", "hello", "--node", node)
     assert (again.returncode, again.stdout) == (0, b"hello\n")
 

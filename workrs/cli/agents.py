@@ -28,7 +28,7 @@ def options() -> Options:
 
 def run(asked: Namespace) -> int:
     """Read, choose, print."""
-    view = asyncio.run(read_view(caller(asked)))
+    view = asyncio.run(read_view(caller(asked), slim=True))
     warn_of_minorities(view)
     agents = [agent for agent in view.agents() if asked.all or agent.state != "gone"]
     if asked.json:

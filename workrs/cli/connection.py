@@ -34,6 +34,7 @@ T = TypeVar("T")
 NODE_TIMEOUT_S: Final = 2.0
 """How long a node may take to answer before the next one is tried."""
 _SNAPSHOT_TIMEOUT_S: Final = 10.0
+_SPECS: Final = "/spec/"
 _PORT: Final = 1883
 _LOCAL: Final = Address(host="127.0.0.1", port=_PORT)
 
@@ -264,19 +265,24 @@ async def ask_first(who: Caller, ask: Callable[[Bus], Awaitable[T]], *, within_s
     raise NoNodeError(failures)
 
 
-async def read_view(who: Caller) -> ClusterView:
+async def read_view(who: Caller, *, slim: bool = False) -> ClusterView:
     """Return the cluster as the first node that answers completely shows it.
+
+    Args:
+        who: asks.
+        slim: whether to leave out specs and results: of 10,000 jobs they are most of the bytes.
 
     Raises:
         NoNodeError: none of them does.
     """
-    return await ask_first(who, _read_view, within_s=NODE_TIMEOUT_S + _SNAPSHOT_TIMEOUT_S)
 
+    async def read(bus: Bus) -> ClusterView:
+        view = ClusterView(slim=slim)
+        wanted = [each for each in PATTERNS if not (slim and _SPECS in each)]
+        await fill(view, bus, wanted)
+        return view
 
-async def _read_view(bus: Bus) -> ClusterView:
-    view = ClusterView()
-    await fill(view, bus)
-    return view
+    return await ask_first(who, read, within_s=NODE_TIMEOUT_S + _SNAPSHOT_TIMEOUT_S)
 
 
 async def fill(view: ClusterView, bus: Bus, patterns: Sequence[str] = PATTERNS) -> None:

@@ -33,7 +33,7 @@ def options() -> Options:
 
 def run(asked: Namespace) -> int:
     """Read, choose, print."""
-    view = asyncio.run(read_view(caller(asked)))
+    view = asyncio.run(read_view(caller(asked), slim=True))
     warn_of_minorities(view)
     jobs = [
         job

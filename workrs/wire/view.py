@@ -202,15 +202,17 @@ class ClusterView:
     def job(self, job: JobId) -> JobView | None:
         """Return the job, or None when no node shows it."""
         records = self._records.get(job)
-        return None if records is None else self._view(job, records)
+        return None if records is None else self._view(job, records, self.size)
 
     def jobs(self) -> list[JobView]:
         """Return all jobs, sorted by id."""
-        return [self._view(job, self._records[job]) for job in self.job_ids()]
+        # Counted once: where no node has spoken it takes a look at all records.
+        nodes = self.size
+        return [self._view(job, self._records[job], nodes) for job in self.job_ids()]
 
-    def _view(self, job: JobId, records: dict[ClientId, Record]) -> JobView:
-        outcome = _decided(records, self.size)
-        led = quorum.leader(records, self.size) if outcome is None else None
+    def _view(self, job: JobId, records: dict[ClientId, Record], nodes: int) -> JobView:
+        outcome = _decided(records, nodes)
+        led = quorum.leader(records, nodes) if outcome is None else None
         at = [r for r in records.values() if led and r.epoch == led[0]]
         furthest = max(at, key=lambda r: r.progress or 0.0, default=None)
         checkpoints = quorum.newest_checkpoints(records)
@@ -220,7 +222,7 @@ class ClusterView:
             job=job,
             device=device,
             id=local,
-            state=self._state(records, outcome, is_led=led is not None),
+            state=_state(records, outcome, nodes, is_led=led is not None),
             epoch=quorum.highest_epoch(records),
             attempt=quorum.next_attempt(records) - 1,
             agent=led[1].client if led else None,
@@ -232,19 +234,6 @@ class ClusterView:
             nodes=len(records),
             spec=self._spec(job),
         )
-
-    def _state(
-        self, records: dict[ClientId, Record], outcome: Outcome | None, *, is_led: bool
-    ) -> str:
-        if outcome is not None:
-            return outcome.verdict.value
-        if quorum.is_cancelled(records):
-            return CANCELLING
-        if is_led:
-            return RUNNING
-        digests = sorted({r.digest for r in records.values() if r.digest is not None})
-        stored = any(quorum.is_stored(records, digest, self.size) for digest in digests)
-        return QUEUED if stored else ARRIVING
 
     def _spec(self, job: JobId) -> StoredSpec | None:
         shown = (_read_spec(payload) for payload in self._specs.get(job, {}).values())
@@ -306,6 +295,20 @@ def _read_spec(payload: bytes) -> StoredSpec | None:
         return codec.decode(StoredSpec, payload)
     except WireError:
         return None
+
+
+def _state(
+    records: dict[ClientId, Record], outcome: Outcome | None, nodes: int, *, is_led: bool
+) -> str:
+    if outcome is not None:
+        return outcome.verdict.value
+    if quorum.is_cancelled(records):
+        return CANCELLING
+    if is_led:
+        return RUNNING
+    digests = sorted({r.digest for r in records.values() if r.digest is not None})
+    stored = any(quorum.is_stored(records, digest, nodes) for digest in digests)
+    return QUEUED if stored else ARRIVING
 
 
 def _decided(records: dict[ClientId, Record], nodes: int) -> Outcome | None:

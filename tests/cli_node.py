@@ -31,6 +31,8 @@ from workrs.wire.message import Beat, Claim, Held, Offer, Order, OutcomeProposal
 
 ROOT = Path(__file__).parents[1]
 AGENT = "instant-1"
+BEAT_S = 2.0
+"""Well within a node's ttl, after which a silent agent is gone."""
 
 
 def run(*words: str, given: bytes = b"", **environ: str) -> subprocess.CompletedProcess[bytes]:
@@ -103,13 +105,21 @@ class InstantAgent:
         self.stored: dict[str, StoredSpec] = {}
         self.counter = 0
         self.ordered = 0
+        self.kept: list[Held] = []
+        """What it never ends."""
 
     async def work(self) -> None:
         mine = [Subscription(pattern=topics.node("+", kind, AGENT)) for kind in ("offer", "order")]
         await self.bus.subscribe(*mine, Subscription(pattern=topics.node("+", "job", "#")))
         self.beat()
         while True:
-            for message in await self.bus.receive():
+            try:
+                async with asyncio.timeout(BEAT_S):
+                    messages = await self.bus.receive()
+            except TimeoutError:
+                self.beat()
+                continue
+            for message in messages:
                 found = topics.parse_node(message.topic)
                 if found and found.kind == "offer":
                     self.claim(codec.decode(Offer, message.payload))
@@ -128,7 +138,7 @@ class InstantAgent:
             incarnation=self.incarnation,
             connection=1,
             counter=self.counter,
-            held=held,
+            held=(*self.kept, *held),
             profile=profile,
             ordered=self.ordered,
         )
@@ -145,7 +155,9 @@ class InstantAgent:
         if stored is None or not mine or record.accepted or record.decided:
             return
         if stored.spec.image == "never":
-            self.beat(Held(record.job, record.epoch, 1))
+            if all(each.job != record.job for each in self.kept):
+                self.kept.append(Held(record.job, record.epoch, 1))
+                self.beat()
             return
         if stored.spec.image == "fails":
             value = Outcome(verdict=Verdict.FAILED, exit_code=3, reason="exit 3: no such thing")

@@ -157,8 +157,8 @@ def test_a_drain_that_takes_too_long_says_what_is_left_and_goes_on(node: str) ->
         found = json.loads(again.stdout)
         assert (found["ok"], found["drained"], found["text"]) == (True, False, text[8:-1])
         assert [job["job"] for job in found["jobs"]] == ["pump-6/stays"]
-        assert run("cancel", "pump-6/stays", "--node", node).returncode == 0
         assert run("undrain", AGENT, "--node", node).returncode == 0
+        assert run("cancel", "pump-6/stays", "--node", node).returncode == 0
     alone = run("drain", AGENT, "--within", "3", "--node", node)
     assert (alone.returncode, "--wait" in told(alone)) == (2, True)
 

@@ -18,7 +18,7 @@ from workrs.domain.node_list import Stage
 LATE_S: Final = 10 * PEER_BEAT_S
 """So late with its beat, a node is stuck: without its broker, or a disk that refuses commits."""
 
-ALERTED: Final = ("protocol_violation", "taken_over")
+ALERTED: Final = ("credential_ends", "protocol_violation", "taken_over")
 """Events whose count has alerts, in deploy/prometheus."""
 
 

@@ -145,12 +145,14 @@ class Warden:
             return False
         return True
 
-    async def keep_answering(self, period_s: float = _ASK_PERIOD_S) -> None:
+    async def keep_answering(
+        self, period_s: float = _ASK_PERIOD_S, within_s: float = _ANSWER_S
+    ) -> None:
         """Ask it from time to time, and kill it when it hangs."""
         while True:
             await asyncio.sleep(period_s)
             # Twice: where both were stopped and go on, the first answer comes too late.
-            if not (await self.answers() or await self.answers()):
+            if not (await self.answers(within_s) or await self.answers(within_s)):
                 _LOG.warning("warden_stuck", pid=self.pid)
                 self._process.kill()
                 return

@@ -232,11 +232,19 @@ def _systemd_below(outer: subprocess.Popen[bytes]) -> int:
     assert outer.poll() is None, "a machine did not boot"
     children = Path(f"/proc/{outer.pid}/task/{outer.pid}/children").read_text().split()
     for child in children:
-        if Path(f"/proc/{child}/comm").read_text().strip() == "systemd":
+        if _command_of(child) == "systemd":
             command = ["nsenter", "-t", child, "-m", "-p", "--", "systemctl", "is-system-running"]
             said = subprocess.run(command, check=False, capture_output=True, text=True).stdout
             return int(child) if said.strip() in ("running", "degraded") else 0
     return 0
+
+
+def _command_of(pid: str) -> str:
+    """Return what a process runs; nothing of one that has just ended."""
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    except OSError:
+        return ""
 
 
 def _sh(script: str) -> None:

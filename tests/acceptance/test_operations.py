@@ -217,8 +217,9 @@ def test_a_daemon_that_hangs_is_killed_and_started_again(
     restarts = f"systemctl show -P NRestarts {unit}"
     before = int(machine.run(restarts))
     machine.run(f"systemctl kill --kill-whom=main --signal=STOP {unit}")
-    until("its restart", lambda: int(machine.run(restarts)) > before)
-    until("it runs again", lambda: "active" in machine.run(f"systemctl is-active {unit} || true"))
+    until("its restart", lambda: int(machine.run(restarts)) > before, 90)
+    is_active = f"systemctl is-active --quiet {unit} && echo yes || true"
+    until("it runs again", lambda: machine.run(is_active).strip() == "yes", 90)
     until("it runs", lambda: job(operator, long_job)["state"] == "running")
     machine.run(f"rm -r {drop_in} && systemctl daemon-reload && systemctl restart {unit}")
 

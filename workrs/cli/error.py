@@ -30,7 +30,7 @@ WRONG_USE: Final = 2
 UNREACHABLE: Final = 3
 TIMED_OUT: Final = 4
 INTERRUPTED: Final = 130
-_OF_THE_DISK: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO})
+_NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 class NotFoundError(WorkrsError):
@@ -51,7 +51,7 @@ class NoNodeError(WorkrsError):
 def exit_code(error: WorkrsError) -> int:
     """Return the code that a command ends with after *error*."""
     match error:
-        case ConfigError(__cause__=OSError(errno=number)) if number in _OF_THE_DISK:
+        case ConfigError(__cause__=OSError(errno=number)) if number in _NO_ROOM:
             # Nothing is to be changed in what was typed.
             return FAILED
         case ConfigError() | IdError() | OlderDiskError():

@@ -337,7 +337,7 @@ def _trust_parts(
 async def _until_told(
     config: NodeConfig,
     parts: Mapping[str, Coroutine[Any, Any, None]],
-    manager: ServiceManager | None,
+    manager: ServiceManager | None = None,
 ) -> None:
     """Run *parts* until a signal says to stop; an error in any of them ends all."""
     stop = asyncio.Event()

@@ -8,6 +8,7 @@
 import base64
 import math
 from collections.abc import Mapping, Sequence
+from typing import Final
 
 from workrs.domain import quorum
 from workrs.domain.errors import SpecError, WireError
@@ -144,6 +145,10 @@ def waiting_state(local: str, node: str, *, reach: str) -> JobState:
     return JobState(v=1, job=local, state=State.WAITING, note=note)
 
 
+ENDING: Final = "it is being ended"
+"""Note of a job that no agent has any more: a node has claimed it to decide how it ends."""
+
+
 def open_state(
     local: str, records: Mapping[ClientId, Record], own: Record, nodes: int, *, held_up: str = ""
 ) -> JobState:
@@ -158,6 +163,9 @@ def open_state(
             note=held_up or own.reason or None,
         )
     epoch, holder = led
+    attempts = max(r.attempt for r in records.values()) or None
+    if holder.client in records:  # a node, which runs nothing: it decides the job's end
+        return JobState(v=1, job=local, state=State.QUEUED, attempt=attempts, note=ENDING)
     refs = quorum.newest_checkpoints(records)
     newest = refs[0] if refs else None
     shown = max((r for r in records.values() if r.epoch == epoch), key=lambda r: r.progress or 0.0)
@@ -169,7 +177,7 @@ def open_state(
         job=local,
         state=State.RUNNING,
         epoch=epoch,
-        attempt=max(r.attempt for r in records.values()) or None,
+        attempt=attempts,
         agent=holder.client,
         progress=progress,
         note=shown.note or None,

@@ -13,7 +13,9 @@ from tui.cell import Look
 from tui.job_columns import JOBS
 from tui.listing import Order, agent_fields, arrange, job_fields
 from tui.model.age import FRESH_S
+from tui.model.event import Kind
 from tui.scene import Scene
+from tui.screens.main import MainScreen
 from workrs.domain.ids import ClientId
 from workrs.domain.job import Verdict
 
@@ -85,6 +87,22 @@ def test_a_long_list_out_of_view_is_arranged_anew_as_soon_as_it_is_shown() -> No
             async with asyncio.timeout(30):
                 while " failed " not in plain(app).splitlines()[3]:
                     await pilot.pause()
+
+    asyncio.run(go())
+
+
+def test_the_log_has_the_newest_line_as_soon_as_it_is_shown() -> None:
+    async def go() -> None:
+        stage = Stage(Scene(agents=2, jobs=4), quiet_s=1)
+        async with shown(stage, NARROW, "4", "1") as (app, _):
+            for place in range(1200):
+                stage.model.say(Kind.ORDERED, "cam-2/fit-1", f"cancel {place}", stage.now)
+            app.draw()
+            screen = app.screen
+            assert isinstance(screen, MainScreen)
+            screen.action_view("events")
+            (log,) = screen.lists
+            assert log.rows[0] == stage.model.events[-1]
 
     asyncio.run(go())
 

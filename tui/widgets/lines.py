@@ -87,8 +87,9 @@ class Lines(ScrollView, Toned, Generic[R], can_focus=True):
     def show(self, rows: Sequence[R], look: Look) -> None:
         """Arrange *rows* and draw what is new."""
         self._look = look
-        # A long list that is merely due is arranged in pieces, before the next picture.
-        if self._arranged != self.order or (len(rows) <= PIECE and self._is_due(look)):
+        # A list that is dear to arrange and merely due is so in pieces, before the next picture.
+        is_dear = len(rows) > PIECE and self._is_sorted
+        if self._arranged != self.order or (not is_dear and self._is_due(look)):
             found = arrange(rows, self.columns, self.order, self._fields, look)
             self._take(found, len(rows), look)
         self.redraw()
@@ -107,8 +108,13 @@ class Lines(ScrollView, Toned, Generic[R], can_focus=True):
         if self.order == order:
             self._take(found, len(rows), look)
 
+    @property
+    def _is_sorted(self) -> bool:
+        """Return whether it is anything but the rows as they come."""
+        return bool(self.order.sort or self.order.query)
+
     def _is_due(self, look: Look) -> bool:
-        wait_s = self._seen * _CALM_S if self.order.sort or self.order.query else 0.0
+        wait_s = self._seen * _CALM_S if self._is_sorted else 0.0
         return look.now >= self._arranged_at + wait_s
 
     def _take(self, rows: list[R], seen: int, look: Look) -> None:

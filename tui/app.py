@@ -120,6 +120,7 @@ class Dashboard(Acting):
         model, watched, garbage = self.feed.model, "", Garbage()
         while True:
             self.feed.urgent.clear()
+            was_read = model.is_complete
             for _ in iter(lambda: model.settle(self.now(), limit=SETTLE_MAX), False):
                 await self.feed.give_way()
             await self.feed.give_way()
@@ -127,7 +128,7 @@ class Dashboard(Acting):
                 for _ in self.screen.arranging(self.look()):
                     await self.feed.give_way()
             model.tick(self.now())
-            if model.is_complete and garbage.collected_at is None:
+            if was_read and garbage.collected_at is None:
                 garbage.begin(self.now())
             garbage.consider(self.now(), self.feed.quiet_s())
             self.draw()

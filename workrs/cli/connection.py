@@ -32,6 +32,7 @@ from workrs.wire.view import PATTERNS, ClusterView
 
 T = TypeVar("T")
 NODE_TIMEOUT_S: Final = 2.0
+NEXT_S: Final = 0.1
 """How long a node may take to answer before the next one is tried."""
 _SNAPSHOT_TIMEOUT_S: Final = 10.0
 _SPECS: Final = "/spec/"
@@ -81,8 +82,13 @@ class Caller:
         """Return the password of a device without a certificate."""
         return None if self.credential is None else self.credential.password
 
-    def next_first(self) -> "Caller":
-        """Return the caller that tries its first node last."""
+    async def next_first(self) -> "Caller":
+        """Return the caller that tries its first node last.
+
+        After a moment: a node that ends each connection at once, because it permits too little, is
+        not asked again and again without a pause.
+        """
+        await asyncio.sleep(NEXT_S)
         return replace(self, nodes=(*self.nodes[1:], self.nodes[0]))
 
 

@@ -129,7 +129,7 @@ async def _follow(asked: Namespace, watch: MoveWatch) -> End:
                 return await _look(asked, watch, view, bus)
         except BusError:
             # The node was lost meanwhile: the others show the same.
-            who = who.next_first()
+            who = await who.next_first()
         except NoNodeError:
             # One has answered the order: as for `workrs watch`, nodes may be started again.
             if not told:

@@ -44,7 +44,7 @@ async def follow(who: Caller, text: str) -> AsyncGenerator[tuple[JobView, Cluste
                     found = view.job(found.job) or found
         except BusError:
             # The node was lost meanwhile: the others show the same.
-            who = who.next_first()
+            who = await who.next_first()
         except NoNodeError:
             if found is None:
                 raise

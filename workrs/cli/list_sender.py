@@ -72,7 +72,7 @@ async def bring(spread: Spread, who: Caller, *, timeout_s: float = _TIMEOUT_S) -
                         return
                 except BusError:
                     # Lost while waiting; what was brought once more changes nothing.
-                    who = who.next_first()
+                    who = await who.next_first()
     except TimeoutError:
         return
 

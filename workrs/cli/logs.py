@@ -83,7 +83,7 @@ async def _show(asked: Namespace) -> int:
                         return await _Reader(bus, who.user, screen).read(asked)
                 except BusError:
                     # The node was lost meanwhile: the others show the same.
-                    who = who.next_first()
+                    who = await who.next_first()
                 except NoNodeError:
                     if not (reached and asked.follow):
                         raise

@@ -50,7 +50,7 @@ async def send(order: Order, who: Caller, *, timeout_s: float) -> OrderReply:
                         return await _ask(bus, order, who.user, name)
                 except BusError:
                     # Lost while waiting. The order is idempotent: say it again elsewhere.
-                    who = who.next_first()
+                    who = await who.next_first()
     except TimeoutError:
         raise TimedOutError(
             f"the order was not answered within {timeout_s:g} s; it may still be carried out"

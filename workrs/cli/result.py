@@ -83,10 +83,23 @@ def _stands(job: JobView) -> str:
     return f"is {job.state}" if job.is_open else job.state
 
 
+def _replace(path: Path, data: bytes) -> None:
+    """Write a file at once as a whole: a full disk leaves no half of a result under its name."""
+    if path.exists() and not path.is_file():
+        path.write_bytes(data)  # a pipe, a terminal
+        return
+    draft = path.with_name(f".{path.name}.new")
+    try:
+        draft.write_bytes(data)
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
 def _write(data: bytes, asked: Namespace) -> None:
     if asked.output is not None:
         try:
-            asked.output.write_bytes(data)
+            _replace(asked.output, data)
         except OSError as error:
             raise ConfigError(f"cannot write {asked.output}: {error.strerror}") from error
     elif not asked.json:

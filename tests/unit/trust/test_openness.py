@@ -5,6 +5,7 @@ Method: configurations as the command line builds them.
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 from datetime import UTC, datetime
 from pathlib import Path
@@ -101,7 +102,7 @@ def test_a_caller_is_who_its_credential_says(farm: ClusterDirectory) -> None:
     found = caller(parsed(jobs.options(), "--credential", file))
     assert found.user == "one-operator"
     assert found.nodes[0] == Address(host="10.0.0.1", port=8886)
-    assert found.next_first().nodes[-1] == found.nodes[0]
+    assert asyncio.run(found.next_first()).nodes[-1] == found.nodes[0]
     with pytest.raises(ConfigError, match="the credential is one-operator's"):
         caller(parsed(jobs.options(), "--credential", file, "--user", "ann"))
 

@@ -175,7 +175,11 @@ _DOCTOR: Final = _made_of(
 
 SCHEMAS: Final[Mapping[str, Schema]] = {
     "jobs": _list_of(_made_of(_JOB)),
-    "show": _made_of(_JOB, spec=_told("the spec as it is stored", _OBJECT_OR_NONE)),
+    "show": _made_of(
+        _JOB,
+        waits=_list_of(_TEXT, "why no agent gets it, while it is queued"),
+        spec=_told("the spec as it is stored", _OBJECT_OR_NONE),
+    ),
     "watch": _told("a line for every change", _made_of(_JOB)),
     "result": _made_of(_JOB),
     "agents": _list_of(_AGENT),

@@ -14,12 +14,12 @@ from workrs.cli.jobs import as_json, gone_agents, holder
 from workrs.cli.minority import warn_of_minorities
 from workrs.cli.options import Options
 from workrs.cli.table import output_width, percent, print_json, size, wrapped
-from workrs.domain import ladder
+from workrs.cli.waiting import reasons
 from workrs.domain.job import JobSpec
 from workrs.domain.next_checkpoint import Why
 from workrs.domain.record import CheckpointRef
 from workrs.wire import codec
-from workrs.wire.view import QUEUED, ClusterView, JobView
+from workrs.wire.view import JobView
 
 _TEXT_MAX = 400
 _INDENT: Final = 12
@@ -50,12 +50,13 @@ def run(asked: Namespace) -> int:
     view = asyncio.run(read_view(caller(asked)))
     warn_of_minorities(view)
     job = job_name.find_job(view, asked.job)
+    waits = reasons(view, job)
     if asked.json:
         spec = None if job.spec is None else json.loads(codec.encode(job.spec))
-        print_json({**as_json(job), "spec": spec})
+        print_json({**as_json(job), "waits": waits, "spec": spec})
     else:
         agent = holder(job.agent, gone_agents(view))
-        lines = _lines(job, agent, view.size) + _waits(view, job)
+        lines = _lines(job, agent, view.size) + [("waits", why) for why in waits]
         width = output_width()
         print("\n".join(entry(name, text, width) for name, text in lines))
     return OK
@@ -106,22 +107,6 @@ def next_one(last: CheckpointRef) -> str:
         return ""
     why = _WHY.get(last.next_why, last.next_why)
     return f"after {round(last.next_s, 1):g} s more work: {why}"
-
-
-def _waits(view: ClusterView, job: JobView) -> list[tuple[str, str]]:
-    """Say why no agent that is there can restore a job that waits."""
-    ref = job.checkpoint
-    if job.state != QUEUED or ref is None:
-        return []
-    live = [one for one in view.agents() if one.state == "live" and one.profile is not None]
-    refused = [
-        (one.agent, ladder.refusal(ladder.saved_as(ref), one.profile.able))
-        for one in live
-        if one.profile is not None
-    ]
-    if any(why is None for _, why in refused):
-        return []
-    return [("waits", f"{agent} cannot restore it: {why}") for agent, why in refused]
 
 
 def _spec_lines(function: str | None, spec: JobSpec) -> list[tuple[str, str]]:

@@ -95,16 +95,28 @@ def need_of(spec: JobSpec, newest: CheckpointRef | None = None) -> Need:
     return Need(wanted.arch, frozenset(wanted.labels), spec.memory_mb, is_memory, restores)
 
 
+def refusal(need: Need, profile: AgentProfile) -> str | None:
+    """Return why the agent may not get jobs with this need at all, or None."""
+    if profile.draining:
+        return "told to drain"
+    if need.arch not in (None, profile.arch):
+        return f"{profile.arch}, not {need.arch}"
+    missing = sorted(need.labels.difference(profile.labels))
+    if missing:
+        return f"no label {', '.join(missing)}"
+    if need.memory_mb > profile.memory_mb:
+        return f"{profile.memory_mb} MiB of memory, not {need.memory_mb}"
+    if need.memory_rung and profile.rung != ladder.MEMORY:
+        return f"rung {profile.rung}, not {ladder.MEMORY}"
+    if need.restores is None:
+        return None
+    why = ladder.refusal(need.restores, profile.able)
+    return None if why is None else f"cannot restore its checkpoint: {why}"
+
+
 def meets(need: Need, profile: AgentProfile) -> bool:
     """Return whether the agent may get jobs with this need at all."""
-    return (
-        not profile.draining
-        and need.arch in (None, profile.arch)
-        and need.labels.issubset(profile.labels)
-        and need.memory_mb <= profile.memory_mb
-        and (not need.memory_rung or profile.rung == ladder.MEMORY)
-        and (need.restores is None or ladder.refusal(need.restores, profile.able) is None)
-    )
+    return refusal(need, profile) is None
 
 
 def fits(spec: JobSpec, profile: AgentProfile) -> bool:

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import ClassVar, Final, Protocol, runtime_checkable
+from typing import Any, ClassVar, Final, Protocol, runtime_checkable
 
 from textual import events, on
 from textual.app import App, SystemCommand
@@ -56,6 +56,26 @@ def places() -> list[list[Binding]]:
 def bindings() -> list[Binding]:
     """Return what keys do anywhere, each action once."""
     return list({each.id: each for place in places() for each in place}.values())
+
+
+def _chosen_on(screen: Screen[Any]) -> object:
+    """Return the row under the cursor."""
+    lines = screen.current if isinstance(screen, MainScreen) else None
+    return lines.chosen if lines is not None else None
+
+
+def _job_of(screen: Screen[Any]) -> JobId | None:
+    if isinstance(screen, JobScreen):
+        return JobId(screen.subject.replace("/", "_", 1))
+    chosen = _chosen_on(screen)
+    return chosen.view.job if isinstance(chosen, Job) else None
+
+
+def _agent_of(screen: Screen[Any]) -> ClientId | None:
+    if isinstance(screen, AgentScreen):
+        return ClientId(screen.subject)
+    chosen = _chosen_on(screen)
+    return chosen.name if isinstance(chosen, Agent) else None
 
 
 class Dashboard(Acting):
@@ -166,23 +186,13 @@ class Dashboard(Acting):
                 sheet.add_class("-shown")
                 sheet.show([[Piece(f" {narrow(text)} ", "title")]])
 
-    @property
-    def _chosen(self) -> object:
-        """Return the row under the cursor."""
-        lines = self.screen.current if isinstance(self.screen, MainScreen) else None
-        return lines.chosen if lines is not None else None
-
     def subject_job(self) -> JobId | None:
         """Return the job of the page, or under the cursor."""
-        if isinstance(self.screen, JobScreen):
-            return JobId(self.screen.subject.replace("/", "_", 1))
-        return self._chosen.view.job if isinstance(self._chosen, Job) else None
+        return _job_of(self.screen)
 
     def subject_agent(self) -> ClientId | None:
         """Return the agent of the page, or under the cursor."""
-        if isinstance(self.screen, AgentScreen):
-            return ClientId(self.screen.subject)
-        return self._chosen.name if isinstance(self._chosen, Agent) else None
+        return _agent_of(self.screen)
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Offer what goes with what is looked at (called by Textual)."""
@@ -270,10 +280,11 @@ class Dashboard(Acting):
             for name in headline.VIEWS:
                 yield SystemCommand(f"View: {name}", "", partial(screen.action_view, name))
         yield SystemCommand("Submit", "a job from a file", self.action_submit)
-        if self.subject_job() is not None:
+        # The palette is the screen on top by now: what is chosen stands on the one below it.
+        if _job_of(screen) is not None:
             yield SystemCommand("Cancel", "the chosen job", self.action_cancel)
             yield SystemCommand("Retry", "send the job's spec again", self.action_retry)
             yield SystemCommand("Result", "open the job's result", self.action_result)
-        if self.subject_agent() is not None:
+        if _agent_of(screen) is not None:
             yield SystemCommand("Drain", "the chosen agent", self.action_drain)
             yield SystemCommand("Undrain", "the chosen agent", self.action_undrain)

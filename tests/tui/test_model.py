@@ -15,6 +15,7 @@ from tui.model import job as jobs_rule
 from tui.model.age import Since, duration
 from tui.model.cluster import Model
 from tui.model.event import Kind
+from tui.model.node import hear
 from tui.model.opened import Opened, printable_lines
 from tui.scene import Said, Scene, play
 from workrs.domain.ids import ClientId, Epoch, Instant, JobId
@@ -163,6 +164,20 @@ def test_rates_are_what_nodes_published_in_a_second() -> None:
     stage = Stage(Scene(agents=4, jobs=0), quiet_s=12)
     # Each agent is heard every other second, by every node.
     assert stage.model.nodes[ClientId("n1")].rate == pytest.approx(2.0, abs=0.7)
+
+
+def test_states_that_come_in_a_heap_make_no_rate_that_was_never_there() -> None:
+    stage = Stage(Scene(agents=4, jobs=0), quiet_s=12)
+    node = stage.model.nodes[ClientId("n1")]
+    assert node.state is not None
+    before = node.rate
+    for held_up in range(1, 4):
+        later = replace(node.state, sent=node.state.sent + 2)
+        hear(node, later, Instant(stage.now + held_up / 1000), retained=False)
+    assert node.state.sent == later.sent
+    assert node.rate == before
+    hear(node, later, Instant(stage.now + 4), retained=False)
+    assert node.rate == pytest.approx(1.75, abs=0.35)
 
 
 def test_another_node_goes_on_where_the_lost_one_was() -> None:

@@ -18,6 +18,7 @@ from tui.app import bindings, places
 from tui.cell import Look
 from tui.keymap import keymap
 from tui.scene import Scene
+from tui.screens.main import MainScreen
 from tui.screens.page import JobScreen, NodeScreen
 from tui.widgets.keys import Keys
 from tui.widgets.sheet import Sheet
@@ -169,6 +170,18 @@ def test_graphs_offer_no_key_that_arranges_lists() -> None:
             line = plain(app).splitlines()[-1]
             assert "n submit" in line
             assert "filter" not in line
+
+    asyncio.run(go())
+
+
+def test_graphs_open_no_line_of_a_view_that_is_not_shown() -> None:
+    async def go() -> None:
+        async with shown(Stage(Scene()), NARROW, "5", "question_mark", "escape", "enter") as (
+            app,
+            _,
+        ):
+            assert isinstance(app.screen, MainScreen)
+            assert "open" not in plain(app).splitlines()[-1]
 
     asyncio.run(go())
 

@@ -15,6 +15,8 @@ from workrs.wire.message import NodeState
 
 SILENT_S: Final = 3.0
 """As nodes count it among themselves."""
+RATE_S: Final = 0.5
+"""What a rate is taken over at least: states that were held up on the way come in a heap."""
 _SMOOTH: Final = 0.5
 """Weight of the newest second in a rate."""
 
@@ -31,6 +33,8 @@ class Node:
     """Messages it publishes a second."""
     dropped_rate: float | None = None
     """Messages it refuses a second."""
+    counted: tuple[NodeState, Instant] | None = None
+    """What rates were taken up to, and when that came; None if it may have been old."""
 
     def health(self, now: Instant) -> str:
         """Return in one or two words how it stands; `ok` when all is well."""
@@ -63,14 +67,19 @@ class Node:
 
 def hear(node: Node, state: NodeState, now: Instant, *, retained: bool) -> None:
     """Take in what the node says of itself; *retained*: it may be old."""
-    before, since = node.state, node.heard
     node.state, node.heard = state, Since(now, retained)
-    if retained or before is None or since is None or since.before:
+    if retained:
+        node.counted = None
         return
-    took_s = now - since.at
-    if before.boot != state.boot or took_s <= 0:
+    if node.counted is None or node.counted[0].boot != state.boot:
         node.rate = node.dropped_rate = None
+        node.counted = state, now
         return
+    before, at = node.counted
+    took_s = now - at
+    if took_s < RATE_S:
+        return
+    node.counted = state, now
     node.rate = _smoothed(node.rate, (state.sent - before.sent) / took_s)
     node.dropped_rate = _smoothed(node.dropped_rate, (state.dropped - before.dropped) / took_s)
 

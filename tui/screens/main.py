@@ -93,6 +93,8 @@ class Tabs(Sheet):
 class MainScreen(Screen[None], Ground):
     """All of the cluster."""
 
+    # Textual would give the focus to the first list, though it is of a view that is not shown.
+    AUTO_FOCUS = ""
     BINDINGS: ClassVar[list[BindingType]] = [
         *(
             Binding(str(place), f"view('{name}')", name, show=False, id=f"view.{name}")

@@ -30,6 +30,7 @@ class NodeMetrics:
         self._node = node
         self._ledger = ledger
         self._clock = clock
+        self._since = Instant(clock())
         log.count_from_zero(*ALERTED)
 
     def health(self) -> str:
@@ -49,7 +50,9 @@ class NodeMetrics:
         return OK
 
     def _late_s(self) -> float:
-        return max(0.0, Instant(self._clock()) - self._node.next_beat_at)
+        # A node that has not begun yet is as late as it is old.
+        due = max(self._since, self._node.next_beat_at)
+        return max(0.0, Instant(self._clock()) - due)
 
     def metrics(self) -> list[Metric]:
         """Return everything about the node."""

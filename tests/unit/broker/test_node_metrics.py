@@ -65,6 +65,17 @@ def test_jobs_and_agents_are_counted_and_not_named(tmp_path: Path) -> None:
     }
 
 
+def test_a_node_that_has_not_begun_is_late_from_its_start_on(tmp_path: Path) -> None:
+    cluster = Cluster(1)
+    cluster.nodes["n1"].next_beat_at = Instant(0.0)  # as before the first turn
+    cluster.now = 67_321.0
+    looked = seen(cluster, tmp_path)
+    assert looked.health() == "ok"
+    assert values(looked.metrics())["workrs_node_late_seconds"] == 0
+    cluster.now += LATE_S
+    assert "nothing for 10 s" in documented(looked.health())
+
+
 def test_a_node_that_does_nothing_is_not_healthy(tmp_path: Path) -> None:
     cluster = Cluster(1)
     looked = seen(cluster, tmp_path)

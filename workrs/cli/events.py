@@ -9,7 +9,7 @@ from argparse import Namespace
 from collections.abc import Iterator
 
 from tui.model.cluster import Model
-from tui.model.event import Event
+from tui.model.event import Event, Kind
 from tui.model.query import Query, parse
 from workrs.cli.calendar import wall_clock
 from workrs.cli.connection import add_node_options, caller
@@ -76,7 +76,8 @@ async def _listen(asked: Namespace) -> int:
                     await settle(model)
                     for event in taken(model, asked.filter):
                         _print(event, is_json=asked.json)
-                        printed += 1
+                        # That watching began is no event of the cluster.
+                        printed += event.kind is not Kind.WATCHING
                         if printed == asked.count:
                             break
                     await asyncio.sleep(_LOOK_S)

@@ -14,6 +14,7 @@ import ssl
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from typing import Final
 
 from aiohttp import web
@@ -73,9 +74,13 @@ class Door:
                 )
                 self._tasks.add(entering)
                 entering.add_done_callback(self._tasks.discard)
+                # One that is cancelled before its first step closes nothing itself.
+                entering.add_done_callback(partial(_close_if_cancelled, found))
         finally:
-            for each in self._tasks:
+            left = list(self._tasks)
+            for each in left:
                 each.cancel()
+            await asyncio.gather(*left, return_exceptions=True)
 
     def _has_room(self, server: web.Server, network: str) -> bool:
         networks = self._entering + Counter(map(_network, server.connections))
@@ -102,6 +107,11 @@ class Door:
             for connection in waiting:
                 if now - self._idle_since[connection] >= IDLE_S:
                     connection.force_close()
+
+
+def _close_if_cancelled(found: socket.socket, entering: "asyncio.Task[None]") -> None:
+    if entering.cancelled():
+        found.close()
 
 
 def _network(connection: web.RequestHandler) -> str:

@@ -17,6 +17,7 @@ from broker.mosquitto import mosquitto
 from broker.mosquitto_config import Peer, bridge_state_topic, render
 from broker.stand_in import StandIn
 from tests.mosquitto_fixture import HOST, free_port
+from workrs.adapters.ending import end
 from workrs.adapters.mqtt import connect
 from workrs.ports.bus import Address, Bus, Message, Subscription
 
@@ -162,20 +163,29 @@ async def slow_start(there: Address) -> AsyncIterator[Address]:
         writer.close()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        both = [writer]
         try:
-            onward = await asyncio.open_connection(there.host, there.port)
-        except OSError:
-            writer.close()
-            return
-        first = await reader.read(65536)
-        held = asyncio.Event()
-        asyncio.get_running_loop().call_later(0.1, held.set)
-        await held.wait()
-        onward[1].write(first)
-        await asyncio.gather(move(reader, onward[1]), move(onward[0], writer))
+            with suppress(OSError):
+                onward = await asyncio.open_connection(there.host, there.port)
+                both.append(onward[1])
+                first = await reader.read(65536)
+                held = asyncio.Event()
+                asyncio.get_running_loop().call_later(0.1, held.set)
+                await held.wait()
+                onward[1].write(first)
+                await asyncio.gather(move(reader, onward[1]), move(onward[0], writer))
+        finally:
+            for each in both:
+                each.close()
 
-    server = await asyncio.start_server(serve, HOST, 0)
-    async with server:
+    serving: set[asyncio.Task[None]] = set()
+
+    def begin(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        serving.add(asyncio.create_task(serve(reader, writer), name="slow"))
+
+    server = await asyncio.start_server(begin, HOST, 0)
+    async with server, AsyncExitStack() as stack:
+        stack.push_async_callback(end, serving)
         yield Address(host=HOST, port=server.sockets[0].getsockname()[1])
 
 

@@ -176,7 +176,7 @@ async def slow_start(there: Address) -> AsyncIterator[Address]:
                 await asyncio.gather(move(reader, onward[1]), move(onward[0], writer))
         finally:
             for each in both:
-                each.close()
+                each.transport.abort()  # what it has not sent may have nobody to take it
 
     serving: set[asyncio.Task[None]] = set()
 

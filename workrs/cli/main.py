@@ -10,8 +10,8 @@ import io
 import os
 import sys
 from argparse import Namespace
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol, cast
 
@@ -191,9 +191,23 @@ def _dispatch(words: Sequence[str]) -> int:
         asked = command.options().parse(words[1:])
     except SystemExit as ended:  # argparse has printed a help text
         return ended.code if isinstance(ended.code, int) else 0
-    if asked.no_color:
+    with _colours(wanted=not asked.no_color):
+        return command.run(asked)
+
+
+@contextmanager
+def _colours(*, wanted: bool) -> Iterator[None]:
+    """Tell libraries, too, that no colours are wanted, as long as the command runs."""
+    before = os.environ.get("NO_COLOR")
+    if not wanted:
         os.environ["NO_COLOR"] = "1"
-    return command.run(asked)
+    try:
+        yield
+    finally:
+        if before is None:
+            os.environ.pop("NO_COLOR", None)
+        else:
+            os.environ["NO_COLOR"] = before
 
 
 def overview() -> str:

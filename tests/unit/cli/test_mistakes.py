@@ -192,3 +192,12 @@ def test_an_option_is_noted_by_its_words_alone() -> None:
     it = Options("sample", "try things", examples=("workrs sample",))
     assert it.parse(["--no-color"], environ={}, home=Path("/nonexistent")).no_color is True
     assert it.parse([], environ={}, home=Path("/nonexistent")).no_color is False
+
+
+def test_a_command_without_colours_leaves_those_of_the_next(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    assert program.main(("plan", "--work", "60", "--cost", "2", "--mtbf", "600", "--no-color")) == 0
+    assert capsys.readouterr().out
+    assert "NO_COLOR" not in os.environ

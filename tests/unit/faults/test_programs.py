@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.acceptance.agreement import until
 from workrs.faults.play import _left_behind
 from workrs.faults.programs import lingering
 
@@ -43,6 +44,8 @@ def test_what_names_the_site_or_stands_in_it_fails_its_end(
     site = tmp_path / "site-1"
     waits = [sys.executable, "-c", "input()", str(site)]
     with subprocess.Popen(waits, stdin=subprocess.PIPE) as other:
+        line = Path(f"/proc/{other.pid}/cmdline")
+        until("its command line", lambda: str(site).encode() in line.read_bytes())
         found = list(_left_behind(site))
         other.kill()
     assert [text.split(":")[0] for text in found] == [

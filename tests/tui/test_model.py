@@ -20,8 +20,9 @@ from tui.model.opened import Opened, printable_lines
 from tui.scene import Said, Scene, play
 from workrs.domain.ids import ClientId, Epoch, Instant, JobId
 from workrs.domain.job import Verdict, outcome_with_result
-from workrs.domain.record import Record
+from workrs.domain.record import Incarnation, Record
 from workrs.wire import codec, topics
+from workrs.wire.message import AgentView
 
 
 def kinds(stage: Stage) -> list[Kind]:
@@ -215,6 +216,24 @@ def test_only_the_longest_ended_jobs_are_dropped(monkeypatch: pytest.MonkeyPatch
     assert stage.model.forgotten > 10
     open_jobs = [job for job in stage.model.jobs.values() if job.view.is_open]
     assert len(open_jobs) == 8
+
+
+def test_of_jobs_that_have_left_the_bus_nothing_is_kept() -> None:
+    stage = Stage(Scene(agents=2, jobs=8, speed=0.6), quiet_s=30)
+    ended = [job for job, known in stage.model.jobs.items() if not known.view.is_open]
+    assert len(ended) > 10
+    stage.hear(Said(topics.record(name, job), b"") for job in ended for name in stage.scene.names)
+    assert not stage.model.jobs.keys() & set(ended)
+    assert stage.model._ended == {}
+    assert not stage.model._released.keys() & set(ended)
+
+
+def test_an_agent_that_only_a_stranger_among_the_nodes_shows_is_shown() -> None:
+    stage = Stage(Scene(agents=1, jobs=1))
+    view = AgentView(incarnation=Incarnation(1, "9f2c4be1a0d35c77"), connection=1, counter=1)
+    shown = Said(topics.node(ClientId("n9"), "agent", "a9"), codec.encode(view))
+    stage.hear([shown])
+    assert stage.model.agents[ClientId("a9")].state == "live"
 
 
 def test_counts_and_holdings_are_those_of_the_jobs() -> None:

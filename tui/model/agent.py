@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Final
 
 from tui.model.age import Since
 from tui.model.event import Event, Kind
@@ -12,6 +13,8 @@ from workrs.wire.view import AgentSummary
 
 _BATTERY = "battery="
 BeatOrder = tuple[int, str, int, int]
+NEVER: Final[BeatOrder] = (0, "", 0, 0)
+"""Before any heartbeat."""
 
 
 def beat_order(view: AgentView) -> BeatOrder:

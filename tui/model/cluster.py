@@ -8,7 +8,7 @@
 5. Moving to another node keeps what was seen; what is gone from the bus meanwhile goes.
 """
 
-from collections import Counter, deque
+from collections import Counter, OrderedDict, deque
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
@@ -86,7 +86,8 @@ class Model:
     _old: set[JobId] = field(default_factory=set)
     """Jobs of the snapshot that have no row yet: what happened to them is not news."""
     _released: dict[JobId, Epoch] = field(default_factory=dict)
-    _ended: deque[JobId] = field(default_factory=deque)
+    _ended: OrderedDict[JobId, None] = field(default_factory=OrderedDict)
+    """Those of the jobs that have ended, the longest ended first."""
     _health: dict[ClientId, str] = field(default_factory=dict)
 
     def begin(self, via: str, now: Instant) -> None:
@@ -220,7 +221,9 @@ class Model:
         known = self.agents.get(name)
         if known is None:
             orders = [self.view.receipt(node, name) for node in self.nodes]
-            order = max(agents_rule.beat_order(each) for each in orders if each is not None)
+            # A node that shows it may be none of the cluster's: removed, or made up.
+            heard = (agents_rule.beat_order(each) for each in orders if each is not None)
+            order = max(heard, default=agents_rule.NEVER)
             known = agents_rule.new_agent(summary, order, now, before=True)
             known.held = len(self.held.get(name, ()))
             self.agents[name] = known
@@ -237,6 +240,7 @@ class Model:
         if view is None:
             self.jobs.pop(job, None)
             self._released.pop(job, None)
+            self._ended.pop(job, None)
             return
         if known is None:
             is_old = job in self._old
@@ -252,8 +256,10 @@ class Model:
             is_end = was_open and not view.is_open
         self.history.ended += is_end
         self.history.takeovers += sum(event.kind is Kind.TAKEN_OVER for event in found)
-        if was_open and not view.is_open:
-            self._ended.append(job)
+        if view.is_open:
+            self._ended.pop(job, None)
+        elif was_open:
+            self._ended[job] = None
             self._released.pop(job, None)
         self.events.extend(found)
         self._count(job, known, 1)
@@ -272,12 +278,8 @@ class Model:
 
     def _trim(self) -> None:
         while len(self.jobs) > JOBS_MAX and self._ended:
-            job = self._ended.popleft()
-            known = self.jobs.get(job)
-            if known is None or known.view.is_open:
-                continue
-            self._count(job, known, -1)
-            del self.jobs[job]
+            job, _ = self._ended.popitem(last=False)
+            self._count(job, self.jobs.pop(job), -1)
             self.view.forget(job)
             self.forgotten += 1
 

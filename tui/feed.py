@@ -19,7 +19,14 @@ from tui.model.opened import Opened
 from workrs.domain.errors import BusError, WireError, WorkrsError
 from workrs.domain.ids import ClientId, Instant, JobId
 from workrs.domain.job_state import State
-from workrs.ports.bus import Address, Bus, BusClosedError, Message, Subscription
+from workrs.ports.bus import (
+    Address,
+    Bus,
+    BusClosedError,
+    BusMessageError,
+    Message,
+    Subscription,
+)
 from workrs.wire import codec, topics
 from workrs.wire.message import JobState, Order, OrderReply
 
@@ -179,16 +186,19 @@ class Feed:
     async def submit(self, spec: bytes, job: str) -> OrderReply:
         """Publish a job as a device, until a majority has it on disk or refuses it."""
         said = ""
-        async for payload in self._ask(topics.up(self.user, "submit", job), job, spec):
-            try:
-                told = codec.decode(JobState, payload)
-            except WireError:
-                continue
-            if told.state is State.REJECTED:
-                return OrderReply(ok=False, text=f"rejected: {told.reason}")
-            if told.state not in _UNDECIDED:
-                return OrderReply(ok=True, text=f"{self.user}/{job} {told.state.value}")
-            said = f": {told.note}" if told.note else ""
+        try:
+            async for payload in self._ask(topics.up(self.user, "submit", job), job, spec):
+                try:
+                    told = codec.decode(JobState, payload)
+                except WireError:
+                    continue
+                if told.state is State.REJECTED:
+                    return OrderReply(ok=False, text=f"rejected: {told.reason}")
+                if told.state not in _UNDECIDED:
+                    return OrderReply(ok=True, text=f"{self.user}/{job} {told.state.value}")
+                said = f": {told.note}" if told.note else ""
+        except BusMessageError as error:
+            return OrderReply(ok=False, text=str(error))
         return OrderReply(ok=False, text=f"not accepted within {_ANSWER_S:g} s{said}")
 
     async def _ask(self, topic: str, name: str, body: bytes) -> AsyncIterator[bytes]:
@@ -213,5 +223,7 @@ class Feed:
             return  # said again in a second, perhaps to another node
         try:
             self._bus.publish(Message(topic, body))
+        except BusMessageError:
+            raise  # no node would take it, however often it is said
         except BusError:
             return

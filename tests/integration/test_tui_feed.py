@@ -15,7 +15,7 @@ from tui.model.event import Kind
 from tui.scene import Scene
 from workrs.adapters.mqtt import connect
 from workrs.domain.ids import ClientId, Instant
-from workrs.ports.bus import Address, Message, Subscription
+from workrs.ports.bus import PAYLOAD_MAX_BYTES, Address, Message, Subscription
 from workrs.wire import codec, topics
 from workrs.wire.message import Order, OrderKind, OrderReply
 
@@ -90,5 +90,23 @@ def test_the_next_node_is_watched_when_the_first_is_lost(
                 each.cancel()
                 with contextlib.suppress(asyncio.CancelledError):
                     await each
+
+    asyncio.run(play())
+
+
+def test_a_spec_that_no_node_could_take_is_told_at_once(make_broker: Callable[..., Broker]) -> None:
+    async def play() -> None:
+        node = Address(host="127.0.0.1", port=make_broker().port)
+        feed = Feed(Model(), nodes=[node], user=USER, opener=opener)
+        running = asyncio.create_task(feed.run())
+        try:
+            await until(lambda: feed.model.is_complete)
+            reply = await feed.submit(b"x" * (PAYLOAD_MAX_BYTES + 1), "sum")
+            assert not reply.ok
+            assert reply.text.startswith("cannot publish to"), reply.text
+        finally:
+            running.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await running
 
     asyncio.run(play())

@@ -188,7 +188,8 @@ def test_a_file_is_submitted_under_its_name(
         return OrderReply(ok=True, text="accepted")
 
     monkeypatch.setattr("tui.feed.Feed.submit", submit)
-    (tmp_path / "sum.json").write_bytes(b"{}")
+    for name in ("sum", "My Sum"):
+        (tmp_path / f"{name}.json").write_bytes(b"{}")
 
     async def go() -> None:
         async with shown(stage(), NARROW, "n") as (app, pilot):
@@ -196,6 +197,10 @@ def test_a_file_is_submitted_under_its_name(
             file = app.screen.query_one("#file", Input)
             file.value = str(tmp_path / "none.json")
             assert "cannot read" in await press(app, pilot, "enter")
+            file.value = "~nobody-here/sum.json"
+            assert "cannot read ~nobody-here" in await press(app, pilot, "enter")
+            file.value = str(tmp_path / "My Sum.json")
+            assert "'My Sum' is not allowed" in await press(app, pilot, "enter")
             file.value = str(tmp_path / "sum.json")
             await press(app, pilot, "enter")
             assert given == [(b"{}", "sum")]

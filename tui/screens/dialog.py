@@ -12,6 +12,8 @@ from textual.widgets import Button, Input, Static
 
 from tui.cell import Cell
 from tui.widgets.sheet import Sheet
+from workrs.domain.errors import IdError
+from workrs.domain.ids import local_job_id
 
 T = TypeVar("T")
 
@@ -64,6 +66,15 @@ class Submission(NamedTuple):
     job: str
 
 
+def _path(typed: str) -> Path:
+    """Return the path that was typed. `~NAME` of nobody stays as it is, as in shells."""
+    path = Path(typed.strip())
+    try:
+        return path.expanduser()
+    except RuntimeError:
+        return path
+
+
 class Submit(Dialog[Submission]):
     """Asks for a file with a spec, and for the job's id."""
 
@@ -95,13 +106,18 @@ class Submit(Dialog[Submission]):
     @on(Button.Pressed, "#yes")
     @on(Input.Submitted)
     def _done(self) -> None:
-        path = Path(self.query_one("#file", Input).value.strip()).expanduser()
+        path = _path(self.query_one("#file", Input).value)
+        wrong = self.query_one("#wrong", Static)
         try:
             spec = path.read_bytes()
+            # Here: a node drops what is no id without a word.
+            job = local_job_id(self.query_one("#id", Input).value.strip() or path.stem)
         except OSError as error:
-            self.query_one("#wrong", Static).update(f"cannot read {path}: {error.strerror}")
-            return
-        self.dismiss(Submission(spec, self.query_one("#id", Input).value.strip() or path.stem))
+            wrong.update(f"cannot read {path}: {error.strerror}")
+        except IdError as error:
+            wrong.update(f"{error}. Write another one")
+        else:
+            self.dismiss(Submission(spec, job))
 
 
 class Shown(Dialog[None]):
@@ -130,7 +146,7 @@ class Shown(Dialog[None]):
 
     @on(Input.Submitted)
     def _write(self, event: Input.Submitted) -> None:
-        path = Path(event.value.strip()).expanduser()
+        path = _path(event.value)
         said = self.query_one("#said", Static)
         try:
             # Not over what is there: the path was typed in passing.

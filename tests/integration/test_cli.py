@@ -6,9 +6,12 @@ lines that runs nothing (`tests/cli_node.py`).
 
 import json
 import signal
+import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -207,6 +210,35 @@ def test_the_next_node_is_asked_when_one_is_silent(node: str) -> None:
     done = run("jobs", "--node", f"{HOST}:{free_port()}", "--node", node)
     assert done.returncode == 0, told(done)
     assert run("jobs", WORKRS_NODES=f"{HOST}:1,{node}").returncode == 0
+
+
+@contextmanager
+def lets_in_and_says_nothing() -> Iterator[str]:
+    """Yield HOST:PORT of what takes one client, as a broker that hangs then does."""
+    with closing(socket.create_server((HOST, 0))) as listener:
+
+        def let_in() -> None:
+            client, _ = listener.accept()
+            client.recv(1024)
+            client.sendall(b"\x20\x03\x00\x00\x00")  # CONNACK: welcome
+            held.append(client)
+
+        held: list[socket.socket] = []
+        thread = threading.Thread(target=let_in)
+        thread.start()
+        yield f"{HOST}:{listener.getsockname()[1]}"
+        thread.join(20)
+        for client in held:
+            client.close()
+
+
+@pytest.mark.parametrize("words", [("jobs",), ("nodes",), ("function", "list")], ids=" ".join)
+def test_the_next_node_is_asked_when_one_lets_in_and_then_hangs(
+    node: str, words: tuple[str, ...]
+) -> None:
+    with lets_in_and_says_nothing() as silent:
+        done = run(*words, "--node", silent, "--node", node)
+    assert done.returncode == 0, told(done)
 
 
 def test_a_node_without_a_ledger_says_what_to_type(tmp_path: Path) -> None:

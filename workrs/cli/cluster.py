@@ -15,18 +15,14 @@ import signal
 import socket
 import subprocess
 import sys
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from workrs.adapters.mqtt import connect
-from workrs.domain.errors import BusError, ConfigError
-from workrs.domain.quorum import majority
-from workrs.ports.bus import Address, Message, Subscription, read_retained
-from workrs.wire import codec, topics
-from workrs.wire.message import AgentView, NodeState
+from workrs.cli.ready import missing
+from workrs.domain.errors import ConfigError
+from workrs.ports.bus import Address
 
 HOST = "127.0.0.1"
 GRACE_S = 10.0
@@ -35,7 +31,10 @@ STOP_S = 15.0
 """Until a member is killed; above the grace and what an agent needs to kill and remove."""
 CHECKPOINT_KEY = "checkpoint.key"
 """File in the cluster's folder with the keys that its agents seal checkpoints with."""
-READY_S = 30.0
+READY_S = 120.0
+"""A member that ends is told at once; those that still start may be on a slow or busy machine."""
+SAY_S = 5.0
+"""How often it is said what a cluster that starts waits for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -273,11 +272,22 @@ def _add(cluster: LocalCluster, name: str, words: list[str]) -> None:
 
 
 @contextmanager
-def local_cluster(plan: ClusterPlan) -> Iterator[LocalCluster]:
+def local_cluster(
+    plan: ClusterPlan,
+    *,
+    say: Callable[[str], None] = lambda _text: None,
+    is_over: Callable[[], bool] = lambda: False,
+) -> Iterator[LocalCluster]:
     """Run a cluster while the context lasts; it is ready when the context is entered.
 
+    Args:
+        plan: what to start, where.
+        say: told from time to time what is still waited for.
+        is_over: whether nobody wants it any more; then the context is entered at once.
+
     Raises:
-        ConfigError: a port is taken, or a member ended at once; its last lines are told.
+        ConfigError: a port is taken, a member ended, its last lines are told, or the members were
+            not ready in time.
     """
     plan.root.mkdir(mode=0o700, parents=True, exist_ok=True)
     _make_key(plan)
@@ -285,7 +295,7 @@ def local_cluster(plan: ClusterPlan) -> Iterator[LocalCluster]:
     try:
         for name in cluster.members:
             cluster.start(name)
-        asyncio.run(wait_ready(cluster))
+        asyncio.run(wait_ready(cluster, say=say, is_over=is_over))
         yield cluster
     finally:
         cluster.stop()
@@ -300,22 +310,37 @@ def _make_key(plan: ClusterPlan) -> None:
         write_keys(path, new_ring())
 
 
-async def wait_ready(cluster: LocalCluster, timeout_s: float = READY_S) -> None:
-    """Wait until every node sees every node, and a majority of them every agent."""
+async def wait_ready(
+    cluster: LocalCluster,
+    timeout_s: float = READY_S,
+    *,
+    say: Callable[[str], None] = lambda _text: None,
+    is_over: Callable[[], bool] = lambda: False,
+) -> None:
+    """Wait until every node sees every node, and a majority of them every agent.
+
+    Raises:
+        ConfigError: a member ended, or the time is up; the text says what was missing.
+    """
     wanted = {m.name for m in cluster.members.values() if m.is_running()}
-    wanted_agents = wanted - set(cluster.addresses)
-    seen = 0
+    clock = asyncio.get_running_loop().time
+    say_at = clock() + SAY_S
+    lack = "no node was asked"
     try:
         async with asyncio.timeout(timeout_s):
             for name in [n for n in cluster.addresses if n in wanted]:
-                while not await _sees(cluster.addresses[name], len(cluster.addresses), wanted):
+                while lack := await missing(cluster.addresses, name, wanted):
                     _require_alive(cluster, wanted)
+                    if is_over():
+                        return
+                    if clock() >= say_at:
+                        say(f"waiting: {lack}")
+                        say_at = clock() + SAY_S
                     await asyncio.sleep(0.05)
-                seen += 1
     except TimeoutError:
         raise ConfigError(
-            f"after {timeout_s:g} s only {seen} nodes saw all of {len(wanted_agents)} agents; "
-            f"the logs are in {cluster.plan.root / 'logs'}"
+            f"after {timeout_s:g} s the cluster was not ready: {lack}, though all of its members "
+            f"run. Their logs, in {cluster.plan.root / 'logs'}, say what each does"
         ) from None
 
 
@@ -325,36 +350,3 @@ def _require_alive(cluster: LocalCluster, wanted: set[str]) -> None:
         if not member.is_running():
             last = member.log.read_text(errors="replace").strip().splitlines()[-5:]
             raise ConfigError(f"{name} ended at its start: " + " | ".join(last))
-
-
-async def _sees(address: Address, nodes: int, wanted: set[str]) -> bool:
-    """Return whether a broker shows all nodes as live, and agents that a majority knows."""
-    states = Subscription(pattern=topics.node("+", "state"))
-    agents = Subscription(pattern=topics.node("+", "agent", "+"), qos=0)
-    client = f"ready-{os.getpid()}"
-    try:
-        async with connect(address=address, client_id=client) as bus:
-            found = await read_retained(
-                bus, states, agents, echo_topic=f"{topics.ROOT}/echo/{client}"
-            )
-    except BusError:
-        return False
-    live_nodes, views = _live(found)
-    known = {agent for agent, count in views.items() if count >= majority(nodes)}
-    return wanted <= live_nodes | known
-
-
-def _live(found: list[Message]) -> tuple[set[str], Counter[str]]:
-    """Return the live nodes, and how many nodes show each agent as live."""
-    nodes: set[str] = set()
-    views: Counter[str] = Counter()
-    for message in found:
-        shown = topics.parse_node(message.topic)
-        if shown is None or not message.payload:
-            continue
-        if shown.kind == "state":
-            if codec.decode(NodeState, message.payload).live:
-                nodes.add(shown.node)
-        elif not codec.decode(AgentView, message.payload).gone:
-            views[shown.name] += 1
-    return nodes, views

@@ -114,7 +114,8 @@ def _tables(path: str) -> dict[str, Any]:
         return tomllib.loads(text)
     except OSError as error:
         raise ConfigError(f"cannot read {path}: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
+        # Also bytes that are no text, a number of 5,000 digits, brackets in brackets.
         raise ConfigError(f"{path} is not valid TOML: {error}") from error
 
 

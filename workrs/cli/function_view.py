@@ -1,13 +1,12 @@
 """Functions as one node's broker shows them: the records of all nodes, merged as nodes do."""
 
-import asyncio
 from dataclasses import dataclass, field
 
-from workrs.cli.connection import NODE_TIMEOUT_S, Caller, connected
+from workrs.cli.connection import NODE_TIMEOUT_S, Caller, ask_first
 from workrs.domain.errors import WireError
 from workrs.domain.function import FunctionRecord, counts_more
 from workrs.domain.ids import ClientId
-from workrs.ports.bus import Message, Subscription, read_retained
+from workrs.ports.bus import Bus, Message, Subscription, read_retained
 from workrs.wire import codec, topics
 from workrs.wire.message import NodeState
 
@@ -50,19 +49,18 @@ class FunctionView:
 
 
 async def read_functions(who: Caller) -> FunctionView:
-    """Return the functions as the first node that answers shows them.
+    """Return the functions as the first node that answers completely shows them.
 
     Raises:
         NoNodeError: none of them does.
-        BusError: the connection was lost, or was silent.
     """
+    return await ask_first(who, _read, within_s=NODE_TIMEOUT_S + _READ_S)
+
+
+async def _read(bus: Bus) -> FunctionView:
     view = FunctionView()
     wanted = [Subscription(pattern=topics.node("+", *k)) for k in (("function", "+"), ("state",))]
-    async with (
-        asyncio.timeout(NODE_TIMEOUT_S * len(who.nodes) + _READ_S),
-        connected(who) as bus,
-    ):
-        echo = f"{topics.ROOT}/echo/{bus.client_id}"
-        for message in await read_retained(bus, *wanted, echo_topic=echo):
-            view.apply(message)
+    echo = f"{topics.ROOT}/echo/{bus.client_id}"
+    for message in await read_retained(bus, *wanted, echo_topic=echo):
+        view.apply(message)
     return view

@@ -17,6 +17,8 @@ from workrs.trust.kind import LISTEN_PORT, PORTS, Kind, member_name
 from workrs.trust.register import Register
 
 CHECKPOINT_KEY = "checkpoint.key"
+_DIGITS_MAX = 5
+"""Of a port."""
 
 
 def options() -> Options:
@@ -51,7 +53,8 @@ def endpoint(text: str) -> Endpoint:
     host = host.removeprefix("[").removesuffix("]")
     if ":" in host and not _is_bare_v6(host):
         raise ConfigError(f"{text}: write an IPv6 address as {name}=[ADDRESS]:PORT")
-    if not mark or not host or (colon and not (port.isascii() and port.isdigit())):
+    is_number = port.isascii() and port.isdigit() and len(port) <= _DIGITS_MAX
+    if not mark or not host or (colon and not is_number):
         raise ConfigError("write NAME=HOST or NAME=HOST:PORT, for example n1=10.0.0.1")
     if Address(host=host, port=0).is_wildcard:
         raise ConfigError(

@@ -145,7 +145,7 @@ class Screen:
     def tell(self, text: str) -> None:
         """Print a remark beside the log, unless it was the last one."""
         if text != self._told:
-            print(f"workrs: {text}", file=sys.stderr, flush=True)
+            print(f"workrs: {harmless(text)}", file=sys.stderr, flush=True)
             self._told = text
 
 

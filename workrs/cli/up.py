@@ -23,6 +23,7 @@ from workrs.domain.job import digest_of
 PORT = 1883
 BLOB_PORT_OFFSET = 6000
 """Added to the MQTT ports, so that clusters on different ports do not meet there either."""
+_PORT_MAX = 65_535
 
 
 def options() -> Options:
@@ -76,6 +77,10 @@ def run(asked: Namespace) -> int:
     asked.state = asked.state or Path("~/.local/state/workrs/up").expanduser()
     if asked.nodes not in (1, 3, 5):
         raise ConfigError(f"--nodes is {asked.nodes}: write 1, 3 or 5")
+    if asked.agents < 0:
+        raise ConfigError(f"--agents is {asked.agents}: write 0 or more")
+    if asked.web is not None and not 1 <= asked.web <= _PORT_MAX:
+        raise ConfigError(f"--web is {asked.web}: write 1 to {_PORT_MAX}")
     # Before an engine is started for nothing.
     require_free([*_ports(asked), *([] if asked.web is None else [asked.web])])
     console = Console(highlight=False)
@@ -89,10 +94,11 @@ def run(asked: Namespace) -> int:
     with stage(asked.state, purpose=_purpose(asked.state), runtime=asked.runtime, say=say) as found:
         plan = _plan(asked, found)
         say(f"starting {asked.nodes} nodes and {asked.agents} agents")
-        with local_cluster(plan) as cluster:
-            _greet(console, cluster, found)
-            if asked.web is not None:
-                console.print(f"\nUpload jobs in a browser: http://{HOST}:{asked.web}")
+        with local_cluster(plan, say=say, is_over=stop.is_set) as cluster:
+            if not stop.is_set():
+                _greet(console, cluster, found)
+                if asked.web is not None:
+                    console.print(f"\nUpload jobs in a browser: http://{HOST}:{asked.web}")
             _watch(console, cluster, stop)
             say("stopping")
     return 0
@@ -131,7 +137,7 @@ def _web_options(asked: Namespace) -> tuple[str, ...]:
 
 def _ports(asked: Namespace) -> tuple[int, ...]:
     """Return the MQTT ports of the nodes, then those of their blob stores."""
-    highest = 65535 - BLOB_PORT_OFFSET - asked.nodes + 1
+    highest = _PORT_MAX - BLOB_PORT_OFFSET - asked.nodes + 1
     if not 1 <= asked.port <= highest:
         raise ConfigError(f"--port is {asked.port}: write 1 to {highest}")
     first = (asked.port, asked.port + BLOB_PORT_OFFSET)

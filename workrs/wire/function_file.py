@@ -49,7 +49,8 @@ def parse_functions(text: str, *, source: str) -> dict[str, Function]:
     """
     try:
         tables = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:
+        # Also a number of 5,000 digits, and brackets in brackets by the thousand.
         raise ConfigError(f"{source} is not valid TOML: {error}") from error
     return {name: parse_fields(name, fields, source) for name, fields in tables.items()}
 

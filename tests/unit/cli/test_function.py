@@ -90,6 +90,8 @@ BAD = {
     "no image": (["mean"], r"\[mean\]: image"),
     "no such file": (["--toml", "{folder}/none.toml"], "cannot read"),
     "no TOML": (["--toml", "{folder}/bad.toml"], "not valid TOML"),
+    "brackets in brackets": (["--toml", "{folder}/deep.toml"], "not valid TOML"),
+    "a long number": (["--toml", "{folder}/long.toml"], "not valid TOML"),
     "an empty file": (["--toml", "{folder}/empty.toml"], "has no function: write"),
     "no such function": (["x", "--toml", "{folder}/good.toml"], r"has no function \[x\]"),
     "an unknown field": (["--toml", "{folder}/typo.toml"], r"\[mean\]: .*imgae"),
@@ -106,6 +108,8 @@ BAD = {
 def test_a_mistake_is_told_before_anything_is_sent(what: str, tmp_path: Path) -> None:
     for name, text in {
         "bad": "[mean",
+        "deep": "a = " + "[" * 100_000,
+        "long": "a = " + "9" * 5000,
         "empty": "",
         "good": FILE,
         "typo": "[mean]\nimgae = 'x'\nimage = 'x'\ncommand = ['y']",

@@ -33,6 +33,11 @@ def test_both_streams_may_go_on(
     assert new_part(before, after) == text(stdout[told:]) + text(errors[told_stderr:])
 
 
+def test_a_remark_beside_the_log_moves_no_cursor(capsys: pytest.CaptureFixture[str]) -> None:
+    Screen().tell("pump-7/sum failed: \x1b[2J\x07gone")
+    assert capsys.readouterr().err == "workrs: pump-7/sum failed: \\x1b[2J\\x07gone\n"
+
+
 def test_lines_that_are_all_the_same_are_counted() -> None:
     assert new_part(b"tick\n" * 3, b"tick\n" * 5) == b"tick\n" * 2
     assert new_part(b"tick\n" * 3, b"tick\n" * 3) == b""

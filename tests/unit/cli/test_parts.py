@@ -319,3 +319,15 @@ def test_a_node_without_a_majority_is_named_and_a_dead_one_is_not(
         "workrs: node n1 reaches 1 of 3 nodes: nothing is accepted or decided there, "
         "and what it shows may be old\n"
     )
+
+
+@pytest.mark.parametrize(("port", "blobs"), [(1883, 11883), (55535, 65535), (55536, 45536)])
+def test_a_blob_store_has_a_port_of_its_own_whatever_the_brokers_is(port: int, blobs: int) -> None:
+    found = node.config(node_config("--name", "n1", "--listen", f"127.0.0.1:{port}"))
+    assert found.blobs.port == blobs
+
+
+@pytest.mark.parametrize("words", [("--web", "0"), ("--web", "65536"), ("--agents", "-1")])
+def test_up_refuses_what_cannot_be_before_it_starts_anything(words: tuple[str, str]) -> None:
+    with pytest.raises(ConfigError, match=f"{words[0]} is {words[1]}: write"):
+        up.run(parsed(up.options(), *words))

@@ -151,6 +151,11 @@ def test_a_node_of_init_that_cannot_be_is_refused(text: str) -> None:
         endpoint(text)
 
 
+def test_a_port_of_any_length_is_refused_with_a_sentence() -> None:
+    with pytest.raises(ConfigError, match="write NAME=HOST or NAME=HOST:PORT"):
+        endpoint("n1=h:" + "9" * 5000)
+
+
 @pytest.mark.parametrize("host", ["0.0.0.0", "[::]", "[::]:8883", "0.0.0.0:9000"])
 def test_a_cluster_is_not_made_for_an_address_that_is_none(host: str) -> None:
     with pytest.raises(ConfigError, match="nobody can reach that address"):

@@ -81,3 +81,9 @@ def test_a_file_that_cannot_be_read_is_a_configuration_error(tmp_path: Path) -> 
     (tmp_path / "functions.toml").write_bytes(b"\xff\xfe")
     with pytest.raises(ConfigError, match="cannot read"):
         load_functions(tmp_path / "functions.toml")
+
+
+@pytest.mark.parametrize("text", ["a = " + "[" * 100_000, "a = " + "9" * 5000])
+def test_a_file_that_a_parser_chokes_on_is_refused_with_a_sentence(text: str) -> None:
+    with pytest.raises(ConfigError, match="the file is not valid TOML"):
+        parse_functions(text, source="the file")

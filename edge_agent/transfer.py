@@ -57,23 +57,33 @@ async def _download(url: str, path: Path, limit: int) -> None:
     import aiohttp  # noqa: PLC0415 (a third of what an agent loads)
 
     timeout = aiohttp.ClientTimeout(total=None, sock_connect=_SILENT_S, sock_read=_SILENT_S)
+    shown = _shown(url)
     try:
         async with (
             aiohttp.ClientSession(timeout=timeout) as session,
             session.get(url) as answer,
         ):
             if 400 <= answer.status < 500:
-                raise BlobLostError(f"{_shown(url)} answers {answer.status} {answer.reason}")
+                raise BlobLostError(f"{shown} answers {answer.status} {answer.reason}")
             if answer.status != 200:
-                raise StoreError(f"{_shown(url)} answers {answer.status} {answer.reason}")
+                raise StoreError(f"{shown} answers {answer.status} {answer.reason}")
             await _write(answer.content.iter_chunked(_PIECE_BYTES), path, limit)
-    except (aiohttp.ClientError, TimeoutError, OSError) as error:
-        raise StoreError(f"{_shown(url)} cannot be fetched: {error or 'no answer'}") from error
+    except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
+        # Not every ValueError: a certificate that this machine does not trust is one, too.
+        machine_or_server = isinstance(error, OSError | aiohttp.RedirectClientError)
+        if isinstance(error, ValueError) and not machine_or_server:
+            # A host with no closing bracket, an empty label. Every agent would find it so, and one
+            # that it ended would be followed by the next.
+            raise BlobLostError(f"input_url is no address: correct the host of {shown}") from error
+        raise StoreError(f"{shown} cannot be fetched: {error or 'no answer'}") from error
 
 
 def _shown(url: str) -> str:
     """Return what may be said of an address: signatures and passwords in it are secrets."""
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return url.partition(":")[0] + "://…"
     return f"{parts.scheme}://{parts.hostname}{parts.path}"[:200]
 
 

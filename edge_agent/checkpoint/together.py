@@ -9,13 +9,30 @@ async def all_or_first(calls: Iterable[Coroutine[object, object, None]]) -> None
 
     A task group alone would raise it wrapped, and no caller could tell a damaged checkpoint
     from a silent store by the error's type.
+
+    Cancelled, it raises CancelledError, whatever its calls fail with in that moment. A task group
+    whose children fail then raises their failure instead (Python 3.11 and 3.12), and a caller that
+    knows what to do about that goes on. So no child of this one ever fails.
     """
-    first: BaseException | None = None
+    begun = list(calls)
+    failed: list[Exception] = []
+    tasks: list[asyncio.Task[None]] = []
+
+    async def run(call: Coroutine[object, object, None]) -> None:
+        try:
+            await call
+        except Exception as error:  # noqa: BLE001 (none is swallowed: the first is raised below)
+            failed.append(error)
+            for task in tasks:
+                if task is not asyncio.current_task():
+                    task.cancel()
+
     try:
         async with asyncio.TaskGroup() as group:
-            for number, call in enumerate(calls):
-                group.create_task(call, name=f"checkpoint.{number}")
-    except BaseExceptionGroup as errors:
-        first = errors.exceptions[0]
-    if first is not None:
-        raise first
+            for number, call in enumerate(begun):
+                tasks.append(group.create_task(run(call), name=f"checkpoint.{number}"))
+    finally:
+        for call in begun:
+            call.close()  # one that was cancelled before its turn
+    if failed:
+        raise failed[0]

@@ -12,7 +12,7 @@ import asyncio
 import contextlib
 import itertools
 import shutil
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -84,6 +84,15 @@ class Ahead:
         if self._expected.get(job) is expected:
             del self._expected[job]
         return base
+
+    @contextlib.asynccontextmanager
+    async def taken(self, job: JobId, epoch: Epoch) -> AsyncIterator[checkpoint.Base | None]:
+        """Take what was fetched for a job; what is left of it at the end of the block goes."""
+        base = await self.take(job, epoch)
+        try:
+            yield base
+        finally:
+            await _remove(base)
 
 
 class _Expected:

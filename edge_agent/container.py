@@ -126,21 +126,19 @@ class Container:
                     limit=tools.disk_bytes,
                 )
             if effect.checkpoint is not None:
-                base = await ahead.take(self.job, effect.checkpoint.epoch)
                 limit = checkpoint.size_limit(memory_mb=spec.memory_mb, disk_bytes=tools.disk_bytes)
-                self._snapshot = await checkpoint.load(
-                    effect.checkpoint,
-                    job=self.job,
-                    open_store=tools.open_store,
-                    path=self._folder / "restore",
-                    limit_bytes=limit,
-                    keys=tools.keys,
-                    host=None if effect.rung == Rung.FILES else tools.runtime.host,
-                    base=base,
-                    share=tools.share,
-                )
-                if base is not None:
-                    await asyncio.to_thread(shutil.rmtree, base.path, ignore_errors=True)
+                async with ahead.taken(self.job, effect.checkpoint.epoch) as base:
+                    self._snapshot = await checkpoint.load(
+                        effect.checkpoint,
+                        job=self.job,
+                        open_store=tools.open_store,
+                        path=self._folder / "restore",
+                        limit_bytes=limit,
+                        keys=tools.keys,
+                        host=None if effect.rung == Rung.FILES else tools.runtime.host,
+                        base=base,
+                        share=tools.share,
+                    )
                 if effect.rung == Rung.FILES and self._snapshot.rung is Rung.MEMORY:
                     self._snapshot = await asyncio.to_thread(_files_of, self._snapshot)
                 self._ref = effect.checkpoint

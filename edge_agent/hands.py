@@ -47,6 +47,9 @@ class Hands(Protocol):
     def perform(self, effect: ContainerEffect) -> None:
         """Begin to do *effect*. Never waits; what comes of it is posted as an event."""
 
+    def close(self) -> None:
+        """Expect nothing more to do. What is under way goes on to its end."""
+
 
 class ContainerHands:
     """Runs containers with a runtime and stores."""
@@ -96,6 +99,10 @@ class ContainerHands:
                 container = self._containers.get(effect.run)
                 if container is not None:
                     self._act(container, effect)
+
+    def close(self) -> None:
+        """See `Hands.close`: no job comes any more, so none is waited for."""
+        self._ahead.close()
 
     def _act(
         self,

@@ -67,8 +67,6 @@ class Line:
                 await self._serve(bus, until)
         except BusError as error:
             reason = str(error)
-        finally:
-            self._bus = None
         if not self._left:
             self._settings.post(ConnectionLost(connection=self._connection, reason=reason))
 
@@ -84,6 +82,9 @@ class Line:
         except TimeoutError:
             if not self._left:
                 raise
+        finally:
+            # What ends this line now is decided: while it says goodbye there is nothing to leave.
+            self._bus = None
 
     async def _begin(self, bus: Bus, until: float) -> None:
         wanted = inbox.subscriptions(self._settings.name)

@@ -77,6 +77,7 @@ class AgentSupervisor:
             self._perform(self._brain.handle_all(batch, now), tasks, hands)
             # Others run between two batches, whatever comes in.
             await asyncio.sleep(0)
+        hands.close()
         await self._say_goodbye(self._exit)
         return self._exit.code
 

@@ -40,3 +40,6 @@ class InstantHands:
                 self._post(ContainerRemoved(job=job, run=run))
             case _:
                 pass
+
+    def close(self) -> None:
+        """Have nothing under way."""

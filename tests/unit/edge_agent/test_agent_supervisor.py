@@ -14,19 +14,22 @@ import pytest
 
 from edge_agent.brain import Brain, Settings
 from edge_agent.container import Tools
-from edge_agent.event import StopRequested
+from edge_agent.effect import FetchAhead
+from edge_agent.event import Event, StopRequested
 from edge_agent.hands import ContainerHands
 from edge_agent.identity import incarnate, own_folder, read_number, write_number
+from edge_agent.line import Line, LineSettings
 from edge_agent.supervisor import AgentSupervisor
 from tests.unit.edge_agent.agent_talk import DIGEST, JOB, Voter
 from workrs.domain.dispatch import AgentProfile
 from workrs.domain.errors import ConfigError
-from workrs.domain.ids import ClientId, Epoch, Instant
+from workrs.domain.ids import ClientId, Digest, Epoch, Instant
 from workrs.domain.job import CheckpointPolicy, JobSpec, StoredSpec
 from workrs.domain.quorum import Tally, decision
-from workrs.domain.record import Holder, Incarnation
-from workrs.ports.bus import Address, Bus, Message, Subscription
-from workrs.testing.bus import MemoryBroker
+from workrs.domain.record import CheckpointRef, Holder, Incarnation
+from workrs.ports.bus import Address, Bus, BusDeniedError, Message, Subscription
+from workrs.ports.runtime import Rung
+from workrs.testing.bus import MemoryBroker, MemoryBus
 from workrs.testing.runtime import FakeRuntime, FakeWarden
 from workrs.testing.store import MemoryStores
 from workrs.wire import codec, message, topics
@@ -110,6 +113,7 @@ class World:
         self.node = Node(bus)
         self.stores = MemoryStores()
         self.runtimes: dict[ClientId, FakeRuntime] = {}
+        self.hands: dict[ClientId, ContainerHands] = {}
 
     async def agent(self, name: ClientId, supervisors: list[AgentSupervisor]) -> int:
         """Run an agent; its supervisor is put into *supervisors*."""
@@ -139,7 +143,7 @@ class World:
             disk_bytes=1 << 20,
         )
         async with asyncio.TaskGroup() as tasks:
-            hands = ContainerHands(tools, tasks, supervisor.post)
+            hands = self.hands[name] = ContainerHands(tools, tasks, supervisor.post)
             discarding = tasks.create_task(hands.discard())
             code = await supervisor.run(tasks, hands)
             discarding.cancel()
@@ -196,6 +200,57 @@ def test_a_stopped_agent_says_so_and_leaves_no_will(tmp_path: Path) -> None:
             assert task.result() == 0
             await until(lambda: made.node.gone)
             assert len(made.node.gone) == 1
+
+    asyncio.run(story())
+
+
+def test_a_stopped_agent_does_not_wait_for_a_job_that_was_announced(tmp_path: Path) -> None:
+    """It did, for the minute for which it keeps what it fetched ahead."""
+    ref = CheckpointRef(
+        epoch=Epoch(1),
+        seq=1,
+        manifest=Digest("0" * 64),
+        location=("mem://a",),
+        rung=Rung.FILES,
+        bytes=1,
+    )
+
+    async def story() -> None:
+        async with world(tmp_path) as made, running(made) as task:
+            announced = FetchAhead(job=JOB, checkpoint=ref, memory_mb=1)
+            made.hands[NAME].perform(announced)
+            await asyncio.sleep(0)
+        assert task.result() == 0
+
+    asyncio.run(story())
+
+
+def test_a_line_that_is_lost_can_still_be_left() -> None:
+    """As by an agent that is stopped while its connection takes its time to close."""
+    closing, closed = asyncio.Event(), asyncio.Event()
+
+    class Refusing(MemoryBus):
+        async def subscribe(self, *_: Subscription) -> None:
+            raise BusDeniedError("subscribe", "not authorized")
+
+    async def story() -> None:
+        posted: list[Event] = []
+
+        @asynccontextmanager
+        async def connect(**_: object) -> AsyncIterator[Bus]:
+            try:
+                yield Refusing(MemoryBroker(), "a1", None)
+            finally:
+                closing.set()
+                await closed.wait()
+
+        line = Line(LineSettings(name=NAME, connect=connect, post=posted.append), 1, set())
+        task = asyncio.create_task(line.run(NODE, Message("will", b"")))
+        await closing.wait()
+        line.leave()
+        closed.set()
+        await task
+        assert posted == []
 
     asyncio.run(story())
 

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from edge_agent import patience
+from edge_agent import checkpoint, patience
 from edge_agent.ahead import Ahead, Source
 from edge_agent.checkpoint.keys import new_ring
 from edge_agent.container import Container, Tools
-from edge_agent.effect import PrepareStart, StartContainer, TakeCheckpoint
+from edge_agent.effect import FetchAhead, PrepareStart, StartContainer, TakeCheckpoint
 from edge_agent.event import (
     Blame,
     CheckpointFailed,
@@ -30,7 +30,7 @@ from edge_agent.event import (
     StartPrepared,
 )
 from workrs.domain.dispatch import RESTORE_WAIT_S
-from workrs.domain.errors import ContainerError
+from workrs.domain.errors import CheckpointError, ContainerError
 from workrs.domain.ids import ClientId, Digest, Epoch, Instant, JobId
 from workrs.domain.job import JobSpec
 from workrs.ports.runtime import RestoreError
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from edge_agent.checkpoint import KeyRing
     from workrs.domain.host import HostFacts
     from workrs.domain.record import CheckpointRef
+    from workrs.ports.runtime import Snapshot
 
 JOB = JobId("pump_1")
 URLS = ("mem://a", "mem://b")
@@ -95,7 +96,8 @@ class World:
         await container.save(TakeCheckpoint(job=JOB, run=1, epoch=Epoch(1), seq=seq, stores=URLS))
         return self.said.pop()
 
-    async def prepare(self, tools: Tools, ref: CheckpointRef) -> Event:
+    def ahead(self, keys: KeyRing | None = RING) -> Ahead:
+        tools = self.tools(keys)
         source = Source(
             agent=tools.agent,
             open_store=tools.open_store,
@@ -105,10 +107,18 @@ class World:
             host=tools.runtime.host,
             share=tools.share,
         )
+        return Ahead(source, self._tasks)
+
+    async def prepare(self, tools: Tools, ref: CheckpointRef) -> Event:
         self.prepared = Container(JOB, 2, tools, self.said.append)
         start = PrepareStart(job=JOB, run=2, spec=SPEC, checkpoint=ref, stores=URLS)
-        await self.prepared.prepare(start, Ahead(source, self._tasks))
+        await self.prepared.prepare(start, self.ahead(tools.keys))
         return self.said.pop()
+
+
+def ahead_of(folder: Path) -> int:
+    """Return how many checkpoints lie there that were fetched ahead."""
+    return len(list(folder.glob("ahead/*")))
 
 
 def refusals(caplog: pytest.LogCaptureFixture) -> list[str]:
@@ -228,6 +238,44 @@ def test_each_checkpoint_has_a_patience_of_its_own() -> None:
     for number in range(2000):
         made.is_over(Digest(f"{number:064}"), 500.0)
     assert not made.is_over(one, 500.0)
+
+
+@pytest.mark.parametrize("why", ["failed", "cancelled"])
+def test_a_start_that_comes_to_nothing_keeps_nothing_of_what_was_fetched_ahead(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, why: str
+) -> None:
+    loading = asyncio.Event()
+    held: list[int] = []
+
+    async def load(*_: object, **__: object) -> Snapshot:
+        held.append(ahead_of(tmp_path))
+        loading.set()
+        if why == "cancelled":
+            await asyncio.Future()
+        raise CheckpointError("damaged")
+
+    async def story() -> None:
+        async with asyncio.timeout(10), asyncio.TaskGroup() as tasks:
+            made = World(tmp_path, tasks)
+            container = await made.running()
+            saved = await made.save(container, 1)
+            assert isinstance(saved, CheckpointSaved)
+            await container.remove()
+            ahead = made.ahead()
+            ahead.follow(FetchAhead(job=JOB, checkpoint=saved.ref, memory_mb=256))
+            begun = Container(JOB, 2, made.tools(), made.said.append)
+            start = PrepareStart(job=JOB, run=2, spec=SPEC, checkpoint=saved.ref, stores=URLS)
+            monkeypatch.setattr(checkpoint, "load", load)
+            preparing = tasks.create_task(begun.prepare(start, ahead))
+            await loading.wait()
+            if why == "cancelled":
+                preparing.cancel()
+            await asyncio.wait([preparing])
+            await begun.remove()
+        assert held == [1]
+        assert ahead_of(tmp_path) == 0
+
+    asyncio.run(story())
 
 
 def test_a_dead_store_and_a_full_disk_delay_the_checkpoint_alone(tmp_path: Path) -> None:

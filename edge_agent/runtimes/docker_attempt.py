@@ -14,7 +14,7 @@ from edge_agent.runtimes.criu import dump
 from edge_agent.runtimes.docker_engine import DockerEngine
 from edge_agent.runtimes.docker_output import STDOUT_BYTES_MAX, Output
 from edge_agent.runtimes.hold import Hold
-from edge_agent.runtimes.job_folder import NOT_SAVED, JobFolder
+from edge_agent.runtimes.job_folder import NOT_SAVED, JobFolder, ResultTooLargeError
 from edge_agent.runtimes.tree import copy_file, copy_tree
 from workrs.domain.errors import ContainerError
 from workrs.domain.host import HostFacts
@@ -74,10 +74,10 @@ class DockerAttempt:
         self.steps_s = steps_s
         # Awaited by `wait` and ended by `remove`, so that no byte waits for either.
         self._reading = asyncio.create_task(
-            self._output.read(self._on_flood), name=f"agent[{self.job}].output"
+            self._output.read(self._stop), name=f"agent[{self.job}].output"
         )
 
-    async def _on_flood(self) -> None:
+    async def _stop(self) -> None:
         self._cgroup.signal_kill()
 
     async def wait(self) -> Exit:
@@ -95,8 +95,12 @@ class DockerAttempt:
         return self._exit
 
     def _read_exit(self, code: int, *, oom_killed: bool) -> Exit:
-        result, size = self._folder.collect_result()
-        problem = ""
+        result: bytes | Path = b""
+        size, problem = 0, ""
+        try:
+            result, size = self._folder.collect_result(limit_bytes=self._disk_bytes)
+        except ResultTooLargeError as error:
+            problem = str(error)
         if self._output.flooded:
             problem = f"it printed more than {STDOUT_BYTES_MAX} bytes"
         elif self._output.lost:

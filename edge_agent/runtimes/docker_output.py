@@ -5,8 +5,8 @@ printed before a freeze could be missing; they rotate, which loses the beginning
 and a job could fill the engine's disk with them.
 
 1. Every byte that the program wrote goes to the attempt's `stdout` or `stderr`, in order.
-2. Beyond STDOUT_BYTES_MAX the program is to be killed, and `flooded` says so. Of stderr the
-   end is kept.
+2. What cannot be kept ends the program: `flooded` says that it was more than STDOUT_BYTES_MAX,
+   `lost` that the disk was full or the engine gone. Of stderr the end is kept.
 3. Not reading makes the engine, and then the program, wait: a busy agent loses nothing.
 """
 
@@ -17,6 +17,7 @@ import os
 import struct
 import termios
 from collections.abc import Awaitable, Callable
+from io import FileIO
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -40,7 +41,7 @@ class Output:
         """Append to *stdout* and *stderr*."""
         self.flooded = False
         self.lost = False
-        """The engine closed the stream in the middle of a frame."""
+        """The engine closed the stream in the middle of a frame, or the disk is full."""
         self._stdout = stdout.open("ab", buffering=0)
         self._stderr = stderr.open("r+b", buffering=0)
         self._stdout_bytes = self._stdout.tell()
@@ -75,8 +76,8 @@ class Output:
         if head.split(b" ", 2)[1] not in (b"101", b"200"):
             raise ContainerError(f"the engine gives no output: {head.splitlines()[0]!r}")
 
-    async def read(self, on_flood: Callable[[], Awaitable[None]]) -> None:
-        """Store what comes until the container has ended."""
+    async def read(self, stop: Callable[[], Awaitable[None]]) -> None:
+        """Store what comes until the container has ended; *stop* ends it if that cannot be."""
         assert self._reader is not None
         clock = asyncio.get_running_loop().time
         try:
@@ -92,11 +93,13 @@ class Output:
                     self._store(stream, data)
                 if self._stdout_bytes > STDOUT_BYTES_MAX and not self.flooded:
                     self.flooded = True
-                    await on_flood()
+                    await stop()
         except asyncio.IncompleteReadError as error:
             self.lost = bool(error.partial)
         except OSError:
             self.lost = True
+            # Nobody reads any more: it would wait at a full pipe until its time is over.
+            await stop()
 
     def _store(self, stream: int, data: bytes) -> None:
         if stream == _STDERR:
@@ -104,10 +107,10 @@ class Output:
                 self._stderr.truncate(0)
                 self._stderr.seek(0)
                 self._stderr_bytes = 0
-            self._stderr.write(data)
+            _write(self._stderr, data)
             self._stderr_bytes += len(data)
         elif self._stdout_bytes <= STDOUT_BYTES_MAX:
-            self._stdout.write(data)
+            _write(self._stdout, data)
             self._stdout_bytes += len(data)
 
     async def drain(self, pid: int, *, frozen_at: float) -> None:
@@ -152,6 +155,12 @@ class Output:
             self._writer.close()
             with contextlib.suppress(OSError):
                 await self._writer.wait_closed()
+
+
+def _write(file: FileIO, data: bytes) -> None:
+    """Write all of *data*. A disk that becomes full takes the beginning, and says no error."""
+    while data:
+        data = data[file.write(data) :]
 
 
 def _pipes_hold(pid: int) -> bool:

@@ -39,6 +39,10 @@ _TAIL_BYTES = 4096
 _NOTE_LENGTH_MAX = 200
 
 
+class ResultTooLargeError(ContainerError):
+    """What the program left in /job/out is more than it may keep in /job."""
+
+
 class JobFolder:
     """Paths and content of one attempt's folder."""
 
@@ -56,16 +60,22 @@ class JobFolder:
         """Make the empty folders.
 
         Raises:
-            ContainerError: it is there already: that start was made before.
+            ContainerError: it is there already: that start was made before; or a full disk here.
         """
         try:
             self.path.mkdir(parents=True, mode=0o700)
         except FileExistsError:
             raise ContainerError(f"{self.path.name} was started before") from None
-        self.job.mkdir()
-        self.inputs.mkdir()
-        self.stdout.touch(mode=0o600)
-        self.stderr.touch(mode=0o600)
+        except OSError as error:
+            raise ContainerError(f"{self.path.name}: no folder for it: {error}") from error
+        try:
+            self.job.mkdir()
+            self.inputs.mkdir()
+            self.stdout.touch(mode=0o600)
+            self.stderr.touch(mode=0o600)
+        except OSError as error:
+            self.remove()
+            raise ContainerError(f"{self.path.name}: no folder for it: {error}") from error
 
     def write_inputs(self, request: StartRequest) -> None:
         """Put the job's files and its raw input into `in/`."""
@@ -116,23 +126,28 @@ class JobFolder:
         """Return the end of stderr as text."""
         return _read_tail(self.stderr, _TAIL_BYTES).decode(errors="replace")
 
-    def collect_result(self) -> tuple[bytes | Path, int]:
+    def collect_result(self, *, limit_bytes: int | None = None) -> tuple[bytes | Path, int]:
         """Return the result and its size. Call when the program has ended. Blocks.
 
         Raises:
+            ResultTooLargeError: what is in /job/out has more than *limit_bytes*.
             ContainerError: a full disk here, or a file that may not be read.
         """
         try:
-            source = self._collect_out() or self.stdout
+            source = self._collect_out(limit_bytes) or self.stdout
             size = source.stat().st_size
             return (source.read_bytes() if size <= INLINE_MAX_BYTES else source), size
         except OSError as error:
             raise ContainerError(f"{self.path.name}: its result was not read: {error}") from error
 
-    def _collect_out(self) -> Path | None:
+    def _collect_out(self, limit_bytes: int | None) -> Path | None:
         entries = list(_regular_files(self.job / "out"))
         if not entries:
             return None
+        # Before anything is copied: holes cost a program nothing, and would fill this disk.
+        size = sum(path.lstat().st_size for _, path in entries)
+        if limit_bytes is not None and size > limit_bytes:
+            raise ResultTooLargeError(f"the files in /job/out have more than {limit_bytes} bytes")
         if len(entries) == 1 and "/" not in entries[0][0]:
             with _open_regular(entries[0][1]) as source, self._result.open("wb") as copy:
                 shutil.copyfileobj(source, copy, 1 << 20)

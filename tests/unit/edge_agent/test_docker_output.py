@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import os
 import struct
 import time
+from io import FileIO
 from typing import TYPE_CHECKING
 
 import pytest
@@ -28,8 +30,15 @@ LINE = b"the last line before the freeze\n"
 class Engine:
     """What the output comes from."""
 
-    def __init__(self, output: Output, stdout: Path, writer: asyncio.StreamWriter) -> None:
+    def __init__(
+        self,
+        output: Output,
+        stdout: Path,
+        writer: asyncio.StreamWriter,
+        stopped: asyncio.Event,
+    ) -> None:
         self.output = output
+        self.stopped = stopped
         self._stdout = stdout
         self._writer = writer
 
@@ -58,13 +67,15 @@ async def engine(folder: Path) -> AsyncIterator[Engine]:
     output = Output(stdout=stdout, stderr=stderr)
     await output.attach(f"unix://{folder / 'engine'}", "c1")
 
-    async def never() -> None:
-        raise AssertionError
+    stopped = asyncio.Event()
 
-    reading = asyncio.create_task(output.read(never))
+    async def stop() -> None:
+        stopped.set()
+
+    reading = asyncio.create_task(output.read(stop))
     try:
         async with asyncio.timeout(20):
-            yield Engine(output, stdout, writers[0])
+            yield Engine(output, stdout, writers[0], stopped)
     finally:
         reading.cancel()
         await output.close()
@@ -143,3 +154,29 @@ def test_a_pipe_that_stays_full_is_an_error(
     begin = time.perf_counter()
     asyncio.run(story())
     assert time.perf_counter() - begin >= 0.05
+
+
+def test_a_disk_that_becomes_full_loses_nothing_in_silence_and_lets_no_program_wait(
+    tmp_path: Path,
+) -> None:
+    """It takes the beginning of what is written, and only the next write says why."""
+    room = [len(LINE) // 2]
+
+    class Disk(FileIO):
+        def write(self, data: bytes) -> int:
+            if not room[0]:
+                raise OSError(errno.ENOSPC, "no space left")
+            taken = super().write(data[: room[0]])
+            room[0] -= taken
+            return taken
+
+    async def story() -> None:
+        async with engine(tmp_path) as made:
+            made.output._stdout.close()
+            made.output._stdout = Disk(tmp_path / "stdout", "ab")
+            made.print(LINE)
+            await made.stopped.wait()
+            assert made.output.lost
+            assert not made.output.flooded
+
+    asyncio.run(story())

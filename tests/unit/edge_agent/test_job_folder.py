@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from edge_agent.runtimes.job_folder import (
     ATTEMPT_BYTES,
     JobFolder,
+    ResultTooLargeError,
     contract_environment,
     owner,
     parse_progress,
@@ -166,6 +168,38 @@ def test_a_result_that_cannot_be_read_is_an_error_of_the_container(tmp_path: Pat
     (folder.path / "result").mkdir()  # where it should be written
     with pytest.raises(ContainerError, match="not read"):
         folder.collect_result()
+
+
+def test_holes_in_a_result_do_not_fill_the_agents_disk(tmp_path: Path) -> None:
+    """A hundred of them cost a program nothing, and would be written out here."""
+    folder = JobFolder(tmp_path, request_for())
+    (folder.job / "out").mkdir(parents=True)
+    for name in ("a", "b"):
+        with (folder.job / "out" / name).open("wb") as file:
+            file.truncate(1 << 20)
+    with pytest.raises(ResultTooLargeError, match="more than 2097151 bytes"):
+        folder.collect_result(limit_bytes=(2 << 20) - 1)
+    assert not (folder.path / "result").exists()
+    _, size = folder.collect_result(limit_bytes=2 << 20)
+    assert size > 2 << 20  # as a tar
+
+
+def test_a_full_disk_is_an_error_of_the_container(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Any other would end the agent, with all its jobs. Half a folder does not stay."""
+    (tmp_path / "work").touch()
+    with pytest.raises(ContainerError, match="no folder"):
+        JobFolder(tmp_path / "work", request_for()).create()
+
+    def full(path: Path, **_: object) -> None:
+        raise OSError(errno.ENOSPC, "no space left", str(path))
+
+    monkeypatch.setattr(Path, "touch", full)
+    folder = JobFolder(tmp_path, request_for())
+    with pytest.raises(ContainerError, match="no space left"):
+        folder.create()
+    assert not folder.path.exists()
 
 
 def test_a_folder_that_may_not_be_read_is_not_left_out(

@@ -96,6 +96,9 @@ class Door:
                 )
         finally:
             self._entering[network] -= 1
+            if not self._entering[network]:
+                # A count of none is one more place to look at, for everybody who comes.
+                del self._entering[network]
 
     async def keep_moving(self, server: web.Server) -> None:
         """End connections that ask for nothing, for ever."""

@@ -166,8 +166,10 @@ class Visitors:
                 await asyncio.sleep(SWEEP_S)
                 self.sweep()
         finally:
-            for name in list(self._visitors):
-                self._end(name)
+            self._visitors.clear()
+            # Also of those who are just coming: they would be let in, and nobody sees them out.
+            for each in self._running:
+                each.cancel()
             await asyncio.gather(*self._running, return_exceptions=True)
 
     def _end(self, name: ClientId) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 import pytest
@@ -19,7 +20,9 @@ from tests.web.alone import at_broker
 from workrs.domain.ids import ClientId
 
 if TYPE_CHECKING:
-    from workrs.ports.bus import Address
+    from collections.abc import AsyncIterator
+
+    from workrs.ports.bus import Address, Bus
 
 __all__ = ["mosquitto_address"]
 NAME = ClientId("lena")
@@ -41,6 +44,34 @@ def test_a_sign_in_with_a_new_password_ends_the_sessions_of_the_former(
         assert it.find(new)[1].password == "new"
         keeping.cancel()
         await asyncio.gather(keeping, return_exceptions=True)
+
+    asyncio.run(run())
+
+
+def test_a_page_that_ends_does_not_wait_for_whoever_is_just_coming(
+    mosquitto_address: Address,
+) -> None:
+    let_in = asyncio.Event()
+
+    @asynccontextmanager
+    async def slow(name: ClientId, password: str | None) -> AsyncIterator[Bus]:
+        await let_in.wait()
+        async with at_broker(mosquitto_address)(name, password) as bus:
+            yield bus
+
+    async def run() -> None:
+        it = Visitors(open_bus=slow, clock=time.monotonic)
+        keeping = asyncio.create_task(it.keep())
+        entering = asyncio.create_task(it.enter(NAME, "word", address="::1"))
+        await asyncio.sleep(0)  # both have begun
+        await asyncio.sleep(0)
+        keeping.cancel()
+        await asyncio.sleep(0)
+        let_in.set()
+        async with asyncio.timeout(20):
+            await asyncio.gather(keeping, return_exceptions=True)
+        entering.cancel()
+        await asyncio.gather(entering, return_exceptions=True)
 
     asyncio.run(run())
 

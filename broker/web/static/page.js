@@ -60,7 +60,7 @@ for (const form of document.querySelectorAll("form[data-max]")) {
     told.hidden = false;
     if (bytes > Number(form.dataset.max)) {
       told.className = "notice bad";
-      told.textContent = `This is larger than ${form.dataset.max >> 20} MiB, the most that is taken: choose a smaller file.`;
+      told.textContent = `This is larger than ${Math.floor(form.dataset.max / 1048576)} MiB, the most that is taken: choose a smaller file.`;
       event.preventDefault();
       return;
     }

@@ -148,12 +148,14 @@ async def _look(asked: Namespace, watch: MoveWatch, view: ClusterView, bus: Bus)
         end = watch.end(view)
         if end is None:
             over_at = None
-        elif end not in (End.DRAINED, End.GONE):
+        elif end not in (End.DRAINED, End.GONE, End.FORGOTTEN):
             return end
         else:
             over_at = clock() if over_at is None else over_at
-            # One that is gone may be back in a moment, above all if it has no jobs.
-            settled = watch.is_settled() and (end is End.DRAINED or bool(watch.jobs))
+            # One that is gone may be back in a moment, above all if it has no jobs; and a broker
+            # that was started again knows nobody until its node has filled it.
+            is_sure = end is End.DRAINED or (end is End.GONE and bool(watch.jobs))
+            settled = is_sure and watch.is_settled()
             if settled or clock() > over_at + _SETTLE_S:
                 return end
         await _take_in(view, bus)

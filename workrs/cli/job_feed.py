@@ -2,22 +2,28 @@
 
 1. A node that is lost is replaced by the next; when none answers any more, a second apart they are
    tried again, because a job that runs for hours outlives a restart of its nodes.
-2. Where the job's device is named nothing of other jobs is read: with 10,000 of them it counts.
+2. A broker that was started again has nothing until its node has filled it, so a job that was shown
+   before is waited for, REFILL_S at most.
+3. Where the job's device is named nothing of other jobs is read: with 10,000 of them it counts.
 
 Not promised: every change. What came in one batch is seen as one.
 """
 
 import asyncio
 from collections.abc import AsyncGenerator
+from contextlib import suppress
+from typing import Final
 
 from workrs.cli import job_name
 from workrs.cli.connection import Caller, connected, fill
 from workrs.cli.error import NoNodeError
 from workrs.domain.errors import BusError
+from workrs.domain.ids import JobId
 from workrs.ports.bus import Bus
 from workrs.wire.view import PATTERNS, ClusterView, JobView
 
-_RETRY_S = 1.0
+REFILL_S: Final = 10.0
+_RETRY_S: Final = 1.0
 
 
 async def follow(who: Caller, text: str) -> AsyncGenerator[tuple[JobView, ClusterView], None]:
@@ -33,6 +39,9 @@ async def follow(who: Caller, text: str) -> AsyncGenerator[tuple[JobView, Cluste
         try:
             async with connected(who) as bus:
                 view = await _view_of(bus, text)
+                if found is not None:
+                    text = f"{found.device}/{found.id}"
+                    await await_shown(found.job, view, bus)
                 found = job_name.find_job(view, text)
                 while True:
                     yield found, view
@@ -49,6 +58,15 @@ async def follow(who: Caller, text: str) -> AsyncGenerator[tuple[JobView, Cluste
             if found is None:
                 raise
             await asyncio.sleep(_RETRY_S)
+
+
+async def await_shown(job: JobId, view: ClusterView, bus: Bus) -> None:
+    """Fold into *view* what comes until it has the job, or REFILL_S are over."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(REFILL_S):
+            while view.job(job) is None:
+                for message in await bus.receive():
+                    view.apply(message.topic, message.payload)
 
 
 async def _view_of(bus: Bus, text: str) -> ClusterView:

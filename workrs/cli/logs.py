@@ -23,6 +23,7 @@ from workrs.cli import job_name
 from workrs.cli.connection import add_node_options, caller, connected, fill
 from workrs.cli.error import FAILED, OK, NoNodeError
 from workrs.cli.harmless import harmless
+from workrs.cli.job_feed import await_shown
 from workrs.cli.number import seconds
 from workrs.cli.options import Options
 from workrs.cli.table import print_json_line
@@ -102,6 +103,8 @@ class Screen:
 
     def __init__(self, *, is_json: bool = False) -> None:
         """Begin with nothing; *is_json*: each line becomes a document."""
+        self.job: JobView | None = None
+        """Whose log it is, once a node has shown that."""
         self._is_json = is_json
         self._last = b""
         self._unfinished = b""
@@ -188,7 +191,11 @@ class _Reader:
         """Print the log; return the exit code."""
         clock = asyncio.get_running_loop().time
         await fill(self._view, self._bus)
-        job = job_name.find_job(self._view, asked.job)
+        name = asked.job
+        if (known := self._screen.job) is not None:
+            name = f"{known.device}/{known.id}"
+            await await_shown(known.job, self._view, self._bus)
+        job = self._screen.job = job_name.find_job(self._view, name)
         await self._bus.subscribe(
             Subscription(pattern=topics.node("+", "log", job.job), qos=0),
             Subscription(pattern=self._answer),

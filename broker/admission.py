@@ -205,6 +205,18 @@ def _answered(node: Node) -> list[ClientId]:
     ]
 
 
+def able(node: Node) -> list[ClientId]:
+    """Return the others that vote from disks of their own, and so can re-admit this node."""
+    return [
+        name
+        for name, state in node.admission.states.items()
+        if state.ready
+        and not state.rejoining
+        and node.peers[name].live
+        and set(state.nodes) == set(node.settings.nodes)
+    ]
+
+
 def tell(node: Node, now: Instant) -> None:
     """Say in the log what this node waits for, every TELL_S."""
     admission = node.admission
@@ -216,7 +228,6 @@ def tell(node: Node, now: Instant) -> None:
 def health(node: Node) -> str:
     """Return what this node waits for, or `ok`."""
     admission = node.admission
-    silent = sorted(set(node.settings.nodes) - set(admission.states) - {node.name})
     unanswered = sorted(set(node.settings.nodes) - set(_answered(node)) - {node.name})
     match admission.phase:
         case Phase.VOTING:
@@ -227,7 +238,7 @@ def health(node: Node) -> str:
         case Phase.GATHERING:
             return (
                 f"its disk was lost: {majority(node.size)} other nodes that vote and have their "
-                f"disks must be there for its re-admission; not heard: {', '.join(silent) or '-'}"
+                f"disks must be there for its re-admission{_unable(node)}"
             )
         case Phase.RAISING:
             return f"re-admission: others raise their generation to {node.generation}"
@@ -236,6 +247,16 @@ def health(node: Node) -> str:
             return f"re-admission: reads the ledgers of {', '.join(left)}"
         case Phase.RESTING:
             return "re-admission: waits for a ttl"
+
+
+def _unable(node: Node) -> str:
+    """Return which others cannot re-admit this node now, and why, for humans; or nothing."""
+    lacking = sorted(set(node.settings.nodes) - {node.name, *able(node)})
+    known = node.admission.states
+    silent = [name for name in lacking if name not in known or not node.peers[name].live]
+    others = [name for name in lacking if name not in silent]
+    parts = {"not heard": silent, "heard, and not voting with the same list of nodes": others}
+    return "".join(f"; {why}: {', '.join(names)}" for why, names in parts.items() if names)
 
 
 def raise_generation(node: Node, generation: int) -> None:

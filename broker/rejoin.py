@@ -65,20 +65,8 @@ def advance(node: Node, now: Instant) -> None:
     admission.tell(node, now)
 
 
-def _able(node: Node) -> list[ClientId]:
-    """Return the others that vote from disks of their own."""
-    return [
-        name
-        for name, state in node.admission.states.items()
-        if state.ready
-        and not state.rejoining
-        and node.peers[name].live
-        and set(state.nodes) == set(node.settings.nodes)
-    ]
-
-
 def _gather(node: Node, now: Instant) -> None:
-    able = _able(node)
+    able = admission.able(node)
     waited = now >= node.admission.since + node.settings.timing.ttl_s
     if len(able) < majority(node.size) or not (waited or len(able) == node.size - 1):
         return
@@ -117,7 +105,7 @@ def _await_raise(node: Node, now: Instant) -> None:
 
 def _lost_one(node: Node, now: Instant) -> bool:
     """Begin again when one of the others is gone that was not read: it may not come back."""
-    gone = set(node.admission.donors) - node.admission.read - set(_able(node))
+    gone = set(node.admission.donors) - node.admission.read - set(admission.able(node))
     if gone:
         node.fact("rejoin_begins_again", gone=sorted(gone))
         node.admission.enter(Phase.GATHERING, now)

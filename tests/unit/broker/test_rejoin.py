@@ -247,6 +247,15 @@ def test_with_two_of_three_disks_lost_nobody_comes_back_and_it_says_so() -> None
         told = [f for n, f in cluster.facts if (n, f.event) == (name, "not_voting")]
         assert len(told) == 5 * TTL_S // TELL_S
     assert cluster.nodes["n3"].generation == 0
+    unable = "re-admission; heard, and not voting with the same list of nodes: n2"
+    assert cluster.nodes["n1"].state().health.endswith(unable)
+    cluster.stop("n3")
+    cluster.tick(TTL_S)
+    parts = cluster.nodes["n1"].state().health.split("; ")
+    assert parts[1:] == [
+        "not heard: n3",
+        "heard, and not voting with the same list of nodes: n2",
+    ]
 
 
 def test_of_five_nodes_one_may_be_dead() -> None:

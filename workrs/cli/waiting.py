@@ -11,11 +11,27 @@ def reasons(view: ClusterView, job: JobView) -> list[str]:
     """Return why nobody runs a queued job, a reason an entry; nothing if it may run at once.
 
     One that has a checkpoint waits for an agent that can restore it, but not for ever: after
-    `dispatch.RESTORE_WAIT_S` it goes to any, which these reasons do not foresee.
+    `dispatch.RESTORE_WAIT_S` it goes to any, and the last entry says to whom. Not promised: how
+    much of that time is left, which no record tells.
     """
     if job.state != QUEUED or job.spec is None:
         return []
     need = dispatch.need_of(job.spec.spec, job.checkpoint)
+    able, refused = _judged(view, need)
+    if any(map(_has_room, able)):
+        return []
+    found = [_full(able)] if able else [f"{_names(who)}: {why}" for why, who in refused.items()]
+    # Without a checkpoint that is to be restored these are the same agents.
+    others = [one for one in _judged(view, need._replace(restores=None))[0] if one not in able]
+    if others:
+        found.append(_later(others))
+    return found or ["no agent is there"]
+
+
+def _judged(
+    view: ClusterView, need: dispatch.Need
+) -> tuple[list[AgentSummary], dict[str, list[str]]]:
+    """Return the agents that may get jobs with a need, and why the others may not, with names."""
     able, refused = [], dict[str, list[str]]()
     for agent in view.agents():
         if agent.state == "gone" or agent.profile is None:
@@ -25,11 +41,16 @@ def reasons(view: ClusterView, job: JobView) -> list[str]:
             able.append(agent)
         else:
             refused.setdefault(why, []).append(agent.agent)
-    if able:
-        return [] if any(map(_has_room, able)) else [_full(able)]
-    if not refused:
-        return ["no agent is there"]
-    return [f"{_names(agents)}: {why}" for why, agents in refused.items()]
+    return able, refused
+
+
+def _later(others: list[AgentSummary]) -> str:
+    """Return what becomes of a job whose checkpoint nobody restores in time."""
+    full = "" if any(map(_has_room, others)) else ", where every slot is taken"
+    return (
+        f"if none that can restore it takes it within {dispatch.RESTORE_WAIT_S:g} s, it goes to "
+        f"{_names([agent.agent for agent in others])}{full}, and begins with less"
+    )
 
 
 def _has_room(agent: AgentSummary) -> bool:

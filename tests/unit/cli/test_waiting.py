@@ -60,7 +60,23 @@ def test_why_a_checkpoint_cannot_be_restored_is_told() -> None:
     shown = waiting(checkpoints=(SAVED,))
     shown.spec(replace(ASKED, checkpoint=CheckpointPolicy()))
     shown.agent("a1", labels=("gpu",), rung="files")
-    assert told(shown) == ["a1: cannot restore its checkpoint: it restores no memory"]
+    miss = "a1: cannot restore its checkpoint: it restores no memory"
+    later = "if none that can restore it takes it within 30 s, it goes to "
+    assert told(shown) == [miss, f"{later}a1, and begins with less"]
+    shown.agent("a1", labels=("gpu",), rung="files", slots=0)
+    assert told(shown) == [miss, f"{later}a1, where every slot is taken, and begins with less"]
+    shown.agent("a2", labels=("gpu",), slots=0)
+    shown.agent("a3", labels=("gpu",), rung="files")
+    assert told(shown) == ["every slot of a2 is taken", f"{later}a1, a3, and begins with less"]
+    shown.agent("a2", labels=("gpu",))
+    assert told(shown) == []
+
+
+def test_a_checkpoint_changes_nothing_where_no_agent_meets_the_other_needs() -> None:
+    shown = waiting(checkpoints=(SAVED,))
+    assert told(shown) == ["no agent is there"]
+    shown.agent("a1")
+    assert told(shown) == ["a1: no label gpu"]
 
 
 def test_many_agents_that_miss_the_same_are_counted_and_those_that_are_gone_left_out() -> None:

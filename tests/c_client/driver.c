@@ -1,10 +1,11 @@
 /* The client under a test's command: lines in, lines out, sockets to real brokers.
  *
- *     driver DEVICE RX_BYTES TX_BYTES PIECE_BYTES PORT...
+ *     driver DEVICE RX_BYTES TX_BYTES PIECE_BYTES TIMING PORT...
  *
  * in:  run FUNCTION ID SIZE TEXT | spec ID JSON | cancel ID | release ID | forget ID | end
  *      (an input is TEXT repeated to SIZE bytes)
  * out: state ID WORD TEXT | bytes ID OFFSET TOTAL HEX | up PORT | lost ERROR | no ERROR
+ * TIMING is the nine times of workrs_timing, with commas between.
  * No send or recv moves more than PIECE_BYTES, so packets are split everywhere. */
 #define _POSIX_C_SOURCE 200809L
 #include <arpa/inet.h>
@@ -138,21 +139,28 @@ static void turn(char **ports, int *was_up) {
     if (error) printf("no %d %s\n", (int)error, workrs_strerror(error));
 }
 
+static workrs_timing timing_of(char *text) {
+    uint32_t times[9] = {0};
+    for (int i = 0; i < 9; i++, text++) times[i] = (uint32_t)strtoul(text, &text, 10);
+    return (workrs_timing){times[0], times[1], times[2], times[3], times[4],
+                           times[5], times[6], times[7], times[8]};
+}
+
 int main(int argc, char **argv) {
-    if (argc < 6) return 2;
+    if (argc < 7) return 2;
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);
     int32_t start = (int32_t)((uint32_t)now.tv_sec * 1000u + 2000u); /* wraps 2 s after the start */
     piece_bytes = (uint32_t)atoi(argv[4]);
     const workrs_config config = {
-        .device = argv[1], .nodes = (uint8_t)(argc - 5), .rx_bytes = (uint16_t)atoi(argv[2]),
+        .device = argv[1], .nodes = (uint8_t)(argc - 6), .rx_bytes = (uint16_t)atoi(argv[2]),
         .rx = malloc((size_t)atoi(argv[2])), .tx_bytes = (uint16_t)atoi(argv[3]),
         .tx = malloc((size_t)atoi(argv[3])), .context = &start, .send = line_send,
         .recv = line_recv, .clock_ms = clock_ms, .on_state = on_state, .on_bytes = on_bytes,
-        .timing = {1000, 1000, 1000, 500, 2000, 200, 300, 100, 400}};
+        .timing = timing_of(argv[5])};
     setvbuf(stdout, NULL, _IOLBF, 0);
     setvbuf(stdin, NULL, _IONBF, 0);
     workrs_error error = workrs_init(&client, &config, 1);
     if (error) return fprintf(stderr, "%s\n", workrs_strerror(error)), 2;
-    for (int was_up = 0;;) turn(argv + 5, &was_up);
+    for (int was_up = 0;;) turn(argv + 6, &was_up);
 }

@@ -4,13 +4,30 @@ from __future__ import annotations
 
 import subprocess
 import threading
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 from tests.c_compiler import SOURCES, compiled
 from tests.integration.device_peer import WAIT_S, Broker
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+
+class Patience(NamedTuple):
+    """The times of `workrs_timing`, in its order.
+
+    Of a device that neither leaves a slow node nor asks twice, unless a test says otherwise.
+    """
+
+    connect_ms: int = 60_000
+    answer_ms: int = 60_000
+    keepalive_ms: int = 60_000
+    pong_ms: int = 60_000
+    reask_ms: int = 60_000
+    grace_ms: int = 200
+    out_ms: int = 60_000
+    backoff_min_ms: int = 100
+    backoff_max_ms: int = 400
 
 
 class CDevice:
@@ -23,10 +40,12 @@ class CDevice:
         rx_bytes: int = 128,
         tx_bytes: int = 128,
         piece_bytes: int = 4096,
+        patience: Patience = Patience(),  # noqa: B008 (it cannot change)
     ) -> None:
         sizes = [str(n) for n in (rx_bytes, tx_bytes, piece_bytes)]
+        times = ",".join(map(str, patience))
         self._process = subprocess.Popen(
-            [compiled(SOURCES / "driver.c"), name, *sizes, *(str(b.port) for b in brokers)],
+            [compiled(SOURCES / "driver.c"), name, *sizes, times, *(str(b.port) for b in brokers)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

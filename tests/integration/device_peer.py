@@ -8,15 +8,19 @@ but one: the same id and bytes again are answered with what is known.
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import socket
 import subprocess
 import threading
+import time
 from typing import TYPE_CHECKING, Any, Self
 
 import paho.mqtt.client as mqtt
+import pytest
 from paho.mqtt.enums import CallbackAPIVersion
 
+from device_client import ResultTimeoutError, Timing
 from tests.mosquitto_fixture import HOST, free_port, wait_for_listener
 from workrs.ports.bus import Address
 from workrs.wire import topics
@@ -26,8 +30,17 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-WAIT_S = 20.0
+WAIT_S = 60.0
 """The longest a test waits for anything. Only failures take that long."""
+PATIENT = Timing(
+    connect_timeout_s=WAIT_S,
+    answer_timeout_s=WAIT_S,
+    keepalive_s=int(WAIT_S),
+    pong_timeout_s=WAIT_S,
+    reask_period_s=WAIT_S,
+    out_grace_s=WAIT_S,
+)
+"""Of a device that neither leaves a slow node nor asks twice: where a test counts what is said."""
 
 _CONFIG = """\
 listener {port} {host}
@@ -89,6 +102,8 @@ class ScriptedNode:
         nodes: tuple[str, ...] = ("node-1",),
     ) -> None:
         self.changed = threading.Condition()
+        self._turn = threading.RLock()
+        """Held from a delivery until its answer is said, so that a test speaks after it."""
         self.jobs: dict[tuple[str, str], bytes] = {}
         """What was asked, by device and job: topic kind, function and payload, first heard."""
         self.heard: list[tuple[str, str]] = []
@@ -132,18 +147,24 @@ class ScriptedNode:
         self.publish(topics.down(device, job, tail), payload)
 
     def publish(self, topic: str, payload: bytes, *, retain: bool = True) -> None:
-        self._client.publish(topic, payload, qos=1, retain=retain)
+        with self._turn:
+            self._client.publish(topic, payload, qos=1, retain=retain)
 
     def say_surely(self, device: str, job: str, state: str, **more: Any) -> None:
         """As `say`, and return when the broker has it. Not for use within `on_job`."""
         body = json.dumps({"v": 1, "job": job, "state": state, **more}).encode()
-        self._client.publish(topics.down(device, job), body, qos=1, retain=True).wait_for_publish(
-            WAIT_S
-        )
+        with self._turn:
+            said = self._client.publish(topics.down(device, job), body, qos=1, retain=True)
+        said.wait_for_publish(WAIT_S)
+        assert said.is_published(), "the broker does not take it"
 
     def wait_for(self, condition: Callable[[], bool], what: str) -> None:
+        deadline = time.monotonic() + WAIT_S
         with self.changed:
-            assert self.changed.wait_for(condition, WAIT_S), f"in vain: {what}"
+            while not condition():
+                assert time.monotonic() < deadline, f"in vain: {what}"
+                # Not all that is waited for is heard here.
+                self.changed.wait(0.05)
 
     def _on_connect(self, client: mqtt.Client, *_: Any) -> None:
         client.subscribe("workrs/1/up/#", qos=1)
@@ -160,6 +181,10 @@ class ScriptedNode:
         self._ready.set()
 
     def _on_message(self, _client: mqtt.Client, _data: object, message: mqtt.MQTTMessage) -> None:
+        with self._turn:
+            self._take(message)
+
+    def _take(self, message: mqtt.MQTTMessage) -> None:
         parsed = topics.parse_up(message.topic)
         assert parsed is not None, message.topic
         with self.changed:
@@ -199,6 +224,22 @@ def accept(node: ScriptedNode, device: str, job: str, _payload: bytes) -> None:
 
 def ignore(_node: ScriptedNode, _device: str, _job: str, _payload: bytes) -> None:
     """Say nothing: a broker whose daemon is dead."""
+
+
+def assert_told_in_vain(
+    ask: Callable[[], object], kind: type[ResultTimeoutError], text: str = ""
+) -> None:
+    """Ask until who waits in vain is told so by this *kind* of error, with *text* in it.
+
+    What a device can say of the trouble depends on how far it has come.
+    """
+    deadline = time.monotonic() + WAIT_S
+    while True:
+        with pytest.raises(ResultTimeoutError) as caught:
+            ask()
+        if type(caught.value) is kind and re.search(text, str(caught.value)):
+            return
+        assert time.monotonic() < deadline, repr(caught.value)
 
 
 def _set_nodelay(_client: mqtt.Client, _data: object, opened: Any) -> None:

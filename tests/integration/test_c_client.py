@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.c_compiler import needs_gcc
-from tests.integration.c_device import CDevice
+from tests.integration.c_device import CDevice, Patience
 from tests.integration.device_peer import Broker, ScriptedNode, accept, ignore, succeed
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ def test_jobs_without_output_with_a_large_result_and_with_none_any_more_end(
     gone = b"this job has ended and its result is no longer kept"
     said = {"none": b"succeeded", "large": b"succeeded " + where, "gone": b"succeeded " + gone}
     node.on_job = lambda peer, device, job, _: peer.say_plain(device, job, "state", said[job])
-    with CDevice(broker) as device:
+    with CDevice(broker, patience=Patience(out_ms=300)) as device:
         device.run("none")
         device.run("large")
         device.run("gone")
@@ -167,7 +167,8 @@ def test_the_next_node_takes_over_when_a_broker_dies_or_stops(
     first, second = make_broker(), make_broker()
     with ScriptedNode(first) as one, ScriptedNode(second) as two:
         one.on_job = accept
-        with CDevice(first, second) as device:
+        quick = Patience(connect_ms=10_000, keepalive_ms=1000, pong_ms=1500)
+        with CDevice(first, second, patience=quick) as device:
             device.run("running")
             one.wait_for(lambda: ("pump-7", "running") in one.jobs, "the first job")
             one.say_plain("pump-7", "running", "state", b"accepted")
@@ -187,7 +188,8 @@ def test_the_next_node_takes_over_when_a_broker_dies_or_stops(
 
 
 def test_a_submission_survives_the_death_of_the_only_broker(broker: Broker) -> None:
-    with CDevice(broker) as device:
+    # The broker may be back before the node is: then what was sent has to be sent again.
+    with CDevice(broker, patience=Patience(answer_ms=1000)) as device:
         device.wait_for(f"up {broker.port}")
         broker.kill()
         device.wait_for("lost -1 the connection ended")
@@ -201,7 +203,8 @@ def test_a_broker_stopped_in_the_middle_of_an_input_is_left(
     make_broker: Callable[..., Broker],
 ) -> None:
     first, second = make_broker(), make_broker()
-    with ScriptedNode(second), CDevice(first, second) as device:
+    quick = Patience(connect_ms=5000, keepalive_ms=1000, pong_ms=1000)
+    with ScriptedNode(second), CDevice(first, second, patience=quick) as device:
         device.wait_for(f"up {first.port}")
         first.send(signal.SIGSTOP)
         for number in range(32):
@@ -214,11 +217,11 @@ def test_a_node_that_answers_no_submission_is_left(make_broker: Callable[..., Br
     first, second = make_broker(), make_broker()
     with ScriptedNode(first) as mute, ScriptedNode(second):
         mute.on_job = ignore
-        with CDevice(first, second) as device:
+        with CDevice(first, second, patience=Patience(answer_ms=1000)) as device:
             device.run("j1")
             device.wait_for("state j1 succeeded")
             device.wait_for("lost -7 nobody answers a submission")
-        assert mute.heard, "it was asked first"
+        mute.wait_for(lambda: bool(mute.heard), "it was asked first")
 
 
 def test_a_node_without_a_majority_is_left_and_when_all_say_so_stayed_with(
@@ -230,7 +233,7 @@ def test_a_node_without_a_majority_is_left_and_when_all_say_so_stayed_with(
     first, second = make_broker(), make_broker()
     with ScriptedNode(first) as one, ScriptedNode(second) as two:
         one.on_job = two.on_job = wait
-        with CDevice(first, second) as device:
+        with CDevice(first, second, patience=Patience(reask_ms=2000)) as device:
             device.run("j1")
             device.wait_for("state j1 waiting alone")
             device.wait_for("lost -8 the node reaches no majority")
@@ -239,22 +242,23 @@ def test_a_node_without_a_majority_is_left_and_when_all_say_so_stayed_with(
             device.wait_for("state j1 succeeded")
 
 
-def test_an_idle_device_pings_and_stays(broker: Broker) -> None:
-    with CDevice(broker) as device:
+def test_an_idle_device_finds_a_broker_that_is_silent(broker: Broker) -> None:
+    quick = Patience(connect_ms=1000, keepalive_ms=1000, pong_ms=500)
+    with CDevice(broker, patience=quick) as device:
         device.wait_for(f"up {broker.port}")
         broker.send(signal.SIGSTOP)
         device.wait_for("lost -3 no sign of life after a ping")
         broker.send(signal.SIGCONT)
-        device.wait_for("its return", lambda lines: lines.count(f"up {broker.port}") == 2)
-        up_at = len(device.lines)
-        with ScriptedNode(broker) as node:
-            # Two jobs with more than 1.5 keep-alives of silence between them.
-            device.run("j1")
-            device.wait_for("state j1 succeeded")
-            node.on_job = accept
-            device.run("j2")
-            node.wait_for(lambda: node.heard.count(("pump-7", "j2")) >= 2, "a second question")
-        assert not [line for line in device.lines[up_at:] if line.startswith("lost")]
+        device.wait_for("its return", lambda lines: lines.count(f"up {broker.port}") >= 2)
+
+
+def test_an_idle_device_pings_and_stays(broker: Broker, node: ScriptedNode) -> None:
+    node.on_job = accept
+    # The second question comes after more than 1.5 keep-alives, when a broker ends who is silent.
+    with CDevice(broker, patience=Patience(keepalive_ms=4000, reask_ms=9000)) as device:
+        device.run("j1")
+        node.wait_for(lambda: len(node.heard) >= 2, "a second question")
+        assert not [line for line in device.lines if line.startswith("lost")]
 
 
 def test_a_broker_that_refuses_the_device_is_named_so(

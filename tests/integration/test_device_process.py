@@ -52,7 +52,7 @@ with Device("pump-7", [sys.argv[1]], outbox=sys.argv[2] or None) as device:
         os._exit(0)
     os.waitpid(child, 0)
     second = device.submit(image="img", command=["x"], input="after")
-    print(device.result(second, timeout=20).text)
+    print(device.result(second, timeout=60).text)
 """
 
 

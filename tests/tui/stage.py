@@ -17,13 +17,15 @@ from workrs.domain.ids import ClientId, Instant
 from workrs.ports.bus import Address
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable
+    from collections.abc import AsyncIterator, Callable, Iterable
 
     from textual.pilot import Pilot
 
 SNAPSHOTS = Path(__file__).parent / "snapshots"
 BEGUN = 1000.0
 NARROW, WIDE = (80, 24), (160, 50)
+WAIT_S = 60.0
+_LOOK_S = 0.02
 
 
 class Stage:
@@ -105,6 +107,17 @@ async def shown(
         app.draw()
         await pilot.pause()
         yield app, pilot
+
+
+async def until(pilot: Pilot[None], holds: Callable[[], bool]) -> None:
+    """Wait until something holds.
+
+    Where a key opens a screen, its `pilot.press` is not enough: that returns when the process has
+    taken little CPU for 20 ms, as it also does where others take the CPU away from it.
+    """
+    async with asyncio.timeout(WAIT_S):
+        while not holds():
+            await pilot.pause(_LOOK_S)
 
 
 def plain(app: Dashboard) -> str:

@@ -12,7 +12,7 @@ from dataclasses import replace
 import pytest
 from textual.color import Color
 
-from tests.tui.stage import NARROW, WIDE, Stage, check_snapshot, plain, shown
+from tests.tui.stage import NARROW, WIDE, Stage, check_snapshot, plain, shown, until
 from tui import headline, node_page
 from tui.app import bindings, places
 from tui.cell import Look
@@ -71,9 +71,11 @@ def test_a_node_s_page_looks_as_it_did(size: tuple[int, int]) -> None:
             lists = app.screen.query("#nodes")
             lists.first().focus()
             await pilot.press("end", "enter")
-            await pilot.pause()
+            await until(pilot, lambda: isinstance(app.screen, NodeScreen))
             assert isinstance(app.screen, NodeScreen)
             assert app.screen.subject == "n3"
+            await until(pilot, lambda: "n3" in plain(app).partition("\n")[0])
+            await pilot.pause()
             check_snapshot(app, f"page-node-{size[0]}x{size[1]}")
 
     asyncio.run(look())
@@ -136,8 +138,7 @@ def test_the_last_line_has_every_key_at_80_columns_and_a_click_does_the_same() -
             assert line.endswith("q quit")
             assert "^p find" in line
             await pilot.click(Keys, offset=(line.index("open"), 0))
-            await pilot.pause()
-            assert isinstance(app.screen, JobScreen)
+            await until(pilot, lambda: isinstance(app.screen, JobScreen))
 
     asyncio.run(go())
 
@@ -285,10 +286,10 @@ def test_another_view_takes_little_of_a_core_with_500_agents_and_10_000_jobs() -
         async with shown(stage, WIDE) as (app, pilot):
             took: dict[str, float] = {}
             for key in "2345" * 4:
-                begun, before = time.process_time(), plain(app)
+                begun, before = time.thread_time(), plain(app)
                 await pilot.press(key)
                 await pilot.pause()
-                took[key] = min(took.get(key, 1.0), time.process_time() - begun)
+                took[key] = min(took.get(key, 1.0), time.thread_time() - begun)
                 assert plain(app) != before
             assert max(took.values()) < KEY_CPU_S, took
 
@@ -303,10 +304,10 @@ def test_a_key_takes_little_of_a_core_with_500_agents_and_10_000_jobs() -> None:
         took = []
         async with shown(stage, WIDE, "2", "j") as (app, pilot):
             for key in "jjjkkj":
-                begun, before = time.process_time(), plain(app)
+                begun, before = time.thread_time(), plain(app)
                 await pilot.press(key)
                 await pilot.pause()
-                took.append(time.process_time() - begun)
+                took.append(time.thread_time() - begun)
                 assert plain(app) != before
         return took
 

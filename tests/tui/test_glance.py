@@ -84,7 +84,7 @@ def test_a_long_list_out_of_view_is_arranged_anew_as_soon_as_it_is_shown() -> No
             stage.hear(stage.scene.end(failed, Verdict.FAILED, "exit code 1"))
             stage.pass_s(2)
             await pilot.press("2")
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(60):
                 while " failed " not in plain(app).splitlines()[3]:
                     await pilot.pause()
 

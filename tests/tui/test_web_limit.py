@@ -43,7 +43,7 @@ async def statuses(server: WebServer) -> list[int]:
     await web.TCPSite(runner, HOST, server.port).start()
     opened, leave = asyncio.Semaphore(0), asyncio.Event()
     try:
-        async with asyncio.timeout(30), asyncio.TaskGroup() as group:
+        async with asyncio.timeout(60), asyncio.TaskGroup() as group:
             asked = [group.create_task(page(server, opened, leave)) for _ in range(TRIES)]
             for _ in range(TRIES):
                 await opened.acquire()

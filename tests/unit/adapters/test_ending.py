@@ -21,7 +21,7 @@ from workrs.ports.bus import Address, BusClosedError
 if TYPE_CHECKING:
     import pytest
 
-PATIENCE_S = 30.0
+PATIENCE_S = 60.0
 
 
 async def lose(gone: asyncio.Event) -> None:

@@ -14,7 +14,7 @@ from workrs.adapters.metric_server import metrics_served
 from workrs.ports.bus import Address
 
 GOOD = b"GET /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
-LIMIT_S = 10.0
+LIMIT_S = 60.0
 
 
 async def say(at: Address, request: bytes) -> bytes:

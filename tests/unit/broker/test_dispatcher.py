@@ -333,13 +333,13 @@ def _queue(cluster: Cluster, count: int) -> None:
 
 
 def _cost_s(cluster: Cluster, times: int = 200) -> float:
-    """Return the time of one event; the best of five, since others run beside."""
+    """Return the CPU of one event; the best of five, since others run beside."""
     best = 9e9
     for _ in range(5):
-        began = time.perf_counter()
+        began = time.thread_time()
         for _ in range(times):
             cluster.handle("n1", [Ticked()])
-        best = min(best, (time.perf_counter() - began) / times)
+        best = min(best, (time.thread_time() - began) / times)
     return best
 
 
@@ -356,7 +356,7 @@ def test_an_agent_among_ten_thousand_jobs_gets_one_in_a_moment() -> None:
     cluster = Cluster(1)
     _queue(cluster, 10_000)
     profile = AgentProfile(slots=1, arch="amd64", memory_mb=1024, cpus=1.0)
-    began = time.process_time()
+    began = time.thread_time()
     for number in range(100):
         beat = message.Beat(
             incarnation=Incarnation(1, "a"), connection=1, counter=1, profile=profile
@@ -366,7 +366,7 @@ def test_an_agent_among_ten_thousand_jobs_gets_one_in_a_moment() -> None:
         [offer] = cluster.offers()[number:]
         claim = message.Claim(incarnation=incarnation, epoch=offer.epoch, digest=offer.digest)
         cluster.handle("n1", [AgentHeard(ClientId(f"edge-{number}"), offer.job, claim, "")])
-    assert time.process_time() - began < 2.0
+    assert time.thread_time() - began < 2.0
     assert len(cluster.offers()) == 100
 
 

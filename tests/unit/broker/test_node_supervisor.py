@@ -6,6 +6,7 @@ Method: the shell around a real brain, over a broker and a ledger in memory that
 from __future__ import annotations
 
 import asyncio
+import re
 from typing import TYPE_CHECKING
 
 import pytest
@@ -56,7 +57,7 @@ class World:
 
 
 async def until(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not condition():  # noqa: ASYNC110 (anything may be waited for)
             await asyncio.sleep(0.005)
 
@@ -146,7 +147,10 @@ def test_a_node_whose_shell_stands_still_says_so() -> None:
     async def scene(world: World, _: Bus) -> None:
         assert world.supervisor.serves.is_set()
         world.supervisor.turned_at -= STUCK_S + 1.0
-        assert world.supervisor.look() == f"it has taken no turn for {STUCK_S + 1:.0f} s"
+        said = re.fullmatch(r"it has taken no turn for (\d+) s", world.supervisor.look())
+        assert said
+        # More, if this process had no turn itself.
+        assert int(said[1]) >= STUCK_S + 1
 
     run(scene)
 

@@ -101,7 +101,7 @@ def test_ledgers_are_read_until_all_is_known_and_then_the_node_votes() -> None:
         world = World(Standing(rejoin=Rejoin.UNDER_WAY))
         async with (
             asyncio.TaskGroup() as tasks,
-            asyncio.timeout(20),
+            asyncio.timeout(60),
             world.broker.connect(address=ADDRESS, client_id="peers") as bus,
         ):
             serving = tasks.create_task(world.supervisor.run())
@@ -109,7 +109,9 @@ def test_ledgers_are_read_until_all_is_known_and_then_the_node_votes() -> None:
                 world.say_states(bus, generation=world.node.generation)
                 await asyncio.sleep(0.05)
             serving.cancel()
-        assert len(world.asked) == 3
+        # One of them twice. All is begun again where this process stood still for a ttl.
+        assert {wanted.node for wanted in world.asked} == set(NAMES[1:])
+        assert len(world.asked) >= 3
         assert world.disk.standing.rejoin is Rejoin.DONE
         assert world.disk.jobs[JOB].record.abstains
 

@@ -97,7 +97,7 @@ def test_a_ledger_that_cannot_be_read_does_not_end_the_node(
         store, node = await filled("mem://1"), make_node()
         node.retired = retired
         clearing = asyncio.create_task(keep_clear(node, [store]))
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while OVER in await store.jobs():  # noqa: ASYNC110 (no event tells it)
                 await asyncio.sleep(0)
         clearing.cancel()
@@ -116,7 +116,7 @@ def test_a_silent_store_does_not_keep_the_others_from_being_cleared(
         with pytest.raises(StoreError):
             await drop_over(make_node(), silent)
         clearing = asyncio.create_task(keep_clear(make_node(), [silent, other]))
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while OVER in await other.jobs():  # noqa: ASYNC110 (no event tells it)
                 await asyncio.sleep(0)
             silent.silent = False

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 HERE = Address(host="n1", port=1883)
 NODES = ("n1", "n2")
-DEADLINE_S = 10.0
+DEADLINE_S = 60.0
 
 
 def make_directory(path: Path) -> ClusterDirectory:

@@ -248,7 +248,7 @@ def test_an_export_that_nobody_reads_ends_with_its_time(state: str, tmp_path: Pa
     assert process.stderr is not None
     assert b"--timeout" in process.stderr.readline()
     # Only now is taken what it had written; behind `| less` that would be hours later.
-    process.communicate(timeout=30)
+    process.communicate(timeout=60)
     assert process.returncode == 4
 
 
@@ -270,7 +270,7 @@ def test_ctrl_c_ends_a_question_in_its_middle(state: str) -> None:
     assert process.stdout is not None
     assert process.stdout.readline()
     process.send_signal(signal.SIGINT)
-    _, error = process.communicate(timeout=30)
+    _, error = process.communicate(timeout=60)
     assert (process.returncode, error) == (130, b"")
 
 

@@ -77,7 +77,7 @@ def servers() -> Iterator[list[Server]]:
 
 
 def get(url: str, bases: list[str], *, limit_bytes: int = 1 << 20) -> bytes:
-    return get_result(url, "dev_a", bases, limit_bytes=limit_bytes, access=ACCESS, timeout_s=5.0)
+    return get_result(url, "dev_a", bases, limit_bytes=limit_bytes, access=ACCESS, timeout_s=60.0)
 
 
 def test_a_damaged_or_missing_copy_is_passed_over(servers: list[Server]) -> None:
@@ -128,7 +128,7 @@ def test_a_foreign_url_gets_no_password(servers: list[Server]) -> None:
 
 
 def put(bases: list[str], *, copies: int = 2) -> None:
-    put_input(bases, "dev", DATA, copies=copies, access=ACCESS, timeout_s=5.0)
+    put_input(bases, "dev", DATA, copies=copies, access=ACCESS, timeout_s=60.0)
 
 
 def test_an_input_goes_to_as_many_stores_as_wanted_and_is_not_sent_twice(

@@ -99,7 +99,7 @@ class Node:
 
 
 async def until(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not condition():  # noqa: ASYNC110 (anything may be waited for)
             await asyncio.sleep(0.005)
 
@@ -173,7 +173,7 @@ async def running(made: World, name: ClientId = NAME) -> AsyncIterator[asyncio.T
         yield task
         if not task.done():
             supervisors[0].post(StopRequested())
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             await task
     finally:
         task.cancel()
@@ -256,15 +256,19 @@ def test_a_line_that_is_lost_can_still_be_left() -> None:
 
 
 def test_a_killed_agents_job_goes_on_elsewhere_from_its_checkpoint(tmp_path: Path) -> None:
-    count = JobSpec(
-        image="i",
-        command=("count", "30", "0.02"),
-        checkpoint=CheckpointPolicy(interval_s=0.1),
+    # The first would take half an hour, so it has not ended when it is killed.
+    first_job, second_job = (
+        JobSpec(
+            image="i",
+            command=("count", "30", step_s),
+            checkpoint=CheckpointPolicy(interval_s=0.1),
+        )
+        for step_s in ("60", "0.02")
     )
 
     async def story() -> None:
         async with world(tmp_path) as made, running(made) as first:
-            made.node.offer(count)
+            made.node.offer(first_job)
             await until(lambda: made.node.voter.vote().record.checkpoints)
             first.cancel()
             await until(lambda: made.node.gone)
@@ -272,7 +276,7 @@ def test_a_killed_agents_job_goes_on_elsewhere_from_its_checkpoint(tmp_path: Pat
             made.node.voter.votes[JOB] = type(vote)(record=vote.record)
             second = ClientId("a2")
             async with running(made, second):
-                made.node.offer(count, epoch=2, to=second)
+                made.node.offer(second_job, epoch=2, to=second)
                 await until(lambda: made.node.result)
                 assert made.node.result == "30\n"
                 assert made.node.voter.vote().record.attempt == 2

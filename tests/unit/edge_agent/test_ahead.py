@@ -33,12 +33,15 @@ if TYPE_CHECKING:
 
     from edge_agent.checkpoint import Saved
 
+NEVER_S = 3600.0
+"""Longer than any story here may take."""
+
 
 @asynccontextmanager
 async def expecting(
     stores: MemoryStores, folder: Path, share: Share | None = None
 ) -> AsyncIterator[Ahead]:
-    async with asyncio.timeout(20), asyncio.TaskGroup() as tasks:
+    async with asyncio.timeout(60), asyncio.TaskGroup() as tasks:
         source = Source(
             agent=ClientId("a1"),
             open_store=stores.open,
@@ -105,6 +108,7 @@ def test_who_waits_for_what_is_given_up_waits_no_longer(
 ) -> None:
     """As when an agent hands over more jobs than are followed, and the first is being started."""
     monkeypatch.setattr(ahead, "JOBS_MAX", 1)
+    monkeypatch.setattr(ahead, "WAIT_S", NEVER_S)
 
     async def story() -> None:
         stores = MemoryStores()
@@ -120,7 +124,7 @@ def test_who_waits_for_what_is_given_up_waits_no_longer(
         async with expecting(stores, tmp_path / "transfer") as one:
             one.follow(hint(saved))
             await asked.wait()
-            async with asyncio.timeout(ahead.WAIT_S / 2), asyncio.TaskGroup() as tasks:
+            async with asyncio.TaskGroup() as tasks:
                 taken = tasks.create_task(one.take(JOB, Epoch(2)))
                 await asyncio.sleep(0)
                 one.follow(hint(saved, JobId("pump_2")))
@@ -189,23 +193,26 @@ def test_those_that_are_expected_leave_room_for_one_that_is_here(tmp_path: Path)
                 one.follow(hint(found, job))
             asked = [asyncio.create_task(store.asked.wait()) for store in behind]
             await asyncio.wait(asked, return_when=asyncio.FIRST_COMPLETED)
-            async with asyncio.timeout(5):
-                await load(
-                    saved[0].ref,
-                    job=jobs[0],
-                    open_store=stores.open,
-                    path=tmp_path / "here",
-                    limit_bytes=1 << 30,
-                    keys=RING,
-                    share=share,
-                )
+            await load(
+                saved[0].ref,
+                job=jobs[0],
+                open_store=stores.open,
+                path=tmp_path / "here",
+                limit_bytes=1 << 30,
+                keys=RING,
+                share=share,
+            )
             for task in asked:
                 task.cancel()
 
     asyncio.run(story())
 
 
-def test_a_job_that_comes_does_not_wait_for_what_is_fetched_for_others(tmp_path: Path) -> None:
+def test_a_job_that_comes_does_not_wait_for_what_is_fetched_for_others(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(ahead, "WAIT_S", NEVER_S)
+
     async def story() -> None:
         stores, both = MemoryStores(), MemoryStores()
         first = await saved_of(stores, tmp_path, JOB)
@@ -222,8 +229,7 @@ def test_a_job_that_comes_does_not_wait_for_what_is_fetched_for_others(tmp_path:
             asked = [asyncio.create_task(store.asked.wait()) for store in behind]
             await asyncio.wait(asked, return_when=asyncio.FIRST_COMPLETED)
             one.follow(hint(second))
-            async with asyncio.timeout(ahead.WAIT_S / 2):
-                base = await one.take(JOB, Epoch(2))
+            base = await one.take(JOB, Epoch(2))
             assert base is not None
             assert base.manifest.seq == 1
             for task in asked:

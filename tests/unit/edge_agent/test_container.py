@@ -86,7 +86,7 @@ class World:
     async def running(self) -> Container:
         container = Container(JOB, 1, self.tools(), self.said.append)
         self._tasks.create_task(container.start(FROM_THE_BEGINNING))
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             while not self.said:  # noqa: ASYNC110 (its start is told once)
                 await asyncio.sleep(0)
         self.said.clear()

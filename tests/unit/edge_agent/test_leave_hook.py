@@ -12,9 +12,12 @@ import pytest
 
 from edge_agent import leave_hook
 from edge_agent.event import LeaveWished
+from workrs.faults.programs import kill_all, lingering
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+WAIT_S = 60.0
 
 
 @pytest.mark.parametrize(
@@ -38,22 +41,26 @@ def test_a_hook_that_hangs_is_killed_with_what_it_started(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(leave_hook, "TIMEOUT_S", 0.3)
-    late = tmp_path / "late"
-    found = asyncio.run(leave_hook.ask(f"(sleep 1; touch {late}) & sleep 100"))
+    monkeypatch.chdir(tmp_path)
+    found = asyncio.run(leave_hook.ask("sleep 300 & sleep 300"))
     assert found == "it did not end within 0.3 s"
-    assert not late.exists()
+    assert lingering(tmp_path, WAIT_S) == []
 
 
 def test_a_hook_whose_offspring_escapes_does_not_hold_the_next_one_up(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(leave_hook, "TIMEOUT_S", 0.3)
+    monkeypatch.chdir(tmp_path)
 
     async def ask() -> LeaveWished | str:
-        async with asyncio.timeout(10):
-            return await leave_hook.ask("setsid sleep 20 & sleep 100")
+        async with asyncio.timeout(WAIT_S):
+            return await leave_hook.ask("setsid sleep 300 & sleep 300")
 
-    assert asyncio.run(ask()) == "it did not end within 0.3 s"
+    try:
+        assert asyncio.run(ask()) == "it did not end within 0.3 s"
+    finally:
+        kill_all(lingering(tmp_path, 0.0))
 
 
 def test_a_hook_may_print_more_than_anybody_keeps() -> None:
@@ -78,7 +85,7 @@ def test_only_changes_are_told(tmp_path: Path) -> None:
 
         command = f"exit $(cat {turn})"
         following = asyncio.create_task(leave_hook.follow(command, 0.01, take))
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(WAIT_S):
             while len(told) < 3:  # noqa: ASYNC110 (a list, filled by the other task)
                 await asyncio.sleep(0.01)
         following.cancel()

@@ -41,7 +41,7 @@ def call(tmp_path: Path, handed_over: Path) -> Callable[..., list[str]]:
 
     def run(*arguments: str) -> list[str]:
         ran = subprocess.run(
-            ["sh", copy, *arguments], check=True, capture_output=True, text=True, timeout=10
+            ["sh", copy, *arguments], check=True, capture_output=True, text=True, timeout=60
         )
         return ran.stdout.splitlines()
 

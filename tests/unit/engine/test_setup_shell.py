@@ -24,7 +24,7 @@ def shell(script: str, folder: Path) -> subprocess.CompletedProcess[str]:
         script,
     ]
     return subprocess.run(
-        ["sh", "-euc", "\n".join(lines)], check=False, capture_output=True, text=True, timeout=20
+        ["sh", "-euc", "\n".join(lines)], check=False, capture_output=True, text=True, timeout=60
     )
 
 
@@ -33,7 +33,7 @@ def shell(script: str, folder: Path) -> subprocess.CompletedProcess[str]:
 def test_every_script_is_understood_by_a_small_shell(script: Path, interpreter: list[str]) -> None:
     if shutil.which(interpreter[0]) is None:
         pytest.skip(f"no {interpreter[0]}")
-    subprocess.run([*interpreter, "-n", script], check=True, timeout=20)
+    subprocess.run([*interpreter, "-n", script], check=True, timeout=60)
 
 
 def test_service_starts_are_denied_only_for_the_time_being(tmp_path: Path) -> None:
@@ -92,7 +92,7 @@ def test_a_failing_command_shows_its_last_lines(tmp_path: Path) -> None:
 )
 def test_run_helps_and_refuses_what_it_does_not_know(words: list[str], code: int) -> None:
     ran = subprocess.run(
-        [ROOT / "run", *words], check=False, capture_output=True, text=True, timeout=20
+        [ROOT / "run", *words], check=False, capture_output=True, text=True, timeout=60
     )
     assert ran.returncode == code
     assert "usage: ./run" in ran.stdout + ran.stderr

@@ -39,6 +39,6 @@ def test_a_look_that_fails_fails_the_run(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(ContainerEyes, "_ask", lambda _eyes, _engine: None)
     eyes = ContainerEyes(["unix:///none.sock"], lambda: 0.0)
     with eyes.running():
-        assert looked.wait(10.0)
+        assert looked.wait(60.0)
     with pytest.raises(BlindError, match="container-eyes: ValueError"):
         eyes.runs()

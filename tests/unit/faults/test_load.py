@@ -23,7 +23,7 @@ from workrs.faults.row import RowError
 
 QUIET = LoadPlan(echo_period_s=0.0, long_jobs=0)
 TIMING = LeaseTiming()
-WAIT_S = 30.0
+WAIT_S = 60.0
 
 
 @dataclass

@@ -135,7 +135,7 @@ def operators(monkeypatch: pytest.MonkeyPatch) -> set[Sent]:
                 ordering.send(
                     Order(order=OrderKind.DRAIN),
                     Caller(nodes=(HERE,), user=ClientId("ann")),
-                    timeout_s=5.0,
+                    timeout_s=60.0,
                 )
             )
             while not asked.done():

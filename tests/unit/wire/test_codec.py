@@ -111,11 +111,11 @@ def test_states_ignore_unknown_fields_so_that_newer_nodes_may_say_more(kind: typ
     ids=lambda bomb: bomb[:12].decode("latin-1"),
 )
 def test_bombs_are_refused_shortly_and_in_short(bomb: bytes) -> None:
-    began = time.perf_counter()
+    began = time.thread_time()
     text = explain(Claim, bomb)
     with pytest.raises(WireError):
         codec.parse_json(b"[" * 100_000)
-    assert time.perf_counter() - began < 1.0
+    assert time.thread_time() - began < 1.0
     assert len(text) < 600
 
 

@@ -185,8 +185,12 @@ class FileOutbox:
         connection = sqlite3.connect(
             path, timeout=5.0, isolation_level=None, check_same_thread=False
         )
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute(f"PRAGMA synchronous = {synchronous}")
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute(f"PRAGMA synchronous = {synchronous}")
+        except sqlite3.Error:
+            connection.close()
+            raise
         return connection
 
     def _prepare(self, path: str | os.PathLike[str], device: str) -> None:

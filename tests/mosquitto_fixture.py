@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from workrs.cli.cluster import free_ports
 from workrs.ports.bus import Address
 
 if TYPE_CHECKING:
@@ -40,10 +41,8 @@ _ACL = f"topic readwrite #\npattern readwrite #\ntopic deny {DENIED}#\n"
 
 
 def free_port() -> int:
-    """Return a port of the loopback interface that nobody listens on at the moment."""
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        return int(probe.getsockname()[1])
+    """Return a port of the loopback interface that nobody listens at and nobody else is given."""
+    return free_ports(1)[0]
 
 
 def wait_for_listener(process: subprocess.Popen[bytes], address: Address) -> None:

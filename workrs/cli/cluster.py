@@ -10,14 +10,16 @@
 
 import asyncio
 import os
+import secrets
 import shutil
 import signal
 import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import cycle, islice
 from pathlib import Path
 
 from workrs.cli.ready import missing
@@ -35,6 +37,11 @@ READY_S = 120.0
 """A member that ends is told at once; those that still start may be on a slow or busy machine."""
 SAY_S = 5.0
 """How often it is said what a cluster that starts waits for."""
+_PORTS = range(10_000, 32_768)
+"""Above those of services, below those that Linux chooses."""
+_FIRST = secrets.randbelow(len(_PORTS))
+_UNUSED_PORTS = cycle((*_PORTS[_FIRST:], *_PORTS[:_FIRST]))
+"""From anywhere on, as other processes look for ports, too; given out once a round."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -168,8 +175,11 @@ class LocalCluster:
         pid = self.members[node].pid
         children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
         for child in children:
-            if Path(f"/proc/{child}/comm").read_text().strip() == "mosquitto":
-                return int(child)
+            try:
+                if Path(f"/proc/{child}/comm").read_text().strip() == "mosquitto":
+                    return int(child)
+            except OSError:
+                continue  # it has just ended
         raise ConfigError(f"node {node} runs no broker of its own")
 
 
@@ -195,12 +205,21 @@ def _own_environment() -> dict[str, str]:
 
 
 def free_ports(count: int) -> tuple[int, ...]:
-    """Return TCP ports of the loopback interface that nobody listens at."""
-    with ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind((HOST, 0))
-        return tuple(each.getsockname()[1] for each in sockets)
+    """Return TCP ports of the loopback interface that nobody listens at, none twice.
+
+    Below those that the kernel chooses, for connections and for who wants any port: what is started
+    again finds its own free.
+    """
+    return tuple(islice(filter(_is_free, _UNUSED_PORTS), count))
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        try:
+            probe.bind((HOST, port))
+        except OSError:
+            return False
+    return True
 
 
 def require_free(ports: Sequence[int]) -> None:

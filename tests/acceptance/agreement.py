@@ -12,23 +12,32 @@ from typing import TypeVar
 from workrs.adapters.mqtt import connect
 from workrs.cli.cluster import LocalCluster
 from workrs.cli.leftover import wait_clean
+from workrs.domain.errors import BusError
 from workrs.domain.record import Record
 from workrs.ports.bus import Address, Message, Subscription, read_retained
 from workrs.wire import codec, topics
 from workrs.wire.message import AgentView
 
 T = TypeVar("T")
-SETTLE_S = 15.0
+SETTLE_S = 60.0
 
 
-def until(what: str, look: Callable[[], T], timeout_s: float = 30.0) -> T:
-    """Return the first true value of *look*, polled; fail with *what* after the time."""
+def until(what: str, look: Callable[[], T], timeout_s: float = 60.0) -> T:
+    """Return the first true value of *look*, polled; fail with *what* after the time.
+
+    A broker that does not answer yet is no failure: it may be on its way back.
+    """
     deadline = time.monotonic() + timeout_s
     pause = _Pause()
-    while not (found := look()):
-        assert time.monotonic() < deadline, f"waited {timeout_s:g} s in vain for {what}"
+    trouble: object = "it is not so"
+    while True:
+        try:
+            if found := look():
+                return found
+        except BusError as error:
+            trouble = error
+        assert time.monotonic() < deadline, f"waited {timeout_s:g} s in vain for {what}: {trouble}"
         pause.short()
-    return found
 
 
 class _Pause:
@@ -78,6 +87,13 @@ def read_ledger(path: Path) -> dict[str, str | None]:
 
 def _disagreement(cluster: LocalCluster) -> str:
     """Return what does not agree yet, or an empty string."""
+    try:
+        return _disagreement_of_live(cluster)
+    except BusError as error:  # a broker that was killed is on its way back
+        return str(error)
+
+
+def _disagreement_of_live(cluster: LocalCluster) -> str:
     live = [n for n in cluster.addresses if cluster.members[n].is_running()]
     decisions: dict[str, set[str | None]] = {}
     for node in live:
@@ -113,5 +129,5 @@ def assert_agreement(cluster: LocalCluster) -> None:
 
 def assert_nothing_left(cluster: LocalCluster) -> None:
     """Fail if a stopped cluster left a process, a mount or a socket."""
-    left = wait_clean(cluster.plan.root)
+    left = wait_clean(cluster.plan.root, timeout_s=SETTLE_S)
     assert not left, left

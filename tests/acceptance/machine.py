@@ -20,6 +20,9 @@ from tests.acceptance.agreement import until
 ROOT = Path(__file__).parents[2]
 SYSTEMD = Path("/lib/systemd/systemd")
 _CGROUPS = Path("/sys/fs/cgroup")
+RUN_S = 120.0
+"""A unit's start or stop on a busy machine, and waits that a script has in itself."""
+BOOT_S = 180.0
 _MASKED = (
     "tmp.mount systemd-udevd.service systemd-udev-trigger.service systemd-logind.service "
     "systemd-udevd-kernel.socket systemd-udevd-control.socket systemd-firstboot.service "
@@ -96,7 +99,7 @@ class Machine:
     init: int
     """Process id of its systemd, seen from here."""
 
-    def run(self, script: str, *, timeout_s: float = 60.0) -> str:
+    def run(self, script: str, *, timeout_s: float = RUN_S) -> str:
         """Run a shell script there as root; return what it prints, or fail with all of it."""
         path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
         enter = ["nsenter", "-t", str(self.init), "-m", "-p", "-u", "-i", "-n", "-C", "--"]
@@ -105,7 +108,12 @@ class Machine:
 
 
 def run(
-    command: list[str], script: str, *, where: str, cwd: Path | None = None, timeout_s: float = 60.0
+    command: list[str],
+    script: str,
+    *,
+    where: str,
+    cwd: Path | None = None,
+    timeout_s: float = RUN_S,
 ) -> str:
     """Give a shell a script; return what it prints, or fail with all of it."""
     ran = subprocess.run(
@@ -135,7 +143,7 @@ def machines(addresses: dict[str, str], network: str, folder: Path) -> Iterator[
     try:
         outers.extend(_boot(name, folder) for name in addresses)
         for (name, address), outer in zip(addresses.items(), outers, strict=True):
-            init = until("the boot", lambda outer=outer: _systemd_below(outer))  # type: ignore[misc]
+            init = until("the boot", lambda outer=outer: _systemd_below(outer), BOOT_S)  # type: ignore[misc]
             _sh(
                 f"ip -n {network} link add v{name} type veth peer name eth0 netns {init}\n"
                 f"ip -n {network} link set v{name} master br0 up\n"

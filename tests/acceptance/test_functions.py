@@ -69,8 +69,8 @@ def test_a_function_is_added_changed_and_removed_while_nodes_die(
         cluster.start("n3")
         until("n3 to learn", lambda: having(cluster, "answer") == (2, 3))
         publish(at, "workrs/1/up/press-1/run/answer/new", "-m", "x")
-        until("its result", lambda: f"{down}/press-1/new/out second" in lines(), 40)
-        until("the first's result", lambda: f"{down}/pump-7/old/out first" in lines(), 40)
+        until("its result", lambda: f"{down}/press-1/new/out second" in lines())
+        until("the first's result", lambda: f"{down}/pump-7/old/out first" in lines())
     for name in cluster.node_names:
         cluster.kill(name)
     for name in cluster.node_names:

@@ -14,20 +14,29 @@ import pytest
 from tests.acceptance.agreement import until
 from workrs.cli.cluster import LocalCluster
 from workrs.ports.bus import Address
+from workrs.wire.topics import ROOT
 
 
 def publish(at: Address, topic: str, *words: str) -> None:
     command = ["mosquitto_pub", "-h", at.host, "-p", str(at.port), "-q", "1", "-t", topic, *words]
-    subprocess.run(command, check=True, timeout=20)
+    subprocess.run(command, check=True, timeout=60)
 
 
 @contextmanager
 def subscriber(at: Address, pattern: str, out: Path) -> Iterator[Callable[[], list[str]]]:
-    """Run mosquitto_sub -v; give a function that returns the lines so far."""
-    command = ["mosquitto_sub", "-h", at.host, "-p", str(at.port), "-q", "1", "-v", "-t", pattern]
+    """Run mosquitto_sub -v, which hears all from now on; give a function that returns its lines."""
+    mark = f"{ROOT}/echo/{out.name}"
+    publish(at, mark, "-r", "-m", "subscribed")
+    command = ["mosquitto_sub", "-h", at.host, "-p", str(at.port), "-q", "1", "-v"]
+    command += ["-t", mark, "-t", pattern]
     with out.open("wb") as sink, subprocess.Popen(command, stdout=sink) as process:
+
+        def lines() -> list[str]:
+            return [line for line in out.read_text().splitlines() if not line.startswith(mark)]
+
         try:
-            yield lambda: out.read_text().splitlines()
+            until("the subscription", lambda: mark in out.read_text())
+            yield lines
         finally:
             process.terminate()
 
@@ -46,7 +55,7 @@ def test_raw_bytes_to_a_function_come_back_as_words_and_raw_bytes(
     down = "workrs/1/down/pump-7"
     with subscriber(at, f"{down}/#", tmp_path / "out") as lines:
         publish(at, "workrs/1/up/pump-7/run/matrix/job-1", "-f", str(data))
-        until("the result", lambda: f"{down}/job-1/state succeeded" in lines(), 40)
+        until("the result", lambda: f"{down}/job-1/state succeeded" in lines())
         seen = lines()
     words = [line.split(" ", 1)[1] for line in seen if line.startswith(f"{down}/job-1/state ")]
     assert words[:3] == ["accepted", "queued", "running"]
@@ -63,13 +72,13 @@ def test_a_json_spec_is_told_as_json(cluster: LocalCluster, tmp_path: Path) -> N
     at = cluster.addresses["n2"]
     spec = {
         "image": "none",
-        "command": ["sh", "-c", 'echo "0.5 half" > $WORKRS_JOB_DIR/progress; sleep 2; echo done'],
-        "forecast_s": 3,
+        "command": ["sh", "-c", 'echo "0.5 half" > $WORKRS_JOB_DIR/progress; sleep 5; echo done'],
+        "forecast_s": 6,
     }
     down = "workrs/1/down/pump-7/job-2"
     with subscriber(at, f"{down}/#", tmp_path / "out") as lines:
         publish(at, "workrs/1/up/pump-7/submit/job-2", "-m", json.dumps(spec))
-        until("the result", lambda: any('"succeeded"' in line for line in lines()), 40)
+        until("the result", lambda: any('"succeeded"' in line for line in lines()))
         seen = [json.loads(line.split(" ", 1)[1]) for line in lines()]
     states = [each["state"] for each in seen]
     assert states[:3] == ["accepted", "queued", "running"]
@@ -112,12 +121,13 @@ def test_bad_input_is_rejected_with_a_reason_and_everything_goes_on(
     with subscriber(at, "workrs/1/down/pump-7/#", tmp_path / "out") as lines:
         publish(at, "workrs/1/up/pump-7/run/echo/first", "-m", "hello")
         until("a first result", lambda: any("first/out hello" in line for line in lines()))
+        until("its end", lambda: any("first/state succeeded" in line for line in lines()))
         for name, (topic, words, reason) in cases.items():
             before = len(lines())
             publish(at, f"workrs/1/up/pump-7/{topic}", *words)
-            new = until(name, lambda before=before: lines()[before:])  # type: ignore[misc]
-            assert "rejected" in new[0], (name, new)
-            assert reason in new[0], (name, new)
+            new = until(name, lambda before=before: lines()[before:])[0]  # type: ignore[misc]
+            assert "rejected" in new, (name, new)
+            assert reason in new, (name, new)
         publish(at, "workrs/1/up/pump-7/run/echo/first", "-m", "another input")
         until("a refusal", lambda: any("used before" in line for line in lines()))
         publish(at, "workrs/1/up/pump-7/run/echo/last", "-m", "bye")
@@ -132,5 +142,6 @@ def test_a_missing_image_is_told_to_the_device(
     spec = {"image": "no/such:image", "command": ["x"], "attempts_max": 1}
     with subscriber(at, "workrs/1/down/pump-7/#", tmp_path / "out") as lines:
         publish(at, "workrs/1/up/pump-7/submit/job-3", "-m", json.dumps(spec))
-        until("the end", lambda: any('"failed"' in line for line in lines()), 40)
-        assert "no/such:image" in lines()[-1]
+        until("the end", lambda: any('"failed"' in line for line in lines()))
+        (last,) = {line for line in lines() if '"failed"' in line}
+        assert "no/such:image" in last

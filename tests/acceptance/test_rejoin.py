@@ -37,7 +37,7 @@ def test_a_node_that_lost_its_disk_comes_back_and_another_may_die_then(
     ledger = cluster.plan.root / "n1" / "ledger.db"
     with Device("pump-7", nodes=cluster.hosts[1:]) as device:
         device.run("echo", b"before", job="before")
-        assert device.result("before", timeout=30).value == b"before"
+        assert device.result("before", timeout=60).value == b"before"
         long = json.dumps({"n": 20, "products": 200, "pace_s": 0.1}).encode()
         running = device.run("matrix", long)
         until("running", lambda: device.state(running).state.value == "running")
@@ -56,7 +56,7 @@ def test_a_node_that_lost_its_disk_comes_back_and_another_may_die_then(
             file.unlink()
         member = start_again(cluster, "n1", "--rejoin")
         until("re-admission", lambda: " rejoined " in member.log.read_text(), timeout_s=60)
-        assert b'"products": 200' in device.result(running, timeout=60).value
+        assert b'"products": 200' in device.result(running, timeout=90).value
         until("its agent", lambda: ("n1", "a1") in read_agents(cluster.addresses["n1"]))
 
         cluster.kill("n3")

@@ -11,6 +11,7 @@ import os
 import signal
 import stat
 import subprocess
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -24,6 +25,9 @@ from workrs.trust.credential import Credential, load_credential
 from workrs.trust.kind import PORT_OFFSETS, Kind
 from workrs.wire import topics
 from workrs.wire.topics import ROOT
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 __all__ = ["secure_cluster"]
 
@@ -57,17 +61,18 @@ def test_an_operator_sees_all_jobs_submits_orders_and_cancels(
     def is_cancelled() -> bool:
         capsys.readouterr()
         secure_cluster.workrs("jobs", "--json")
-        return jobs(capsys.readouterr().out)["ann/long"]["state"] == "cancelled"
+        return jobs(capsys.readouterr().out).get("ann/long", {}).get("state") == "cancelled"
 
     secure_cluster.until(is_cancelled)
 
 
 def test_a_job_is_taken_over_when_its_agent_is_killed(
-    secure_cluster: SecureCluster, capsys: pytest.CaptureFixture[str]
+    secure_cluster: SecureCluster, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     secure_cluster.enrol("device", "pump-8")
+    go = tmp_path / "go"
     with Device(credential=secure_cluster.file("pump-8")) as device:
-        job = device.submit(spec("sleep 4; echo done"), job="moved")
+        job = device.submit(spec(f"until [ -e {go} ]; do sleep 0.1; done; echo done"), job="moved")
         agents: list[str] = []
 
         def runs() -> bool:
@@ -79,6 +84,7 @@ def test_a_job_is_taken_over_when_its_agent_is_killed(
 
         secure_cluster.until(runs)
         secure_cluster.local.kill(agents[0], signal.SIGKILL)
+        go.touch()
         assert device.result(job, timeout=60).text == "done\n"
         assert device.state(job).attempt == 2
     secure_cluster.local.start(agents[0])
@@ -188,7 +194,7 @@ def test_a_revoked_member_is_cut_off_and_let_in_no_more(secure_cluster: SecureCl
 
     async def cut_off(who: Credential) -> None:
         came, other_came = asyncio.Event(), asyncio.Event()
-        async with asyncio.timeout(40), asyncio.TaskGroup() as both:
+        async with asyncio.timeout(120), asyncio.TaskGroup() as both:
             staying = both.create_task(stay(secure_cluster, other, other_came))
             client_id = ids.get(who.name, "")
             ending = both.create_task(stay(secure_cluster, who, came, client_id=client_id))
@@ -231,6 +237,6 @@ def test_mosquitto_pub_takes_the_one_file(secure_cluster: SecureCluster) -> None
     words += ["--cafile", file, "--cert", file, "--key", file]
     words += ["-t", topics.up("pump-9", "submit", "from-shell"), "-m"]
     sent = '{"image": "none", "command": ["echo", "hello"]}'
-    subprocess.run([*words, sent], check=True, env={**os.environ}, timeout=20)
+    subprocess.run([*words, sent], check=True, env={**os.environ}, timeout=60)
     with Device(credential=who.path) as device:
         assert device.result("from-shell", timeout=60).text == "hello\n"

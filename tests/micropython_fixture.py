@@ -16,7 +16,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 CLIENT = ROOT / "device_client" / "micropython"
-WAIT_S = 20.0
+WAIT_S = 60.0
 """The longest a test waits for a board. Only failures take that long."""
 HEAP = "160k"
 """Pointers of 8 bytes; about what 80 KiB are to a board, most of it to compile."""

@@ -74,7 +74,7 @@ while device.state(long)[0] != "running":
 print("running")
 sys.stdin.readline()
 lost = device.run("echo", b"sent to nobody")
-print(device.result(lost, 30), device.result(long, 30))
+print(device.result(lost, 60), device.result(long, 60))
 """
     cluster = start_cluster(nodes=3, agents=1)
     go = tmp_path / "go"
@@ -83,7 +83,7 @@ print(device.result(lost, 30), device.result(long, 30))
         os.kill(cluster.broker_pid("n1"), signal.SIGKILL)
         run.press_enter()
         go.touch()
-        assert run.output(60) == ["running", r"b'sent to nobody' b'done\n'"]
+        assert run.output(120) == ["running", r"b'sent to nobody' b'done\n'"]
     until("the broker's return", lambda: listens(cluster.addresses["n1"]))
 
 
@@ -102,7 +102,9 @@ before = used()
 import workrs
 imported = used()
 device = workrs.Device("pump-7", sys.argv[1:2], outbox=sys.argv[2])
-connected = device.poll(1)
+connected = False
+while not connected:
+    connected = device.poll(1)
 print(connected, imported - before, used() - before)
 """
     with Board(program, broker.address, outbox, folder=tmp_path, port="micropython32") as run:

@@ -63,7 +63,7 @@ def test_a_revocation_reaches_all_nodes_and_one_that_was_away_when_it_is_back(
     gone, meter = kept(secure_cluster, "gone"), kept(secure_cluster, "meter")
     for node in ("n1", "n2", "n3"):
         secure_cluster.until(lambda node=node: is_let_in(secure_cluster, meter, node))  # type: ignore[misc]
-        assert is_let_in(secure_cluster, gone, node)
+        secure_cluster.until(lambda node=node: is_let_in(secure_cluster, gone, node))  # type: ignore[misc]
     secure_cluster.local.kill("n3", signal.SIGKILL)
     capsys.readouterr()
     words = ("--cluster", str(secure_cluster.folder))
@@ -95,7 +95,7 @@ def test_an_operator_that_revokes_itself_is_shut_out_by_all_nodes(
         assert main(words) == 0
         assert "In force at n1, n2, n3." in capsys.readouterr().out
     for node in ("n1", "n2", "n3"):
-        assert is_shut_out(secure_cluster, leaves, node)
+        secure_cluster.until(lambda node=node: is_shut_out(secure_cluster, leaves, node))  # type: ignore[misc]
 
 
 def test_a_node_that_lost_disk_and_folder_comes_back_and_knows_who_is_revoked(
@@ -126,8 +126,11 @@ def test_a_node_that_lost_disk_and_folder_comes_back_and_knows_who_is_revoked(
 
 
 def shown_serial(at: Address) -> int:
-    """Return the number of the certificate that a server shows."""
-    pem = ssl.get_server_certificate((at.host, at.port))
+    """Return the number of the certificate that a server shows; 0 where none answers."""
+    try:
+        pem = ssl.get_server_certificate((at.host, at.port))
+    except OSError:
+        return 0
     return x509.load_pem_x509_certificate(pem.encode()).serial_number
 
 
@@ -155,7 +158,10 @@ def bridge_is_up(cluster: SecureCluster, node: str, peer: str) -> bool:
             await bus.subscribe(Subscription(pattern=bridge_state_topic(node, peer)))
             return (await bus.receive())[-1].payload
 
-    return asyncio.run(read()) == b"1"
+    try:
+        return asyncio.run(read()) == b"1"
+    except (BusError, TimeoutError):
+        return False
 
 
 def test_all_are_renewed_while_a_job_runs_and_nothing_is_started_again(
@@ -179,13 +185,13 @@ def test_all_are_renewed_while_a_job_runs_and_nothing_is_started_again(
             want, at = file_serial(it.node_folder(node) / "node.pem"), it.local.addresses[node]
             agents = Address(host=at.host, port=at.port + PORT_OFFSETS[Kind.AGENT])
             it.until(lambda want=want, agents=agents: shown_serial(agents) == want)  # type: ignore[misc]
-            assert shown_serial(it.blobs[node]) == want
+            it.until(lambda want=want, at=it.blobs[node]: shown_serial(at) == want)  # type: ignore[misc]
         for name in old:
             assert main(("revoke", name, "--cluster", str(it.folder), "--old")) == 0
             assert "In force at n1, n2, n3." in capsys.readouterr().out
         for name, who in old.items():
             for node in set(nodes) - {name}:
-                assert is_shut_out(it, who, node), (name, node)
+                it.until(lambda who=who, node=node: is_shut_out(it, who, node))  # type: ignore[misc]
         it.until(lambda: it.live() >= {*nodes, "a1", "a2"})
         for node in nodes:
             for peer in set(nodes) - {node}:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["secure_cluster"]
 
 KINDS = [("certificate", ()), ("password", ("--password",))]
-END_S = 60.0
+END_S = 120.0
 PAGE = (ROOT / "docs" / "c.md").read_text()
 FUNCTIONS = """
 [until]
@@ -103,7 +103,7 @@ while device.state(job)[0] != "running":
 print("running")
 sys.stdin.readline()
 lost = device.submit({"image": "none", "command": ["cat", "in/input"], "input": "sent to nobody"})
-print(device.result(lost, 30), device.result(job, 30))
+print(device.result(lost, 60), device.result(job, 60))
 print(device.trouble != "")
 """
     go = tmp_path / "go"
@@ -180,7 +180,7 @@ def test_a_node_that_cannot_prove_itself_is_told_nothing(
     path = changed(farm, name, tmp_path, lie)
     program = """
 device = make(sys.argv[1])
-while not device.trouble:
+while "ertificate" not in device.trouble:  # a slow node is left for another reason
     print(device.poll(0.1))
 print(device.trouble)
 """
@@ -190,8 +190,8 @@ print(device.trouble)
         assert re.search("[Cc]ertificate", trouble), trouble
     with c_device(path, "until", "job-1", "/dev/null") as (process, said):
         farm.until(lambda: sum("the connection ended" in line for line in said) >= 3)
+        farm.until(lambda: any("TLS: -0x2700" in line for line in said))
         assert process.poll() is None
-        assert any("TLS: -0x2700" in line for line in said), said
     with c_device(farm.file(name), "until", "job-1", "/dev/null") as (process, said):
         assert process.wait(END_S) == 0, said
 

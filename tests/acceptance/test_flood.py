@@ -20,6 +20,7 @@ from tests.acceptance.agreement import until
 from workrs.cli.cluster import AgentPlan, ClusterPlan, LocalCluster, local_cluster
 from workrs.faults import flood
 
+pytestmark = pytest.mark.timeout(600)  # a crowd on a busy machine
 DEVICES = 100
 BURST = 2
 NODES = 3

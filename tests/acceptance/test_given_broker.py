@@ -36,12 +36,12 @@ def test_a_node_uses_a_given_broker_and_refills_it(
         cluster = start_cluster(nodes=1, agents=1, ports=(port,), given_brokers=True)
         with Device("pump-7", nodes=cluster.hosts) as device:
             device.run("echo", b"one", job="one")
-            assert device.result("one", timeout=30).value == b"one"
+            assert device.result("one", timeout=60).value == b"one"
             broker.kill()
             broker.wait()
             with plain_broker(tmp_path, port) as second:
                 device.run("echo", b"two", job="two")
-                assert device.result("two", timeout=30).value == b"two"
+                assert device.result("two", timeout=60).value == b"two"
                 assert_agreement(cluster)
                 cluster.stop()
                 assert second.poll() is None, "the node ended a broker that is not its own"

@@ -6,12 +6,10 @@ points of a submit, and jobs that count how often they were run.
 
 import os
 import re
-import socket
 import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable
-from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -20,6 +18,7 @@ from device_client import Device, State
 from tests.acceptance import mortal_device
 from tests.acceptance.agreement import until
 from tests.acceptance.mortal_device import STAGES, spec_of
+from tests.secure_cluster import block_of_ports
 from workrs.cli.cluster import LocalCluster
 
 ROOT = Path(__file__).parents[2]
@@ -65,6 +64,7 @@ def test_the_quick_start_of_a_page_runs_as_it_is_printed(
     assert '"products": 40' in done.stdout.strip().splitlines()[-1]
 
 
+@pytest.mark.timeout(600)  # each of its processes imports the client and waits for the broker
 def test_kill_9_at_any_step_of_a_submit_loses_and_doubles_no_job(
     start_cluster: Callable[..., LocalCluster], tmp_path: Path
 ) -> None:
@@ -79,7 +79,7 @@ def test_kill_9_at_any_step_of_a_submit_loses_and_doubles_no_job(
         env=os.environ | {"PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=500,
         check=False,
     )
     assert (done.returncode, done.stderr) == (0, "")
@@ -105,19 +105,6 @@ def test_kill_9_at_any_step_of_a_submit_loses_and_doubles_no_job(
     assert runs() == Counter(jobs)
 
 
-def free_ports(count: int) -> int:
-    """Return the first of so many ports in a row that nobody listens at now."""
-    for first in range(21_000 + os.getpid() % 5_000, 32_000, count):
-        with ExitStack() as taken:
-            try:
-                for port in range(first, first + count):
-                    taken.enter_context(socket.create_server(("127.0.0.1", port)))
-            except OSError:
-                continue
-        return first
-    pytest.fail("no ports are free")
-
-
 def test_an_enrolled_device_needs_its_credential_alone(tmp_path: Path) -> None:
     """With a certificate and with a password; a large input goes to the node's store, too."""
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
@@ -125,7 +112,7 @@ def test_an_enrolled_device_needs_its_credential_alone(tmp_path: Path) -> None:
     def workrs(*words: str) -> list[str]:
         return [sys.executable, "-m", "workrs.cli.main", *words]
 
-    first = free_ports(5)
+    first = block_of_ports()
     for words in (
         ("init", "farm", f"n1=127.0.0.1:{first}"),
         ("enrol", "device", "pump-7", "--cluster", "farm"),

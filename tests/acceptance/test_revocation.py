@@ -55,6 +55,24 @@ def kept(cluster: SecureCluster, name: str) -> Credential:
     return load_credential(Path(shutil.copy(source, cluster.folder / f"{name}.copy")))
 
 
+def revoke(cluster: SecureCluster, capsys: pytest.CaptureFixture[str], *words: str, at: str) -> str:
+    """Revoke until it is in force at some nodes; return what is said then.
+
+    The command waits 10 s for a node, and says to be given again where that was too short.
+    """
+    said = ""
+
+    def is_in_force() -> bool:
+        nonlocal said
+        capsys.readouterr()
+        main(("revoke", *words, "--cluster", str(cluster.folder)))
+        said = capsys.readouterr().out
+        return f"In force at {at}." in said
+
+    cluster.until(is_in_force)
+    return said
+
+
 def test_a_revocation_reaches_all_nodes_and_one_that_was_away_when_it_is_back(
     secure_cluster: SecureCluster, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -65,13 +83,8 @@ def test_a_revocation_reaches_all_nodes_and_one_that_was_away_when_it_is_back(
         secure_cluster.until(lambda node=node: is_let_in(secure_cluster, meter, node))  # type: ignore[misc]
         secure_cluster.until(lambda node=node: is_let_in(secure_cluster, gone, node))  # type: ignore[misc]
     secure_cluster.local.kill("n3", signal.SIGKILL)
-    capsys.readouterr()
-    words = ("--cluster", str(secure_cluster.folder))
-    assert main(("revoke", "gone", *words)) == 0
-    printed = capsys.readouterr().out
-    assert "In force at n1, n2." in printed
-    assert "Not yet at n3" in printed
-    assert main(("revoke", "meter", *words)) == 0
+    assert "Not yet at n3" in revoke(secure_cluster, capsys, "gone", at="n1, n2")
+    revoke(secure_cluster, capsys, "meter", at="n1, n2")
     secure_cluster.local.start("n3")
     secure_cluster.until(lambda: secure_cluster.live() >= {"n1", "n2", "n3"})
     for node in ("n1", "n2", "n3"):
@@ -79,9 +92,8 @@ def test_a_revocation_reaches_all_nodes_and_one_that_was_away_when_it_is_back(
             secure_cluster.until(
                 lambda who=who, node=node: is_shut_out(secure_cluster, who, node)  # type: ignore[misc]
             )
-    assert main(("revoke", "gone", *words)) == 0
-    assert "gone is revoked since" in (told := capsys.readouterr().out)
-    assert "In force at n1, n2, n3." in told
+    told = revoke(secure_cluster, capsys, "gone", at="n1, n2, n3")
+    assert "gone is revoked since" in told
 
 
 def test_an_operator_that_revokes_itself_is_shut_out_by_all_nodes(
@@ -91,9 +103,7 @@ def test_an_operator_that_revokes_itself_is_shut_out_by_all_nodes(
     secure_cluster.enrol("operator", "leaves")
     leaves, own = kept(secure_cluster, "leaves"), str(secure_cluster.file("leaves"))
     for _ in range(2):
-        words = ("revoke", "leaves", "--cluster", str(secure_cluster.folder), "--credential", own)
-        assert main(words) == 0
-        assert "In force at n1, n2, n3." in capsys.readouterr().out
+        revoke(secure_cluster, capsys, "leaves", "--credential", own, at="n1, n2, n3")
     for node in ("n1", "n2", "n3"):
         secure_cluster.until(lambda node=node: is_shut_out(secure_cluster, leaves, node))  # type: ignore[misc]
 
@@ -187,8 +197,7 @@ def test_all_are_renewed_while_a_job_runs_and_nothing_is_started_again(
             it.until(lambda want=want, agents=agents: shown_serial(agents) == want)  # type: ignore[misc]
             it.until(lambda want=want, at=it.blobs[node]: shown_serial(at) == want)  # type: ignore[misc]
         for name in old:
-            assert main(("revoke", name, "--cluster", str(it.folder), "--old")) == 0
-            assert "In force at n1, n2, n3." in capsys.readouterr().out
+            revoke(it, capsys, name, "--old", at="n1, n2, n3")
         for name, who in old.items():
             for node in set(nodes) - {name}:
                 it.until(lambda who=who, node=node: is_shut_out(it, who, node))  # type: ignore[misc]

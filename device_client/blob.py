@@ -14,7 +14,7 @@ import http.client
 import urllib.error
 import urllib.request
 from base64 import b64encode
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -90,7 +90,7 @@ def put_input(
 
 def _is_there(url: str, access: Access, timeout_s: float) -> bool:
     """Ask first: a repeated upload of megabytes would be sent in vain."""
-    request = urllib.request.Request(url, method="HEAD", headers=access.headers())  # noqa: S310 (the opener speaks http and https alone)
+    request = _request(url, access.headers(), method="HEAD")
     try:
         with _open(request, access.tls, timeout_s):
             return True
@@ -99,12 +99,8 @@ def _is_there(url: str, access: Access, timeout_s: float) -> bool:
 
 
 def _put(url: str, data: bytes, access: Access, timeout_s: float) -> None:
-    request = urllib.request.Request(  # noqa: S310 (as above)
-        url,
-        data=data,
-        method="PUT",
-        headers={"Content-Type": "application/octet-stream", **access.headers()},
-    )
+    headers = {"Content-Type": "application/octet-stream", **access.headers()}
+    request = _request(url, headers, method="PUT", data=data)
     try:
         with _open(request, access.tls, timeout_s):
             pass
@@ -140,16 +136,15 @@ def get_result(
     """
     if not url.startswith(BLOB_URL_PREFIX):
         # A foreign host: no credentials, and the machine's own certificate authorities.
-        return _get(urllib.request.Request(url), None, limit_bytes, timeout_s)  # noqa: S310 (as above)
+        return _get(url, {}, None, limit_bytes, timeout_s)
     digest = url.removeprefix(BLOB_URL_PREFIX)
     if not is_digest(digest):
         raise ResultUnavailableError(f"job {job}: the node names no valid result: {url[:100]!r}")
     failures = []
     for base in bases:
         place = f"{base.rstrip('/')}/blobs/{job}/{digest}"
-        request = urllib.request.Request(place, headers=access.headers())  # noqa: S310 (as above)
         try:
-            data = _get(request, access.tls, limit_bytes, timeout_s)
+            data = _get(place, access.headers(), access.tls, limit_bytes, timeout_s)
         except ResultTooLargeError:
             raise  # So it is everywhere.
         except ResultUnavailableError as error:
@@ -162,19 +157,31 @@ def get_result(
     raise ResultUnavailableError(f"job {job}: result {digest} was not got: {told}")
 
 
+def _request(
+    url: str, headers: Mapping[str, str], *, method: str = "GET", data: bytes | None = None
+) -> urllib.request.Request:
+    """Return the request; StoreError for what is no address, as of a node that says nonsense."""
+    try:
+        return urllib.request.Request(url, data, dict(headers), method=method)  # noqa: S310 (the opener speaks http and https alone)
+    except ValueError as error:
+        raise StoreError(f"{url[:100]!r} is no address: {error}") from error
+
+
 def _get(
-    request: urllib.request.Request,
+    url: str,
+    headers: Mapping[str, str],
     tls: "ssl.SSLContext | None",
     limit_bytes: int,
     timeout_s: float,
 ) -> bytes:
     parts, size = [], 0
     try:
+        request = _request(url, headers)
         with _open(request, tls, timeout_s) as response:
             while chunk := response.read(_CHUNK_BYTES):
                 size += len(chunk)
                 if size > limit_bytes:
-                    raise ResultTooLargeError(f"{request.full_url}: more than {limit_bytes} bytes")
+                    raise ResultTooLargeError(f"{url}: more than {limit_bytes} bytes")
                 parts.append(chunk)
             expected = response.headers.get("Content-Length")
     except StoreError as error:
@@ -182,7 +189,7 @@ def _get(
             raise
         raise ResultUnavailableError(str(error)) from error
     if expected is not None and expected.isdigit() and int(expected) != size:
-        raise ResultUnavailableError(f"{request.full_url}: cut off after {size} bytes")
+        raise ResultUnavailableError(f"{url}: cut off after {size} bytes")
     return b"".join(parts)
 
 

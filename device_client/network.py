@@ -356,7 +356,12 @@ class Network:
             self._link.unsubscribe(topics.down(self._device, job, "#"))
 
     def _send(self, job: str) -> None:
-        message = self._outbox.message(job)
+        try:
+            message = self._outbox.message(job)
+        except OutboxError as error:
+            # As in `_mark`. The brain asks again when no answer has come.
+            self.trouble = str(error)
+            return
         if message is None:
             self._brain.lost(job)
             return

@@ -178,7 +178,8 @@ def _progress(value: object) -> float | None:
 def _seconds(value: object) -> float | None:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
-    return min(float(value), _RETRY_MAX_S) if 0 < value < math.inf else None
+    # In this order: a whole number may be too large for a float.
+    return float(min(value, _RETRY_MAX_S)) if 0 < value < math.inf else None
 
 
 def _inline(body: dict[str, Any]) -> bytes | None:

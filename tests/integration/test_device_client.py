@@ -35,6 +35,8 @@ from device_client import (
     Timing,
     UnknownJobError,
 )
+from device_client.error import OutboxError
+from device_client.outbox import MemoryOutbox
 from tests.integration.device_peer import (
     PATIENT,
     WAIT_S,
@@ -301,6 +303,24 @@ def test_a_message_too_big_for_the_bus_is_rejected_and_blocks_nothing(
         assert device.result(small, timeout=WAIT_S).value == b"cba"
         with pytest.raises(JobRejectedError, match="takes 2000 at most"):
             device.result(big, timeout=WAIT_S)
+
+
+def test_a_disk_that_fails_for_a_moment_ends_no_device(
+    broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is to be sent cannot be read then: it is asked for again, and others are heard."""
+    real, failures = MemoryOutbox.message, [OutboxError("outbox: disk I/O error")]
+
+    def message(outbox: MemoryOutbox, job: str) -> tuple[str, bytes] | None:
+        if failures:
+            raise failures.pop()
+        return real(outbox, job)
+
+    monkeypatch.setattr(MemoryOutbox, "message", message)
+    timing = Timing(answer_timeout_s=0.5)
+    with ScriptedNode(broker), Device("pump-7", [broker.address], timing=timing) as device:
+        assert device.result(device.submit(SPEC), timeout=WAIT_S).value == b"cba"
+    assert not failures
 
 
 def test_what_the_broker_refuses_is_told_to_who_waits(

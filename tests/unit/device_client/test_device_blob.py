@@ -211,3 +211,12 @@ def test_a_bus_that_tells_nothing_is_an_error_that_says_what_to_do() -> None:
     stores, _ = directory()
     with pytest.raises(StoreError, match="give the device blob_urls"):
         stores.find(0.01)
+
+
+@pytest.mark.parametrize("url", ["nowhere", "", "http://[x", "http:", "ftp://a/b"])
+def test_an_address_that_is_none_is_told_like_one_that_does_not_answer(url: str) -> None:
+    """A node, or an agent, may name any: whoever waits is not to be met by a ValueError."""
+    with pytest.raises(ResultUnavailableError):
+        get_result(url, "dev_j", (), limit_bytes=9, access=ACCESS, timeout_s=1)
+    with pytest.raises(StoreError, match="0 of 1"):
+        put_input([url], "dev", b"x", copies=1, access=ACCESS, timeout_s=1)

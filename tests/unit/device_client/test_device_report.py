@@ -106,3 +106,13 @@ def test_wrong_types_are_left_out(body: dict[str, object], state: State) -> None
 
 def test_deeply_nested_json_is_nothing() -> None:
     assert parse_json("a", b"[" * 100_000) is None
+
+
+def test_a_number_that_no_float_holds_is_as_good_as_a_very_large_one() -> None:
+    """It was an error, and the end of the device's thread."""
+    report = parse_json("a", b'{"state": "rejected", "retry_after_s": 1' + b"0" * 400 + b"}")
+    assert report is not None
+    assert report.retry_after_s == 3600.0
+    running = parse_json("a", b'{"state": "running", "progress": 1' + b"0" * 400 + b"}")
+    assert running is not None
+    assert running.progress is None

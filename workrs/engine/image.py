@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import docker
+import requests
 from docker.errors import DockerException, ImageNotFound
 
 from workrs.domain.errors import ContainerError
@@ -108,7 +109,7 @@ def _client(url: str) -> Iterator[docker.DockerClient]:
 def _engine_errors() -> Iterator[None]:
     try:
         yield
-    except DockerException as error:
+    except (DockerException, requests.RequestException) as error:
         raise ContainerError(f"an engine does not take the image: {error}") from error
 
 

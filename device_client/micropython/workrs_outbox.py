@@ -2,6 +2,7 @@
 
 1. Records are appended, each with its checksum, and the file system is asked to write them
    before `append` returns. One that a loss of power tore was of a `submit` that never returned.
+   What a full disk tore is taken away before the next is written, which would else not be found.
 2. The file is written anew, beside the old one, when a job ends: it holds the open jobs alone.
 3. FAT puts no file in another's place, so there the old one is removed first; what a loss of
    power leaves between the two is found by `load`.
@@ -16,15 +17,20 @@ class Outbox:
 
     def __init__(self, path):
         self.path = path
+        self.done = True  # whether the last record is whole
 
     def append(self, kind, topic, payload=b""):
         """Add a record: S a job, A its acceptance, C the wish to cancel it. Raises OSError.
 
         The letters are given as numbers: a constant of bytes takes 32 of the heap.
         """
+        if not self.done:
+            self.rewrite(self._jobs)
+        self.done = False
         with open(self.path, "ab") as file:
             _put(file, kind, topic, payload)
         _sync()
+        self.done = True
 
     def rewrite(self, jobs):
         """Keep the jobs that have not ended. Raises OSError; then the old file is still right."""
@@ -44,9 +50,11 @@ class Outbox:
             os.remove(self.path)
             os.rename(name, self.path)
         _sync()
+        self.done = True
 
     def load(self, jobs, make):
         """Put the jobs of the file into *jobs*, by name; cut off a torn end."""
+        self._jobs = jobs
         try:
             os.stat(self.path)
         except OSError:

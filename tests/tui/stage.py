@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import re
 from contextlib import asynccontextmanager
@@ -98,15 +99,20 @@ async def shown(
     stage: Stage, size: tuple[int, int] = NARROW, *keys: str, **options: Any
 ) -> AsyncIterator[tuple[StillDashboard, Pilot[None]]]:
     """Show the stage on a screen of *size*, and press *keys*."""
-    app = StillDashboard(stage, **options)
-    async with app.run_test(size=size) as pilot:
-        await pilot.pause()
-        for key in keys:
-            await pilot.press(key)
+    app, thresholds = StillDashboard(stage, **options), gc.get_threshold()
+    try:
+        async with app.run_test(size=size) as pilot:
             await pilot.pause()
-        app.draw()
-        await pilot.pause()
-        yield app, pilot
+            for key in keys:
+                await pilot.press(key)
+                await pilot.pause()
+            app.draw()
+            await pilot.pause()
+            yield app, pilot
+    finally:
+        # A dashboard has its process to itself, and decides when Python looks for garbage there.
+        gc.unfreeze()
+        gc.set_threshold(*thresholds)
 
 
 async def until(pilot: Pilot[None], holds: Callable[[], bool]) -> None:

@@ -285,7 +285,12 @@ def test_a_port_that_cannot_be_is_wrong_use(port: str) -> None:
         up.run(parsed(up.options(), "--port", port))
 
 
-def test_a_folder_that_cannot_be_is_wrong_use(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_is_wrong_use(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A node has its process to itself.
+    monkeypatch.setattr("workrs.adapters.log.configure", lambda *, level: level)
+    monkeypatch.setattr("broker.__main__.spare_full_collections", lambda: None)
     (tmp_path / "file").touch()
     with pytest.raises(ConfigError, match="cannot use the folder"):
         node.run(node_config("--name", "n1", "--init", "--state", f"{tmp_path}/file/n1"))

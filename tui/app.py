@@ -258,11 +258,19 @@ class Dashboard(Acting):
         self.push_screen(page)
 
     async def action_back(self) -> None:
-        """Leave the page."""
-        if isinstance(self.screen, JobScreen):
-            await self.feed.look_closely(None)
+        """Leave the page; the page of a job that comes to light is read again."""
         self.pop_screen()
+        job = _job_of(self.screen) if isinstance(self.screen, JobScreen) else None
+        opened = self.feed.model.opened
+        if job != (opened.job if opened is not None else None):
+            # Not awaited: a node that hangs would hold the key up.
+            self.run_worker(self._look_at(job), name="tui.open", exclusive=True, group="job")
         self.draw()
+
+    async def _look_at(self, job: JobId | None) -> None:
+        await self.feed.look_closely(job)
+        if job is not None:
+            await self.follow_log(job)
 
     def action_guide(self) -> None:
         """Show the help screen."""

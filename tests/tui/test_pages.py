@@ -26,7 +26,7 @@ from tui.widgets.tone import TONES
 from workrs.cli.connection import Caller
 from workrs.cli.tui import dashboard
 from workrs.domain.errors import ConfigError
-from workrs.domain.ids import ClientId
+from workrs.domain.ids import ClientId, JobId
 from workrs.ports.bus import Address
 
 KEY_CPU_S = 0.05
@@ -139,6 +139,31 @@ def test_the_last_line_has_every_key_at_80_columns_and_a_click_does_the_same() -
             assert "^p find" in line
             await pilot.click(Keys, offset=(line.index("open"), 0))
             await until(pilot, lambda: isinstance(app.screen, JobScreen))
+
+    asyncio.run(go())
+
+
+def test_a_job_page_below_another_is_read_again_when_that_is_left() -> None:
+    async def go() -> None:
+        stage = Stage(Scene(agents=2, jobs=2))
+        first, second = stage.model.jobs
+        async with shown(stage, NARROW) as (app, pilot):
+
+            async def until_opened(job: JobId | None) -> None:
+                async with asyncio.timeout(20):
+                    while job != (opened.job if (opened := stage.model.opened) else None):
+                        await pilot.pause()
+
+            for job in (first, second):
+                app.open_job(job)
+                await until_opened(job)
+                await pilot.pause()
+            await pilot.press("escape")
+            assert isinstance(app.screen, JobScreen)
+            await until_opened(first)
+            await pilot.press("escape")
+            assert not isinstance(app.screen, JobScreen)
+            await until_opened(None)
 
     asyncio.run(go())
 

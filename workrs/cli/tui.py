@@ -74,6 +74,8 @@ def run(asked: Namespace) -> int:
     else:
         app = dashboard(who, theme=asked.theme, keys=asked.key)
         asyncio.run(app.run_async())
+        # A mistake of ours has shown its trace, and is no success.
+        return app.return_code or OK
     return OK
 
 

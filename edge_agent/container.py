@@ -331,7 +331,7 @@ class Container:
                 stores=[self._tools.open_store(url) for url in effect.stores],
                 copies=self._tools.copies,
             )
-        except StoreError as error:
+        except (StoreError, OSError) as error:
             self._post(ResultRefused(job=self.job, run=self.run, reason=str(error)))
             return
         self._post(ResultStored(job=self.job, run=self.run, url=url, size_bytes=self._result_bytes))

@@ -28,6 +28,8 @@ BAD = [
     "s3://bucket/../other",
     "http://",
     "http://[::1",
+    "http://a..b:7001",
+    f"https://{'a' * 64}.example",
 ]
 SECRET = [
     "s3://key:secret@bucket/a",

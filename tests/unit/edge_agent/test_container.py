@@ -17,7 +17,13 @@ from edge_agent import checkpoint, patience
 from edge_agent.ahead import Ahead, Source
 from edge_agent.checkpoint.keys import new_ring
 from edge_agent.container import Container, Tools
-from edge_agent.effect import FetchAhead, PrepareStart, StartContainer, TakeCheckpoint
+from edge_agent.effect import (
+    FetchAhead,
+    PrepareStart,
+    StartContainer,
+    StoreResult,
+    TakeCheckpoint,
+)
 from edge_agent.event import (
     Blame,
     CheckpointFailed,
@@ -26,6 +32,7 @@ from edge_agent.event import (
     ContainerKilled,
     ContainerRemoved,
     Event,
+    ResultRefused,
     StartFailed,
     StartPrepared,
 )
@@ -33,7 +40,7 @@ from workrs.domain.dispatch import RESTORE_WAIT_S
 from workrs.domain.errors import CheckpointError, ContainerError
 from workrs.domain.ids import ClientId, Digest, Epoch, Instant, JobId
 from workrs.domain.job import JobSpec
-from workrs.ports.runtime import RestoreError
+from workrs.ports.runtime import Exit, RestoreError
 from workrs.testing.runtime import HOST, FakeAttempt, FakeRuntime, FakeWarden
 from workrs.testing.store import MemoryStores
 
@@ -301,6 +308,22 @@ def test_a_dead_store_and_a_full_disk_delay_the_checkpoint_alone(tmp_path: Path)
             assert saved.ref.seq == 4
             assert made.said == []
             await container.remove()
+
+    asyncio.run(story())
+
+
+def test_a_result_that_cannot_be_read_any_more_is_refused(tmp_path: Path) -> None:
+    """Any other error would end the agent, with all its jobs."""
+
+    async def story() -> None:
+        async with asyncio.TaskGroup() as tasks:
+            made = World(tmp_path, tasks)
+            container = Container(JOB, 1, made.tools(), made.said.append)
+            container._tell_exit(Exit(code=0, result=tmp_path / "gone", result_bytes=1 << 20))
+            await container.store_result(StoreResult(job=JOB, run=1, epoch=Epoch(1), stores=URLS))
+            refused = made.said.pop()
+            assert isinstance(refused, ResultRefused)
+            assert "gone" in refused.reason
 
     asyncio.run(story())
 

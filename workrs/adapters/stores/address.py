@@ -43,6 +43,10 @@ def store_address(url: str) -> StoreAddress:
     try:
         parts = urlsplit(url)
         host = parts.hostname
+        if host is not None and parts.scheme in NODE_SCHEMES:
+            # An empty label, or one too long, would be an error of the resolver's, which nobody
+            # expects: other agents name the stores that checkpoints lie in.
+            host.encode("idna")
     except ValueError as error:
         raise StoreError(f"{url[:200]!r} is no blob store: {error}") from error
     if parts.username is not None or parts.query or parts.fragment:

@@ -46,9 +46,9 @@ def free_port() -> int:
 
 
 def wait_for_listener(process: subprocess.Popen[bytes], address: Address) -> None:
-    """Wait until the process accepts connections at *address*, for 10 s at most."""
+    """Wait until the process accepts connections at *address*, for 60 s at most."""
     pause = threading.Event()
-    for _ in range(1_000):
+    for _ in range(6_000):
         assert process.poll() is None, "the process ended before it listened"
         try:
             socket.create_connection((address.host, address.port), timeout=1).close()
@@ -82,5 +82,5 @@ def mosquitto_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Addr
         yield address
     finally:
         process.send_signal(signal.SIGTERM)
-        process.wait(10)
+        process.wait(60)
         print(log.read_text(errors="replace")[-4_000:])  # noqa: T201 -- pytest shows it on failure

@@ -101,12 +101,12 @@ class Run:
     @property
     def printed(self) -> str:
         """Return its standard output so far."""
-        return self._out.read_text()
+        return self._out.read_text(errors="replace")
 
     @property
     def told(self) -> str:
         """Return its standard error so far."""
-        return self._err.read_text()
+        return self._err.read_text(errors="replace")
 
     def wait_for(self, text: str) -> None:
         """Wait until it has printed this, on either."""

@@ -17,9 +17,10 @@ from pathlib import Path
 import pytest
 
 from tests.acceptance.agreement import until
+from tests.mosquitto_fixture import HOST, free_port
 from tests.recipes.recipe_page import Kitchen, Run
 from tests.recipes.test_node import MODULES
-from workrs.cli.cluster import HOST, free_ports
+from tests.secure_cluster import block_of_ports
 from workrs.examples.functions import functions_toml
 from workrs.ports.bus import Address
 
@@ -31,7 +32,7 @@ def farm(tmp_path: Path) -> Iterator[Path]:
     """Yield the directory of a cluster that runs: one node, one agent, two devices."""
     farm = tmp_path / "farm"
     (tmp_path / "functions.toml").write_text(functions_toml("none"))
-    port = min(free_ports(1)[0], 60000)
+    port = block_of_ports()
     for words in (
         ["init", str(farm), f"n1={HOST}:{port}", "--user", "ann"],
         ["enrol", "agent", "a1", "--cluster", str(farm)],
@@ -40,7 +41,7 @@ def farm(tmp_path: Path) -> Iterator[Path]:
     ):
         subprocess.run([*WORKRS, *words], check=True, capture_output=True, timeout=60)
     node = ["node", "--credential", str(farm / "nodes/n1"), "--init"]
-    node += ["--functions", str(tmp_path / "functions.toml")]
+    node += ["--functions", str(tmp_path / "functions.toml"), "--blobs", f"{HOST}:{free_port()}"]
     agent = ["agent", "--credential", str(farm / "members/a1.pem"), "--runtime", "process"]
     agent += ["--checkpoint-key", str(farm / "checkpoint.key")]
     with ExitStack() as stack:
@@ -75,7 +76,7 @@ def test_a_device_that_proves_who_it_is(kitchen: Kitchen, tmp_path: Path) -> Non
     stranger = Kitchen(tmp_path / "stranger", kitchen.at, kitchen.device)
     stranger.env = {"XDG_CONFIG_HOME": str(tmp_path / "nothing")}
     with stranger.start(["sh", "ask.sh", "echo", "j2"], "hello") as refused:
-        until("a refusal", lambda: refused.told.count("trying again") == 2)
+        until("a refusal", lambda: refused.told.count("trying again") >= 2)
         assert "accepted" not in refused.told
 
 

@@ -27,7 +27,7 @@ from workrs.domain.job import Outcome, StoredSpec, Verdict, outcome_with_result
 from workrs.domain.record import Incarnation, Record
 from workrs.ports.bus import Address, Bus, Message, Subscription
 from workrs.wire import codec, topics
-from workrs.wire.message import Beat, Claim, Held, Offer, Order, OutcomeProposal
+from workrs.wire.message import AgentView, Beat, Claim, Held, Offer, Order, OutcomeProposal
 
 ROOT = Path(__file__).parents[1]
 AGENT = "instant-1"
@@ -42,7 +42,7 @@ def run(*words: str, given: bytes = b"", **environ: str) -> subprocess.Completed
         check=False,
         capture_output=True,
         input=given,
-        timeout=40,
+        timeout=120,
         cwd=ROOT,
         env={**os.environ, **environ},
     )
@@ -83,15 +83,17 @@ def running_node(state: Path) -> Iterator[str]:
     try:
         pause = threading.Event()
         for _ in range(200):
+            assert process.poll() is None, (state / "log").read_text()
             if run("jobs", "--node", at).returncode == 0:
                 break
-            assert process.poll() is None, (state / "log").read_text()
             pause.wait(0.05)
+        else:
+            pytest.fail((state / "log").read_text())
         yield at
         assert process.poll() is None, (state / "log").read_text()
     finally:
         process.send_signal(signal.SIGTERM)
-        assert process.wait(20) == 0, (state / "log").read_text()
+        assert process.wait(60) == 0, (state / "log").read_text()
 
 
 class InstantAgent:
@@ -99,8 +101,10 @@ class InstantAgent:
 
     starts = itertools.count(1)
 
-    def __init__(self, bus: Bus) -> None:
+    def __init__(self, bus: Bus, is_seen: threading.Event) -> None:
         self.bus = bus
+        self.is_seen = is_seen
+        """Set when a node shows this incarnation: from then on commands find the agent."""
         self.incarnation = Incarnation(next(self.starts), "ab" * 8)
         self.stored: dict[str, StoredSpec] = {}
         self.counter = 0
@@ -109,7 +113,8 @@ class InstantAgent:
         """What it never ends."""
 
     async def work(self) -> None:
-        mine = [Subscription(pattern=topics.node("+", kind, AGENT)) for kind in ("offer", "order")]
+        kinds = ("offer", "order", "agent")
+        mine = [Subscription(pattern=topics.node("+", kind, AGENT)) for kind in kinds]
         await self.bus.subscribe(*mine, Subscription(pattern=topics.node("+", "job", "#")))
         self.beat()
         while True:
@@ -127,6 +132,10 @@ class InstantAgent:
                     # Odd numbers drain: see docs/protocol.md, "Orders".
                     self.ordered = max(self.ordered, codec.decode(Order, message.payload).number)
                     self.beat()
+                elif found and found.kind == "agent" and message.payload:
+                    view = codec.decode(AgentView, message.payload)
+                    if view.incarnation == self.incarnation:
+                        self.is_seen.set()
                 elif found and found.kind == "job" and message.payload:
                     self.propose(codec.decode(Record, message.payload))
 
@@ -171,16 +180,15 @@ class InstantAgent:
 
 @contextmanager
 def agent(at: str) -> Iterator[None]:
-    """Run an agent in a thread of its own while the context lasts."""
+    """Run an agent in a thread of its own while the context lasts; a node sees it by then."""
     loop = asyncio.new_event_loop()
-    ready = threading.Event()
+    seen = threading.Event()
     host, _, port = at.rpartition(":")
 
     async def live() -> None:
         address = Address(host=host, port=int(port))
         async with connect(address=address, client_id=AGENT) as bus:
-            ready.set()
-            await InstantAgent(bus).work()
+            await InstantAgent(bus, seen).work()
 
     task = loop.create_task(live())
 
@@ -191,8 +199,8 @@ def agent(at: str) -> Iterator[None]:
 
     thread = threading.Thread(target=serve)
     thread.start()
-    assert ready.wait(10)
     try:
+        assert seen.wait(60), "no node shows the agent"
         yield
     finally:
         loop.call_soon_threadsafe(task.cancel)

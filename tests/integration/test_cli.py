@@ -16,9 +16,13 @@ from pathlib import Path
 
 import pytest
 
+from tests.acceptance.agreement import until
 from tests.cli_node import AGENT, ROOT, agent, run, running_node, told
 from tests.mosquitto_fixture import HOST, free_port
 from workrs.engine.own import missing, own_engines
+
+pytestmark = pytest.mark.timeout(600)
+"""Each starts the program up to a dozen times."""
 
 BINARY = bytes(range(256)) * 4
 
@@ -35,7 +39,7 @@ def test_a_job_from_submit_to_result(node: str) -> None:
     with agent(node):
         done = run(
             *("submit", "-", "--device", "pump-7", "--job", "hello", "--node", node),
-            *("--wait", "--timeout", "20"),
+            *("--wait", "--timeout", "60"),
             given=json.dumps(spec).encode(),
         )
     assert (done.returncode, done.stdout) == (0, b"hello\n"), told(done)
@@ -53,7 +57,7 @@ def test_the_bytes_of_a_result_are_untouched(node: str, tmp_path: Path) -> None:
         words = ("--image", "echo", "--command", "x", "--input", f"{tmp_path}/data")
         done = run("submit", *words, "--node", node, "--device", "pump-7", "--job", "bytes")
         assert (done.returncode, done.stdout) == (0, b"pump-7/bytes\n"), told(done)
-        found = run("result", "bytes", "--wait", "--timeout", "20", "--node", node)
+        found = run("result", "bytes", "--wait", "--timeout", "60", "--node", node)
     assert (found.returncode, found.stdout) == (0, BINARY), told(found)
     saved = run("result", "bytes", "--output", f"{tmp_path}/out", "--json", "--node", node)
     assert (tmp_path / "out").read_bytes() == BINARY
@@ -66,7 +70,7 @@ def test_the_bytes_of_a_result_are_untouched(node: str, tmp_path: Path) -> None:
 def test_a_job_that_failed_ends_with_1_and_its_reason(node: str) -> None:
     words = ("--image", "fails", "--command", "x", "--device", "pump-7", "--job", "bad")
     with agent(node):
-        done = run("submit", *words, "--wait", "--timeout", "20", "--node", node)
+        done = run("submit", *words, "--wait", "--timeout", "60", "--node", node)
     assert (done.returncode, done.stdout) == (1, b"")
     assert "exit 3: no such thing" in told(done)
     again = run("result", "pump-7/bad", "--node", node)
@@ -78,11 +82,11 @@ def test_an_ended_job_is_tried_again_as_a_new_one(node: str) -> None:
     spec = {"image": "echo", "command": ["x"], "input": "again\n", "env": {"N": "1"}}
     with agent(node):
         words = ("submit", "-", "--device", "pump-7", "--job", "first", "--wait", "--node", node)
-        assert run(*words, "--timeout", "20", given=json.dumps(spec).encode()).returncode == 0
+        assert run(*words, "--timeout", "60", given=json.dumps(spec).encode()).returncode == 0
         again = ("retry", "pump-7/first", "--device", "pump-7", "--node", node)
         done = run(*again)
         assert (done.returncode, done.stdout) == (0, b"pump-7/first-2\n"), told(done)
-        waited = run(*again, "--wait", "--timeout", "20")
+        waited = run(*again, "--wait", "--timeout", "60")
         assert (waited.returncode, waited.stdout) == (0, b"again\n"), told(waited)
         assert "pump-7/first-3 succeeded" in told(waited)
     shown = [
@@ -121,7 +125,7 @@ def test_a_job_without_an_agent_is_queued_shown_and_cancelled(node: str) -> None
     assert never.returncode == 4
     cancelled = run("cancel", "pump-8/wait", "--node", node)
     assert (cancelled.returncode, cancelled.stdout) == (0, b"pump-8/wait is being cancelled\n")
-    ended = run("result", "wait", "--wait", "--timeout", "20", "--node", node)
+    ended = run("result", "wait", "--wait", "--timeout", "60", "--node", node)
     assert ended.returncode == 1
     assert "cancelled" in told(ended)
     again = run("cancel", "wait", "--node", node)
@@ -143,12 +147,18 @@ def test_agents_and_drain(node: str) -> None:
     assert "nobody" in told(nobody)
 
 
+def watched(job: str, node: str) -> bool:
+    """Watch a job that does not end for a while; return whether the agent runs it."""
+    held = run("watch", job, "--timeout", "2", "--node", node)
+    assert held.returncode == 4
+    return f"running on {AGENT}" in held.stdout.decode()
+
+
 def test_a_drain_that_takes_too_long_says_what_is_left_and_goes_on(node: str) -> None:
     words = ("--image", "never", "--command", "x", "--device", "pump-6", "--job", "stays")
     with agent(node):
         assert run("submit", *words, "--node", node).returncode == 0
-        held = run("watch", "pump-6/stays", "--timeout", "3", "--node", node)
-        assert (held.returncode, f"running on {AGENT}" in held.stdout.decode()) == (4, True)
+        until(f"the job on {AGENT}", lambda: watched("pump-6/stays", node))
         late = run("drain", AGENT, "--wait", "--within", "3", "--node", node)
         assert late.returncode == 4
         text = told(late)
@@ -261,7 +271,7 @@ def test_ctrl_c_ends_a_wait_quietly(node: str) -> None:
     assert waiting.stderr is not None
     assert b"pump-5/c" in waiting.stderr.readline()
     waiting.send_signal(signal.SIGINT)
-    _, text = waiting.communicate(timeout=20)
+    _, text = waiting.communicate(timeout=60)
     assert waiting.returncode == 130
     assert b"Traceback" not in text
 

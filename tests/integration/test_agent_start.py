@@ -28,7 +28,7 @@ def test_what_a_killed_agent_had_fetched_or_dumped_is_removed_at_its_next_start(
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     ) as agent:
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 60
         while left.exists() and time.monotonic() < deadline:
             assert agent.poll() is None, "it ended by itself"
             select.select([], [], [], 0.02)

@@ -73,21 +73,25 @@ class Store:
 
 
 @asynccontextmanager
-async def running(root: Path, limits: BlobLimits = LIMITS) -> AsyncIterator[Store]:
-    server = BlobServer(root, "127.0.0.1", 0, limits=limits, stalled_s=0.3)
+async def running(root: Path, limits: BlobLimits, stalled_s: float) -> AsyncIterator[Store]:
+    server = BlobServer(root, "127.0.0.1", 0, limits=limits, stalled_s=stalled_s)
     await server.start()
     try:
-        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=20)) as session:
+        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=60)) as session:
             yield Store(server, session)
     finally:
         await server.stop()
 
 
 def serve(
-    root: Path, story: Callable[[Store], Awaitable[None]], limits: BlobLimits = LIMITS
+    root: Path,
+    story: Callable[[Store], Awaitable[None]],
+    limits: BlobLimits = LIMITS,
+    *,
+    stalled_s: float = 60.0,
 ) -> None:
     async def main() -> None:
-        async with asyncio.timeout(30), running(root, limits) as store:
+        async with asyncio.timeout(60), running(root, limits, stalled_s) as store:
             await story(store)
 
     asyncio.run(main())
@@ -167,9 +171,10 @@ def test_an_upload_cut_short_leaves_nothing(tmp_path: Path, *, half_close: bool)
         # folder is empty. `serve` has a deadline.
         while store.files() or store.server.directory.free_bytes() != LIMITS.total_max_bytes:  # noqa: ASYNC110
             await asyncio.sleep(0.005)
+        store.server._stalled_s = 60.0
         assert await store.put(f"/blobs/{JOB}/1/{sha(DATA)}", DATA) == 201
 
-    serve(tmp_path, story)
+    serve(tmp_path, story, stalled_s=0.3)
 
 
 BAD_PATHS = [

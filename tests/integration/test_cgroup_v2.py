@@ -18,6 +18,7 @@ _ENTER = 'umount -R -l /sys/fs/cgroup && mount -t cgroup2 none /sys/fs/cgroup &&
 pytestmark = [
     pytest.mark.engine,
     pytest.mark.criu,
+    pytest.mark.timeout(600),
     pytest.mark.skipif(os.geteuid() != 0, reason="mounting a hierarchy needs root"),
     pytest.mark.skipif(
         Path("/sys/fs/cgroup/cgroup.controllers").exists(), reason="this machine has version 2"
@@ -42,7 +43,7 @@ def test_the_same_holds_on_version_2(tests: str, chosen: str) -> None:
         check=False,
         capture_output=True,
         text=True,
-        timeout=170,
+        timeout=570,
     )
     told = ran.stdout[-3000:] + ran.stderr[-2000:]
     assert ran.returncode == 0, told

@@ -145,7 +145,7 @@ async def cluster(engines: Engines, path: Path) -> AsyncIterator[Cluster]:
 
 async def counted(attempt: DockerAttempt, number: float) -> None:
     """Wait until the counter has passed *number*, as a share."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while True:
             progress = await attempt.progress()
             if progress is not None and progress.fraction > number:
@@ -278,7 +278,7 @@ def test_a_program_killed_during_its_checkpoint_is_dead(engines: Engines, tmp_pa
             await counted(attempt, 0.05)
             task = asyncio.create_task(attempt.checkpoint(tmp_path / "taken"))
             await asyncio.wait([task], timeout=0.1)
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(60):
                 await attempt.kill()
                 assert (await attempt.wait()).code == 137
                 await asyncio.wait([task])
@@ -310,17 +310,21 @@ def test_memory_is_not_restored_where_it_does_not_fit(engines: Engines, tmp_path
 def test_on_the_files_rung_a_program_finds_its_files(engines: Engines, tmp_path: Path) -> None:
     async def story() -> None:
         async with cluster(engines, tmp_path) as world:
-            script = 'read n <kept && echo "found $n $WORKRS_RESUMED" || { echo 7 >kept; sleep 9; }'
+            script = (
+                'read n <kept && echo "found $n $WORKRS_RESUMED" || { echo 7 >kept; sleep 999; }'
+            )
             spec = replace(
                 world.spec,
                 command=("sh", "-c", script),
                 checkpoint=CheckpointPolicy(mode=CheckpointMode.FILES),
             )
             attempt = await world.start(0, spec)
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 while True:
                     snapshot = await attempt.checkpoint(tmp_path / "taken")
-                    if (snapshot.path / "job" / "kept").exists():
+                    kept = snapshot.path / "job" / "kept"
+                    # The shell makes the file before it writes.
+                    if kept.exists() and kept.read_text() == "7\n":
                         break
                     shutil.rmtree(snapshot.path)
             assert snapshot.rung is Rung.FILES
@@ -359,14 +363,14 @@ def test_a_failed_dump_leaves_the_program_whole(engines: Engines, tmp_path: Path
             # CRIU refuses a file that was deleted and is larger than it keeps in its images.
             script = (
                 "exec 3>/job/big; dd if=/dev/zero bs=1024 count=3000 >&3; rm /job/big; "
-                "echo 0.5 >/job/progress; sleep 2; echo done"
+                "echo 0.5 >/job/progress; until [ -e /job/go ]; do sleep 0.1; done; echo done"
             )
             attempt = await world.start(0, replace(world.spec, command=("sh", "-c", script)))
             await counted(attempt, 0.4)
             with pytest.raises(ContainerError, match="CRIU could not save"):
                 await attempt.checkpoint(tmp_path / "taken")
             assert not (tmp_path / "taken").exists()
-            ended = await attempt.wait()
+            ended = await ended_of(world, attempt)
             assert (ended.code, ended.result) == (0, b"done\n")
             await attempt.remove()
 

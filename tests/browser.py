@@ -10,7 +10,7 @@ import base64
 import json
 import shutil
 from asyncio.subprocess import DEVNULL
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 WAIT_S = 60.0
+_IS_WHOLE = "document.readyState === 'complete'"
 
 
 async def until(condition: Callable[[], Awaitable[bool]]) -> None:
@@ -34,6 +35,10 @@ async def until(condition: Callable[[], Awaitable[bool]]) -> None:
 
 class NavigatedError(Exception):
     """The page has just become another one."""
+
+
+_NAVIGATED = ("navigated", "Cannot find default execution context", "context was destroyed")
+"""What the browser answers to a question while one page takes the place of another."""
 
 
 class Browser:
@@ -56,7 +61,8 @@ class Browser:
                 said = await self._socket.receive_json()
                 self._note(said)
                 if said.get("id") == self._count:
-                    if "navigated" in said.get("error", {}).get("message", ""):
+                    why = said.get("error", {}).get("message", "")
+                    if any(words in why for words in _NAVIGATED):
                         raise NavigatedError
                     assert "error" not in said, said
                     return said["result"]
@@ -86,18 +92,22 @@ class Browser:
 
     async def value(self, expression: str) -> Any:
         """Evaluate an expression in the page, or in the one that takes its place meanwhile."""
-        while True:
-            try:
-                found = await self.do("Runtime.evaluate", expression=expression, awaitPromise=True)
-            except NavigatedError:
-                continue
-            return found["result"].get("value")
+        async with asyncio.timeout(WAIT_S):
+            while True:
+                with suppress(NavigatedError):
+                    found = await self.do(
+                        "Runtime.evaluate", expression=expression, awaitPromise=True
+                    )
+                    return found["result"].get("value")
+                await asyncio.sleep(0.05)
 
     async def open(self, url: str) -> None:
         """Go to an address, and wait until the page is there."""
-        await self.do("Page.navigate", url=url)
+        # Answered once the new document has taken the former's place.
+        done = await self.do("Page.navigate", url=url)
+        assert "errorText" not in done, done
         await self.until(f"location.href.startsWith({json.dumps(url.partition('#')[0])})")
-        await self.until("document.readyState === 'complete'")
+        await self.until(_IS_WHOLE)
 
     async def until(self, expression: str) -> None:
         """Wait until an expression is true in the page."""
@@ -112,11 +122,18 @@ class Browser:
         return str(await self.value("document.body.innerText"))
 
     async def until_text(self, wanted: str) -> None:
-        """Wait until something can be read on the page."""
-        await self.until(f"document.body.innerText.includes({json.dumps(wanted)})")
+        """Wait until something can be read on the page, and the page is there to its end."""
+        is_read = f"document.body.innerText.includes({json.dumps(wanted)})"
+        await self.until(f"{_IS_WHOLE} && {is_read}")
+
+    async def until_there(self, selector: str) -> None:
+        """Wait until the page is there to its end, with an element that matches."""
+        found = f"document.querySelector({json.dumps(selector)})"
+        await self.until(f"{_IS_WHOLE} && {found} !== null")
 
     async def press(self, selector: str) -> None:
-        """Click the first element that matches, as a person does: it must be there to be seen."""
+        """Click the first element that matches, as a person does: once it is there to be seen."""
+        await self.until_there(selector)
         place = await self.value(
             f"(e => {{ e.scrollIntoView({{block: 'center'}}); const r = e.getBoundingClientRect();"
             f" return [r.x + r.width / 2, r.y + r.height / 2].join() }})"
@@ -128,8 +145,23 @@ class Browser:
                 "Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1
             )
 
+    async def press_for(self, selector: str, wanted: str) -> None:
+        """Click until something can be read, as a person does where a page loads itself anew.
+
+        A click that falls into that moment, or beside what just moved, is nobody's.
+        """
+        async with asyncio.timeout(WAIT_S):
+            while True:
+                with suppress(NavigatedError):
+                    await self.press(selector)
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(WAIT_S / 4):
+                        await self.until_text(wanted)
+                        return
+
     async def type(self, selector: str, text: str) -> None:
         """Write into a field."""
+        await self.until_there(selector)
         await self.value(f"document.querySelector({json.dumps(selector)}).focus()")
         await self.do("Input.insertText", text=text)
 
@@ -143,6 +175,7 @@ class Browser:
 
     async def choose(self, selector: str, *files: Path) -> None:
         """Choose files in a field."""
+        await self.until_there(selector)
         page = await self.do("DOM.getDocument")
         node = await self.do("DOM.querySelector", nodeId=page["root"]["nodeId"], selector=selector)
         await self.do(
@@ -189,11 +222,30 @@ async def browse(folder: Path, *words: str) -> AsyncIterator[Browser]:
         await until(is_up)
         port = told.read_text().splitlines()[0]
         async with aiohttp.ClientSession() as session:
-            async with session.get(f"http://{HOST}:{port}/json") as answer:
-                pages = [each for each in await answer.json() if each["type"] == "page"]
+            pages: list[dict[str, str]] = []
+
+            async def has_page() -> bool:
+                """The port is open before the first page is."""
+                async with session.get(f"http://{HOST}:{port}/json") as answer:
+                    pages[:] = [each for each in await answer.json() if each["type"] == "page"]
+                return bool(pages)
+
+            await until(has_page)
             debugger = pages[0]["webSocketDebuggerUrl"]
             async with session.ws_connect(debugger, max_msg_size=0) as socket:
                 yield Browser(socket)
     finally:
+        await _end(process)
+
+
+async def _end(process: asyncio.subprocess.Process) -> None:
+    """End a browser, which may have ended by itself, or listen to nothing any more."""
+    with suppress(ProcessLookupError):
         process.terminate()
+    try:
+        async with asyncio.timeout(WAIT_S / 2):
+            await process.wait()
+    except TimeoutError:
+        with suppress(ProcessLookupError):
+            process.kill()
         await process.wait()

@@ -17,12 +17,13 @@ if TYPE_CHECKING:
     from tests.web.conftest import Page
 
 SLOW = """\
-import pathlib, time
-for step in range(600):
+import time
+for step in range(5_000):
     with open("progress", "a") as said:
-        said.write(f"{step / 600} step {step}\\n")
+        said.write(f"{step / (600 + step)} step {step}\\n")
     time.sleep(0.1)
 """
+"""Goes on for longer than any test, and is a percent further within a second at first."""
 NOTHING_WIDER = "document.scrollingElement.scrollWidth <= innerWidth"
 UNNAMED = """
 [...document.querySelectorAll('input:not([type=hidden]), textarea, button, a, progress')]
@@ -110,12 +111,10 @@ def test_a_job_is_watched_live_and_cancelled_after_a_question(page: Page, tmp_pa
         await browser.open(f"{page.base}/")
         await browser.until("document.querySelector('table progress')?.value > 0")
         await browser.open(where)
-        await browser.press("a.danger")
-        await browser.until_text("Cancel this job?")
+        await browser.press_for("a.danger", "Cancel this job?")
         await browser.press("main a.button")
         await browser.until_text("running")
-        await browser.press("a.danger")
-        await browser.until_text("Cancel this job?")
+        await browser.press_for("a.danger", "Cancel this job?")
         await browser.press("button.danger")
         await browser.until_text("cancelled")
         await browser.until("document.querySelector('a.danger') === null")
@@ -132,8 +131,7 @@ def test_all_of_it_works_without_scripts(page: Page, tmp_path: Path) -> None:
         await sign_in(browser, page, "plain")
         await start_script(browser, page, script)
         await browser.until_text("step 2")  # the page reloads itself
-        await browser.press("a.danger")
-        await browser.until_text("Cancel this job?")
+        await browser.press_for("a.danger", "Cancel this job?")
         await browser.press("button.danger")
         await browser.until_text("cancelled")
         await browser.open(f"{page.base}/new/echo")
@@ -155,7 +153,7 @@ def test_all_of_it_works_by_keyboard(page: Page, tmp_path: Path) -> None:
 
     async def act(browser: Browser) -> None:
         await browser.open(f"{page.base}/")
-        assert await browser.value("document.activeElement.id") == "name"
+        await browser.until("document.activeElement.id === 'name'")  # as of the first picture
         await browser.do("Input.insertText", text="keys")
         await browser.key("Enter", 13)
         await browser.until_text("No jobs yet")

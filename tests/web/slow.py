@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     import pytest
 
 NEVER = 1e9
-SHORT = 0.3
+SHORT = 1.0
+"""Longer than a busy machine keeps one part of a process from the next."""
 ONE, OTHER, THIRD = "127.0.0.2", "127.0.0.3", "127.0.0.4"
 Stream = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 

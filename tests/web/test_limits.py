@@ -119,6 +119,7 @@ def test_uploads_that_stop_hold_no_place(
 def test_uploads_at_one_time_have_a_bound(
     mosquitto_address: Address, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, control: bool
 ) -> None:
+    monkeypatch.setattr(upload_form, "STALLED_S", NEVER)
     if not control:
         monkeypatch.setattr(new_job, "UPLOADS_MAX", 10**9)
         monkeypatch.setattr(new_job, "UPLOADS_OF_ONE_MAX", 10**9)

@@ -122,7 +122,7 @@ def secure_page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
         local.members[name] = Member(name, argv, root / "logs" / f"{name}.log")
         local.start(name)
     try:
-        it.until(lambda: it.live() >= {"n1", "a1"})
+        it.until(lambda: it.live() >= {"n1", "a1"}, within_s=60)
         yield Page(
             base=f"https://{HOST}:{port}",
             folder=root / "n1",

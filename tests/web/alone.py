@@ -6,22 +6,23 @@ What stops an attack can be taken away here, so that the attack is seen to succe
 from __future__ import annotations
 
 import secrets
+import socket
 import ssl
 import subprocess
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Any
 
 from broker.web.server import served
 from broker.web.settings import NodeFacts, WebSettings
 from broker.web.site import Site, hosts_of
-from tests.mosquitto_fixture import HOST, free_port
+from tests.mosquitto_fixture import HOST
 from workrs.adapters.mqtt import connect
 from workrs.domain.function import Function
 from workrs.domain.ids import ClientId
 from workrs.ports.bus import Address, Bus
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Sequence
+    from collections.abc import AsyncIterator, Callable, Iterator, Sequence
     from contextlib import AbstractAsyncContextManager
     from pathlib import Path
 
@@ -39,6 +40,19 @@ def at_broker(at: Address) -> OpenBus:
         return connect(address=at, client_id=f"{name}-{secrets.token_hex(4)}")
 
     return open_bus
+
+
+@contextmanager
+def held_port() -> Iterator[int]:
+    """Yield a port that nobody is given meanwhile.
+
+    A socket that is bound and does not listen keeps it from all but those who ask for it by its
+    number and with SO_REUSEADDR, as servers do.
+    """
+    with socket.socket() as held:
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        held.bind((HOST, 0))
+        yield held.getsockname()[1]
 
 
 @asynccontextmanager
@@ -63,7 +77,6 @@ async def page(
         trouble: what the node would say of itself.
         settings: further ones of the page.
     """
-    at = Address(host=HOST, port=free_port())
     echo = Function(image="none", command=("true",))
     facts = NodeFacts(
         node=ClientId("n1"),
@@ -74,16 +87,19 @@ async def page(
         stores=lambda: stores,
         trouble=trouble,
     )
-    site = Site(hosts=hosts_of(HOST, frozenset()) | {name}, port=at.port, is_secure=tls is not None)
-    async with served(
-        WebSettings(listen=at, folder=folder / "page", **settings),
-        facts,
-        site,
-        open_bus=open_bus,
-        store_tls=None,
-        page_tls=tls,
-    ):
-        yield f"{site.scheme}://{name}:{at.port}"
+    hosts = hosts_of(HOST, frozenset()) | {name}
+    with held_port() as port:
+        site = Site(hosts=hosts, port=port, is_secure=tls is not None)
+        at = Address(host=HOST, port=port)
+        async with served(
+            WebSettings(listen=at, folder=folder / "page", **settings),
+            facts,
+            site,
+            open_bus=open_bus,
+            store_tls=None,
+            page_tls=tls,
+        ):
+            yield f"{site.scheme}://{name}:{port}"
 
 
 def certificate(folder: Path) -> ssl.SSLContext:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
-from tests.mosquitto_fixture import HOST, free_port
+from tests.mosquitto_fixture import HOST
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -18,8 +18,7 @@ class GatedStore:
     """See the module."""
 
     def __init__(self) -> None:
-        self.port = free_port()
-        self.base = f"http://{HOST}:{self.port}"
+        self.base = ""
         self.leave = asyncio.Event()
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
@@ -40,7 +39,8 @@ async def gated_store() -> AsyncIterator[GatedStore]:
     app.router.add_get("/{path:.*}", it.answer)
     runner = web.AppRunner(app, shutdown_timeout=1.0)
     await runner.setup()
-    await web.TCPSite(runner, HOST, it.port).start()
+    await web.TCPSite(runner, HOST, 0).start()
+    it.base = f"http://{HOST}:{runner.addresses[0][1]}"
     try:
         yield it
     finally:

@@ -18,7 +18,7 @@ from broker.web.session import FormTokens
 from broker.web.site import HEADERS, Site
 from tests.browser import Browser, browse, until
 from tests.hostile.twice import played_twice
-from tests.mosquitto_fixture import HOST, free_port, mosquitto_address
+from tests.mosquitto_fixture import HOST, mosquitto_address
 from tests.web.alone import PAGE, allow, at_broker, certificate, page
 
 if TYPE_CHECKING:
@@ -40,13 +40,13 @@ async def another_site(
     answer: Callable[[web.Request], Awaitable[web.Response]],
 ) -> AsyncIterator[int]:
     """Serve a site of somebody else's, or what an eavesdropper hears; yield its port."""
-    app, port = web.Application(), free_port()
+    app = web.Application()
     app.router.add_get("/", answer)
     runner = web.AppRunner(app)
     await runner.setup()
-    await web.TCPSite(runner, HOST, port).start()
+    await web.TCPSite(runner, HOST, 0).start()
     try:
-        yield port
+        yield runner.addresses[0][1]
     finally:
         await runner.cleanup()
 

@@ -21,7 +21,7 @@ from broker.web.page_error import PageError
 from broker.web.store_client import StoreClient
 from broker.web.upload_form import UploadedFile
 from broker.web.visitor import Visitor
-from tests.mosquitto_fixture import HOST, free_port
+from tests.mosquitto_fixture import HOST
 from workrs.domain.ids import ClientId
 from workrs.domain.job import BLOB_URL_PREFIX
 
@@ -39,8 +39,7 @@ class Store:
     """Takes all, has all, and remembers what it was told; or points elsewhere."""
 
     def __init__(self, elsewhere: str = "") -> None:
-        self.port = free_port()
-        self.base = f"http://{HOST}:{self.port}"
+        self.base = ""
         self.heard: list[str] = []
         self.bodies: list[bytes] = []
         self._elsewhere = elsewhere
@@ -60,7 +59,8 @@ class Store:
         app.router.add_route("*", "/{path:.*}", self.answer)
         runner = web.AppRunner(app)
         await runner.setup()
-        await web.TCPSite(runner, HOST, self.port).start()
+        await web.TCPSite(runner, HOST, 0).start()
+        self.base = f"http://{HOST}:{runner.addresses[0][1]}"
         try:
             yield self
         finally:

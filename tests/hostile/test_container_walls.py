@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import json
 import socket
 import subprocess
@@ -25,6 +26,7 @@ from edge_agent.runtimes import docker, docker_output, job_mount
 from edge_agent.runtimes.docker import DockerRuntime
 from edge_agent.runtimes.docker_options import LABEL_OWNER, container_options
 from edge_agent.runtimes.job_folder import owner
+from tests.acceptance.agreement import until
 from tests.engine_fixture import Engines, engines
 from tests.hostile.container_attack import Attack, attacks
 from tests.hostile.twice import played_twice
@@ -121,7 +123,10 @@ def unmasked(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="module")
 def victims() -> Iterator[tuple[int, int]]:
     """Offer a port and a process of this machine."""
-    with socket.create_server(("127.0.0.1", 0)) as server, subprocess.Popen(["sleep", "600"]) as it:
+    with (
+        socket.create_server(("127.0.0.1", 0)) as server,
+        subprocess.Popen(["sleep", "infinity"]) as it,
+    ):
         try:
             yield server.getsockname()[1], it.pid
         finally:
@@ -244,6 +249,8 @@ while time.process_time() - used < 0.3:
     pass
 print(time.monotonic() - begin)
 """
+LEAST_S = 2.0
+"""That this takes with a tenth of a processor."""
 
 
 def test_a_program_has_no_more_of_the_processors_than_it_asked_for(
@@ -252,13 +259,17 @@ def test_a_program_has_no_more_of_the_processors_than_it_asked_for(
     with docker_client(engines) as client:
         if not client.info().get("CpuCfsQuota", True):
             pytest.skip("this kernel has no CPU quotas, and the agent says so (limit_missing)")
-    walled = run(engines, tmp_path / "walled", "python3", "-c", SPIN, cpus=0.1)
+
+    def spin(work: str) -> float:
+        ended = run(engines, tmp_path / work, "python3", "-c", SPIN, cpus=0.1)
+        assert isinstance(ended.result, bytes)
+        return float(ended.result)
+
+    assert spin("walled") > LEAST_S
     loosened(monkeypatch, lambda _: {"nano_cpus": None})  # taken away
-    free = run(engines, tmp_path / "open", "python3", "-c", SPIN, cpus=0.1)
-    assert isinstance(walled.result, bytes)
-    assert isinstance(free.result, bytes)
-    assert float(walled.result) > 2.0
-    assert float(free.result) < float(walled.result)
+    # A busy machine may hold up one run as long as that, but not all of them.
+    tries = itertools.count()
+    until("a run without a limit", lambda: spin(f"open-{next(tries)}") < LEAST_S, 90)
 
 
 @played_twice
@@ -352,7 +363,7 @@ def test_an_agent_touches_only_what_carries_its_own_label(
         ]
         try:
             assert asyncio.run(sweep()) == (len(made) if without else 0)
-            left = {found.id for found in client.containers.list(all=True)}
+            left = {found.id for found in client.containers.list(all=True, sparse=True)}
             assert {it.id for it in made} & left == (set() if without else {it.id for it in made})
         finally:
             for it in made:

@@ -97,7 +97,7 @@ def removal(*, control: bool) -> Removal:
 async def heard_until(bus: Bus, *marks: str) -> set[str]:
     """Return the topics heard before all *marks* were."""
     found: set[str] = set()
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not found >= set(marks):
             found |= {message.topic.removeprefix(f"{ROOT}/") for message in await bus.receive()}
     return found - set(marks)

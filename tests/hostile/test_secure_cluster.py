@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import re
 import subprocess
 import sys
 from contextlib import ExitStack, contextmanager
@@ -132,11 +133,14 @@ def spec(code: str, **fields: object) -> dict[str, object]:
 
 
 LARGE = "import os; print(len(open(os.environ['WORKRS_JOB_DIR'] + '/in/input').read()) * 'y')"
-SAVED = (
-    "import os, time\n"
-    "for n in range(40): open(os.environ['WORKRS_JOB_DIR'] + '/n', 'w').write(str(n));"
-    "time.sleep(0.1)\nprint('saved')"
-)
+SAVED = """\
+import os, time
+while not os.path.exists({leave!r}):
+    with open(os.environ["WORKRS_JOB_DIR"] + "/n", "a") as file:
+        file.write("x")
+    time.sleep(0.1)
+print("saved")
+"""
 
 
 def test_large_inputs_results_and_checkpoints_travel_with_credentials(fleet: Fleet) -> None:
@@ -146,11 +150,16 @@ def test_large_inputs_results_and_checkpoints_travel_with_credentials(fleet: Fle
             device.submit(spec(LARGE, input="x" * size), job="large")
             assert device.result("large", timeout=90).value == b"y" * size + b"\n"
     with Device(credential=fleet.cluster.members["pump"].path) as device:
-        device.submit(spec(SAVED, checkpoint={"mode": "files", "interval_s": 1}), job="saved")
+        leave = fleet.logs.parent / "leave"
+        code = SAVED.format(leave=str(leave))
+        device.submit(spec(code, checkpoint={"mode": "files", "interval_s": 1}), job="saved")
+        until("a checkpoint", lambda: "checkpoint_kept job=pump_saved" in fleet.said(), 60)
+        leave.touch()
         assert device.result("saved", timeout=90).text == "saved\n"
-    assert "checkpoint_kept job=pump_saved" in fleet.said()
     assert asyncio.run(state(fleet)).blobs_url.startswith("https://127.0.0.1:")
-    assert "blob_refused" not in fleet.said()
+    refused = [line for line in fleet.said().splitlines() if "blob_refused" in line]
+    # A node may hear of a lease later than its holder, which then asks it again.
+    assert [line for line in refused if "that this node knows of" not in line] == []
 
 
 async def state(fleet: Fleet) -> NodeState:
@@ -159,7 +168,7 @@ async def state(fleet: Fleet) -> NodeState:
 
     async def story(bus: Bus) -> None:
         await bus.subscribe(Subscription(pattern=topics.node("n1", "state"), qos=1))
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             found.extend(await bus.receive())
 
     await fleet.as_member("op", story)
@@ -196,7 +205,7 @@ async def throw_junk(fleet: Fleet, who: str) -> None:
 
 def test_junk_of_every_member_is_counted_and_stops_nobody(fleet: Fleet) -> None:
     fleet.processes["a1"].terminate()
-    fleet.processes["a1"].wait(30)
+    fleet.processes["a1"].wait(60)
     before = asyncio.run(state(fleet)).dropped
     for who in VERBS:
         asyncio.run(throw_junk(fleet, who))
@@ -204,7 +213,7 @@ def test_junk_of_every_member_is_counted_and_stops_nobody(fleet: Fleet) -> None:
         device.submit(spec("print(1)"), job="honest")
         until("the honest job", lambda: device.state("honest").state in ("accepted", "queued"), 60)
     until("all of it refused", lambda: is_refused(fleet, before), 60)
-    until("a clean up/", lambda: not asyncio.run(left_in_up(fleet)), 60)
+    until("a clean up/", lambda: is_cleared(fleet), 60)
     assert [fleet.processes[name].poll() for name in NODES] == [None] * len(NODES)
     assert SECRET not in fleet.said()
     assert "Traceback" not in fleet.said()
@@ -212,7 +221,18 @@ def test_junk_of_every_member_is_counted_and_stops_nobody(fleet: Fleet) -> None:
 
 def is_refused(fleet: Fleet, before: int) -> bool:
     """Return whether as much was counted as there is of junk that is no repetition."""
-    return asyncio.run(state(fleet)).dropped - before >= len(JUNK) * len(VERBS)
+    try:
+        return asyncio.run(state(fleet)).dropped - before >= len(JUNK) * len(VERBS)
+    except (BusError, TimeoutError):
+        return False  # a broker that has much to do: asked again
+
+
+def is_cleared(fleet: Fleet) -> bool:
+    """Return whether the broker of n1 retains no request."""
+    try:
+        return not asyncio.run(left_in_up(fleet))
+    except BusError:
+        return False
 
 
 def test_a_request_that_is_said_again_is_the_same_job(fleet: Fleet) -> None:
@@ -226,11 +246,15 @@ def test_a_request_that_is_said_again_is_the_same_job(fleet: Fleet) -> None:
 
     asyncio.run(fleet.as_member("pump", replay))
     until("its end", lambda: "outcome_decided job=pump_again" in fleet.said(), 60)
+    starts = re.findall("job_started job=pump_again epoch=([0-9]+)", fleet.said())
+    assert starts
+    # More than one if its agent was too busy to keep the lease, and each at an epoch of its own.
+    assert len(set(starts)) == len(starts)
     asyncio.run(fleet.as_member("pump", replay))
     with Device(credential=fleet.cluster.members["pump"].path) as device:
         device.submit(spec("print('later')"), job="later")
         assert device.result("later", timeout=60).text == "later\n"
-    assert fleet.said().count("job_started job=pump_again") == 1
+    assert fleet.said().count("job_started job=pump_again") == len(starts)
     # A stranger's repeat of what it overheard does not even reach a node.
     with pytest.raises(BusError):
         asyncio.run(fleet.as_member("foreign", replay))

@@ -235,4 +235,10 @@ async def _listening(
             for each in sockets:
                 each.close()
     finally:
+        left = [each.transport for each in server.connections]
         await runner.cleanup()
+        # By TLS both sides say goodbye, which some never do.
+        for transport in left:
+            if transport is not None:
+                transport.abort()
+        await asyncio.sleep(0)

@@ -8,15 +8,18 @@ seen by what began later and was ended meanwhile, not by a clock.
 from __future__ import annotations
 
 import asyncio
+import gc
+import socket
 import ssl
 from collections import Counter
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from broker.web import door, small_form
 from tests.browser import until
 from tests.hostile.twice import played_twice
 from tests.mosquitto_fixture import mosquitto_address
-from tests.web.alone import at_broker, certificate, page
+from tests.web.alone import PAGE, at_broker, certificate, page
 from tests.web.slow import (
     NEVER,
     ONE,
@@ -176,3 +179,26 @@ def test_forms_that_never_end_hold_no_connection(
             close(held)
 
     asyncio.run(run())
+
+
+def test_a_connection_that_says_no_goodbye_ends_with_the_page(
+    mosquitto_address: Address, tmp_path: Path
+) -> None:
+    tls = certificate(tmp_path)
+    known = ssl.create_default_context(cafile=tmp_path / "certificate")
+
+    def come(base: str) -> ssl.SSLSocket:
+        """Connect, and then do nothing; a library would say goodbye when it is told."""
+        at = urlsplit(base)
+        plain = socket.create_connection((str(at.hostname), at.port or 0), 60)
+        it = known.wrap_socket(plain, server_hostname=PAGE)
+        it.sendall(f"GET /sign-in HTTP/1.1\r\nHost: {at.netloc}\r\n\r\n".encode())
+        assert b" 200 " in it.recv(100)
+        return it
+
+    async def run() -> ssl.SSLSocket:
+        async with page(tmp_path, at_broker(mosquitto_address), tls=tls) as base:
+            return await asyncio.to_thread(come, base)
+
+    with asyncio.run(run()):
+        gc.collect()  # warns of what is left, which fails this test

@@ -1,8 +1,9 @@
 """An agent in miniature for the warden's tests: guards one program, then does as it is told.
 
-    warden_agent.py STATE KIND DEADLINE_S [GROWING_FILE]
+    warden_agent.py STATE KIND DEADLINE_S
 
-Starts a program that appends to a file, prints `PID TARGET WARDEN`, and waits to be killed.
+Starts a program that writes the warden's clock into a file at every step, prints
+`PID TARGET WARDEN DEADLINE`, and waits to be killed.
 """
 
 from __future__ import annotations
@@ -23,16 +24,19 @@ async def main(state: Path, kind: str, deadline_s: float) -> None:
     runtime = process_runtime(kind, state / "work", warden, agent=f"warden-{kind}")
     await runtime.sweep()
     # A second process in the group: children die with their parent.
-    script = "sleep 1000 & while :; do echo x >>progress; sleep 0.01; done"
+    step = "read now _ </proc/uptime; echo $now >>progress; sleep 0.01"
+    script = f"sleep 1000 & while :; do {step}; done"
+    deadline = Instant(boottime() + deadline_s)
     request = StartRequest(
         job=JobId("pump_1"),
         epoch=Epoch(1),
         attempt=1,
         spec=JobSpec(image="none", command=("sh", "-c", script)),
-        deadline=Instant(boottime() + deadline_s),
+        deadline=deadline,
     )
     attempt = await runtime.start(request)
-    sys.stdout.write(f"{attempt._process.pid} {attempt._group.target} {warden.pid}\n")
+    words = attempt._process.pid, attempt._group.target, warden.pid, deadline
+    sys.stdout.write(" ".join(map(str, words)) + "\n")
     sys.stdout.flush()
     await warden.lost()
 

@@ -18,6 +18,13 @@ ROOT = Path(__file__).parent.parent
 CLIENT = ROOT / "device_client" / "micropython"
 WAIT_S = 60.0
 """The longest a test waits for a board. Only failures take that long."""
+LONELY = """
+def lonely_ms():
+    "Return milliseconds without those in which another process had the core: a board has its own."
+    with open("/proc/self/schedstat") as file:
+        return time.ticks_ms() - int(file.read().split()[1]) // 1000000
+"""
+"""For programs that measure how long they take."""
 HEAP = "160k"
 """Pointers of 8 bytes; about what 80 KiB are to a board, most of it to compile."""
 

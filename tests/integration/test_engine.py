@@ -39,6 +39,8 @@ pytestmark = [
 ]
 MACHINE = probe_machine()
 CRIU_PROBLEM = MACHINE.criu.problem or ("" if MACHINE.criu.path else "no criu")
+ELSEWHERE = f"/workrs-test-{os.getpid()}"
+"""A cgroup that is no engine's."""
 NEEDS_CRIU = pytest.mark.skipif(bool(CRIU_PROBLEM), reason=CRIU_PROBLEM)
 
 COUNT = "i=0; while :; do i=$((i+1)); echo $i; echo $i >>/job/out; sleep 0.02; done"
@@ -52,7 +54,7 @@ HARDENED: dict[str, Any] = {
 }
 
 
-def until(condition: Callable[[], bool], within_s: float = 10.0) -> bool:
+def until(condition: Callable[[], bool], within_s: float = 60.0) -> bool:
     deadline = time.monotonic() + within_s
     while not condition():
         if time.monotonic() > deadline:
@@ -76,6 +78,22 @@ def left_of(layout: EngineLayout) -> dict[str, object]:
         "run": list(layout.run.parent.glob(layout.run.name)),
     }
     return {key: value for key, value in seen.items() if value}
+
+
+def kill_those(layout: EngineLayout, is_meant: Callable[[Path], bool]) -> None:
+    """Kill an engine's processes that are meant, by their folders below /proc.
+
+    All are chosen before the first is killed: others may follow it at once.
+    """
+    meant = []
+    for process in left_of(layout)["processes"]:  # type: ignore[attr-defined]
+        with contextlib.suppress(OSError):
+            if is_meant(Path("/proc", process)):
+                meant.append(int(process))
+    assert meant
+    for pid in meant:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
 
 
 @contextlib.contextmanager
@@ -179,7 +197,8 @@ def test_a_container_moves_to_another_engine_with_its_memory_files_and_tmpfs(
         assert after.wait()["StatusCode"] == 137
         lines = (job / "out").read_text().split()
         assert lines == [str(number + 1) for number in range(len(lines))]
-        assert after.logs().split()[0] == str(frozen_at + 1).encode()
+        # One more, if it was frozen between printing a number and writing it down.
+        assert int(after.logs().split()[0]) - frozen_at in (1, 2)
         after.remove()
 
 
@@ -220,8 +239,9 @@ def test_probing_an_engine_of_ours_finds_the_memory_rung(
 @pytest.mark.criu
 @NEEDS_CRIU
 def test_a_rehearsal_finds_what_probing_cannot_and_leaves_nothing(
-    pair: tuple[OwnEngine, OwnEngine], tmp_path: Path
+    pair: tuple[OwnEngine, OwnEngine], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("workrs.engine.rehearsal._TIMEOUT_S", 60)
     assert rehearse(pair[0].url, str(pair[0].runc_root)) == ""
     assert "checkpoint" in rehearse(pair[0].url, str(tmp_path))
     with client_of(pair[0]) as client:
@@ -248,7 +268,7 @@ def test_a_stop_leaves_nothing_of_running_paused_and_misplaced_containers(tmp_pa
     data = tmp_path / "engine"
     with OwnEngine(data) as engine, client_of(engine) as client:
         image = load_busybox(client)
-        for parent in (None, "/workrs-test-elsewhere"):
+        for parent in (None, ELSEWHERE):
             for paused in (False, True):
                 container = client.containers.run(
                     image, ["sleep", "600"], detach=True, cgroup_parent=parent, **HARDENED
@@ -257,7 +277,7 @@ def test_a_stop_leaves_nothing_of_running_paused_and_misplaced_containers(tmp_pa
                     container.pause()
         assert left_of(engine.layout).keys() == {"processes", "mounts", "cgroups", "run"}
     assert left_of(engine.layout) == {}
-    elsewhere = cgroup.folders_of("/workrs-test-elsewhere")
+    elsewhere = cgroup.folders_of(ELSEWHERE)
     assert not cgroup.members(elsewhere)
     cgroup.remove(elsewhere)
 
@@ -307,9 +327,7 @@ def test_an_engine_ends_with_its_owner_even_if_that_is_killed(owned: SimpleNames
 def test_what_a_killed_supervisor_leaves_goes_with_the_next_start_of_any_engine(
     owned: SimpleNamespace, tmp_path: Path
 ) -> None:
-    for process in left_of(owned.layout)["processes"]:  # type: ignore[attr-defined]
-        if b"workrs.engine.supervise" in Path("/proc", process, "cmdline").read_bytes():
-            os.kill(int(process), signal.SIGKILL)
+    kill_those(owned.layout, lambda at: b"workrs.engine.supervise" in (at / "cmdline").read_bytes())
     owned.process.kill()
     owned.process.wait()
     assert left_of(owned.layout).keys() == {"processes", "mounts", "cgroups", "run"}
@@ -322,9 +340,7 @@ def test_what_a_killed_supervisor_leaves_goes_with_the_next_start_of_any_engine(
 def test_of_an_engine_whose_daemon_dies_nothing_goes_on(tmp_path: Path, daemon: str) -> None:
     with OwnEngine(tmp_path / "engine") as engine, client_of(engine) as client:
         client.containers.run(load_busybox(client), ["sleep", "600"], detach=True, **HARDENED)
-        for process in left_of(engine.layout)["processes"]:  # type: ignore[attr-defined]
-            if Path("/proc", process, "comm").read_text() == f"{daemon}\n":
-                os.kill(int(process), signal.SIGKILL)
+        kill_those(engine.layout, lambda at: (at / "comm").read_text() == f"{daemon}\n")
         assert until(lambda: not engine.is_alive())
         assert left_of(engine.layout) == {}
 

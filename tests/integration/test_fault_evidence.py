@@ -12,7 +12,7 @@ import pytest
 from edge_agent.cgroup import Cgroup, find_parents
 from workrs.faults.evidence import can_run
 
-PATIENCE_S = 5.0
+PATIENCE_S = 60.0
 
 
 @pytest.fixture

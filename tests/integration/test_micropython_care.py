@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 from zlib import crc32
 
-from tests.micropython_fixture import Board
+from tests.micropython_fixture import LONELY, Board
 from tests.mosquitto_fixture import HOST, free_port
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 CONNACK = b"\x20\x02\x00\x00"
 SUBSCRIBE, PUBLISH, PUBACK = 0x80, 0x30, 0x40
-WAIT_S = 10.0
+WAIT_S = 60.0
 LATE_S = 0.7
 FLOOD = 320
 
@@ -114,7 +114,7 @@ def test_a_result_that_comes_late_on_a_second_connection_is_waited_for(tmp_path:
         line.publish("j/out", b"the result", retain=True)
         line.read_until(PUBACK)
 
-    program = HEAD + 'd = workrs.Device("pump-7", at)\nprint(d.result(d.run("f", b"1", "j"), 8))'
+    program = HEAD + 'd = workrs.Device("pump-7", at)\nprint(d.result(d.run("f", b"1", "j"), 50))'
     with played(word_alone, output_late) as at, Board(program, at, folder=tmp_path) as run:
         assert run.output() == ["b'the result'"]
 
@@ -145,12 +145,13 @@ print(fed)
 
 def test_the_watchdog_is_fed_while_there_is_no_node(tmp_path: Path) -> None:
     """By then the pauses between two rounds are longer than a second."""
-    program = """
-longest, last = 0, time.ticks_ms()
+    program = f"""
+{LONELY}
+longest, last = 0, lonely_ms()
 def feed():
     global longest, last
-    now = time.ticks_ms()
-    longest, last = max(longest, time.ticks_diff(now, last)), now
+    now = lonely_ms()
+    longest, last = max(longest, now - last), now
 d = workrs.Device("pump-7", at, feed=feed)
 print(d.poll(6), longest < 700)
 """
@@ -160,13 +161,14 @@ print(d.poll(6), longest < 700)
 
 def test_a_line_that_takes_no_bytes_is_left_in_time(tmp_path: Path) -> None:
     program = """
-d = workrs.Device("pump-7", at, answer_timeout_s=1)
-d.poll(1)
+d = workrs.Device("pump-7", at, answer_timeout_s=2)
+while not d.poll(0.1):
+    pass
 d.socket.setsockopt(1, 7, 2048)  # SO_SNDBUF, as small as a board's
 since = time.ticks_ms()
 for _ in range(8):
     d.run("f", b"x" * 2000)
-print(d.trouble.partition(" ")[2], time.ticks_diff(time.ticks_ms(), since) < 6000)
+print(d.trouble.partition(" ")[2], time.ticks_diff(time.ticks_ms(), since) < 12000)
 """
     over = threading.Event()
     with played(lambda _: over.wait(WAIT_S), buffer_bytes=2048) as at:
@@ -203,7 +205,7 @@ def test_a_program_that_made_no_call_for_days_connects_at_once(tmp_path: Path) -
     program = """
 d = workrs.Device("pump-7", at)
 d.due = time.ticks_add(time.ticks_ms(), 1 << 28)  # as ticks that wrapped around look
-print(d.poll(2))
+print(any(d.poll(0.1) for _ in range(300)))
 """
     with (
         played(lambda line: line.read_until(PUBLISH)) as at,
@@ -229,7 +231,7 @@ def test_raw_bytes_need_no_json(tmp_path: Path) -> None:
         + """
 sys.path.insert(0, "")
 d = workrs.Device("pump-7", at)
-print(d.result(d.run("f", b"1", "j"), 8))
+print(d.result(d.run("f", b"1", "j"), 50))
 try:
     d.submit({"image": "x"})
 except ImportError as error:

@@ -64,7 +64,7 @@ def junk_server(*, hang: bool) -> Iterator[str]:
                     connection, _ = server.accept()
                 except OSError:
                     return
-                connection.settimeout(5)
+                connection.settimeout(60)
                 try:
                     connection.recv(100)
                     connection.sendall(junk)
@@ -81,7 +81,7 @@ def junk_server(*, hang: bool) -> Iterator[str]:
             yield f"{HOST}:{server.getsockname()[1]}"
         finally:
             server.shutdown(socket.SHUT_RDWR)
-            thread.join(10)
+            thread.join(60)
             for connection in kept:
                 connection.close()
 
@@ -93,7 +93,7 @@ def test_junk_on_the_socket_costs_a_step_to_the_next_node(tmp_path: Path, *, han
     program = f"""
 import gc, sys, time, workrs
 junk, real = sys.argv[1:3]
-device = workrs.Device("pump-7", [junk], keepalive_s=1, answer_timeout_s=0.3)
+device = workrs.Device("pump-7", [junk], answer_timeout_s=1.5)
 job = device.run("reverse", b"123")
 gc.collect()
 before = gc.mem_alloc()
@@ -102,7 +102,7 @@ while len(troubles) < {len(JUNK)}:
     since = time.ticks_ms()
     while not device.trouble:
         device.poll(0.05)
-        assert time.ticks_diff(time.ticks_ms(), since) < 3000
+        assert time.ticks_diff(time.ticks_ms(), since) < 30000
     device.due = time.ticks_ms()
     troubles.append(device.trouble.partition(" ")[2])
     device.trouble = ""
@@ -110,7 +110,7 @@ gc.collect()
 print(gc.mem_alloc() - before < 2000, *troubles, sep=";")
 device.nodes = [real]
 device.index = 0
-print(device.result(job, 15))
+print(device.result(job, 50))
 """
     try:
         with (
@@ -208,7 +208,7 @@ def damaged():
 random.seed(int(sys.argv[1]))
 ends = cases = 0
 until = time.ticks_add(time.ticks_ms(), 6000)
-while cases < int(sys.argv[2]) and time.ticks_diff(until, time.ticks_ms()) > 0:
+while cases < int(sys.argv[2]) and (cases <= 200 or time.ticks_diff(until, time.ticks_ms()) > 0):
     cases += 1
     wire[0] = damaged()
     device = workrs.Device("pump-7", ["h", "i"])

@@ -39,6 +39,12 @@ def trust(tmp_path_factory: pytest.TempPathFactory) -> NodeTrust:
     return load_node(directory.node_folder("n1"))
 
 
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A node that is too busy to make the test is started again; here it is to be made."""
+    monkeypatch.setattr("broker.self_test._TIMEOUT_S", 60.0)
+
+
 def try_with(trust: NodeTrust, folder: Path, *changes: tuple[str, str]) -> None:
     """Run the self-test against a broker whose configuration has *changes*, old text to new."""
     first = Address(host=HOST, port=trust.credential.nodes[0].port)

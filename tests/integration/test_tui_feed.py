@@ -26,12 +26,12 @@ if TYPE_CHECKING:
     from tests.integration.device_peer import Broker
     from workrs.ports.bus import Bus
 
-WAIT_S = 30.0
+WAIT_S = 60.0
 USER = ClientId("ann")
 
 
 def opener(address: Address) -> AbstractAsyncContextManager[Bus]:
-    return connect(address=address, client_id=f"ann-{address.port}", timeout_s=2.0)
+    return connect(address=address, client_id=f"ann-{address.port}", timeout_s=30.0)
 
 
 async def retain(address: Address, scene: Scene) -> None:
@@ -47,10 +47,11 @@ async def until(condition: Callable[[], bool]) -> None:
             await asyncio.sleep(0.02)
 
 
-async def answer(address: Address) -> None:
+async def answer(address: Address, listens: asyncio.Event) -> None:
     """Answer every order like a node does."""
     async with connect(address=address, client_id="answers") as bus:
         await bus.subscribe(Subscription(pattern=topics.up("+", "order", "+")))
+        listens.set()
         while True:
             for message in await bus.receive():
                 name = message.topic.rpartition("/")[2]
@@ -71,7 +72,8 @@ def test_the_next_node_is_watched_when_the_first_is_lost(
         feed = Feed(model, nodes=nodes, user=USER, opener=opener)
         clock = asyncio.get_running_loop().time
         running = asyncio.create_task(feed.run())
-        answers = asyncio.create_task(answer(nodes[1]))
+        listens = asyncio.Event()
+        answers = asyncio.create_task(answer(nodes[1], listens))
         try:
             await until(lambda: model.is_complete)
             model.settle(Instant(clock()), limit=100)
@@ -83,6 +85,7 @@ def test_the_next_node_is_watched_when_the_first_is_lost(
             assert len(model.jobs) == 10
             kinds = [event.kind for event in model.events]
             assert kinds == [Kind.WATCHING, Kind.NODE_LOST, Kind.WATCHING]
+            await until(listens.is_set)
             order = Order(order=OrderKind.DRAIN, agent="edge-1")
             assert await feed.order(order) == OrderReply(ok=True, text="told")
         finally:

@@ -53,7 +53,8 @@ class Served:
         """Return the process ids of the pages' programs."""
         pid = self.process.pid
         children = Path(f"/proc/{pid}/task/{pid}/children")
-        return [int(each) for each in children.read_text().split()] if children.exists() else []
+        found = [int(each) for each in children.read_text().split()] if children.exists() else []
+        return [each for each in found if alive(each)]
 
 
 @pytest.fixture
@@ -61,7 +62,7 @@ def served() -> Iterator[Served]:
     one = Served(free_port())
     yield one
     one.process.send_signal(signal.SIGTERM)
-    one.process.communicate(timeout=20)
+    one.process.communicate(timeout=60)
 
 
 def alive(pid: int) -> bool:
@@ -159,6 +160,11 @@ def test_a_person_sees_it_in_a_browser(served: Served, tmp_path: Path) -> None:
             await page.until(f"{middle}?.innerText.includes('It has ended')")
             await page.press(".ended a")
             await page.until("document.querySelector('.starting').innerText === 'starting …'")
+
+            async def is_another() -> bool:
+                return bool(served.programs()) and served.programs() != programs
+
+            await until(is_another)
             await until(is_drawn)
             programs = served.programs()
             await page.close()

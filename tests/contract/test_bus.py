@@ -87,7 +87,7 @@ def world(request: pytest.FixtureRequest) -> World:
     return World(runner=runner, connector=connect, address=address, name=name)
 
 
-def within_20_s(
+def within_120_s(
     test: Callable[[World], Coroutine[Any, Any, None]],
 ) -> Callable[[World], None]:
     """Run an asynchronous test in a loop of its own, and fail it if it hangs."""
@@ -95,7 +95,7 @@ def within_20_s(
     @functools.wraps(test)
     def run(world: World) -> None:
         async def bounded() -> None:
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(120):
                 await test(world)
 
         world.runner(bounded())
@@ -111,7 +111,7 @@ async def take(bus: Bus, count: int) -> list[Message]:
     return messages
 
 
-@within_20_s
+@within_120_s
 async def test_messages_of_a_topic_arrive_once_and_in_order(world: World) -> None:
     async with world.reader() as reader, world.bus("writer") as writer:
         expected = [f"{n}".encode() for n in range(5_000)]
@@ -122,7 +122,7 @@ async def test_messages_of_a_topic_arrive_once_and_in_order(world: World) -> Non
         assert [message.payload for message in await take(reader, 5_000)] == expected
 
 
-@within_20_s
+@within_120_s
 async def test_qos_0_and_1_arrive_as_they_were_published(world: World) -> None:
     async with world.reader() as reader:
         sent = [Message(world.topic("a"), b"0", 0), Message(world.topic("b"), b"\0\xff", 1)]
@@ -131,7 +131,7 @@ async def test_qos_0_and_1_arrive_as_they_were_published(world: World) -> None:
         assert sorted(await take(reader, 2), key=lambda message: message.topic) == sent
 
 
-@within_20_s
+@within_120_s
 async def test_a_subscription_bounds_the_qos(world: World) -> None:
     async with world.bus("reader") as reader:
         await reader.subscribe(Subscription(pattern=world.topic("#"), qos=0))
@@ -139,7 +139,7 @@ async def test_a_subscription_bounds_the_qos(world: World) -> None:
         assert await take(reader, 1) == [Message(world.topic("a"), b"1", 0)]
 
 
-@within_20_s
+@within_120_s
 async def test_wildcards_cover_one_level_or_all_below(world: World) -> None:
     async with world.bus("reader") as reader:
         await reader.subscribe(
@@ -152,7 +152,7 @@ async def test_wildcards_cover_one_level_or_all_below(world: World) -> None:
         assert got == [world.topic(rest) for rest in ("a/x", "deep", "deep/a/b", "end/x")]
 
 
-@within_20_s
+@within_120_s
 async def test_an_unsubscribed_topic_is_silent(world: World) -> None:
     async with world.reader() as reader:
         await reader.subscribe(Subscription(pattern=f"{world.name}-other"))
@@ -162,7 +162,7 @@ async def test_an_unsubscribed_topic_is_silent(world: World) -> None:
         assert [message.payload for message in await take(reader, 1)] == [b"heard"]
 
 
-@within_20_s
+@within_120_s
 async def test_a_late_reader_gets_what_is_retained_and_nothing_else(world: World) -> None:
     async with world.bus("writer") as writer:
         writer.publish(Message(world.topic("kept"), b"old", retain=True))
@@ -178,7 +178,7 @@ async def test_a_late_reader_gets_what_is_retained_and_nothing_else(world: World
         ]
 
 
-@within_20_s
+@within_120_s
 async def test_an_empty_retained_message_deletes_and_is_told_live(world: World) -> None:
     async with world.reader() as reader, world.bus("late") as late:
         reader.publish(Message(world.topic("a"), b"1", retain=True))
@@ -188,7 +188,7 @@ async def test_an_empty_retained_message_deletes_and_is_told_live(world: World) 
         assert await world.snapshot(late) == []
 
 
-@within_20_s
+@within_120_s
 async def test_a_snapshot_is_complete_beyond_the_receive_maximum(world: World) -> None:
     count = 2 * RECEIVE_MAX + 1
     async with world.bus("writer") as writer, world.bus("reader") as reader:
@@ -201,7 +201,7 @@ async def test_a_snapshot_is_complete_beyond_the_receive_maximum(world: World) -
         assert len({message.topic for message in found}) == len(found) == count
 
 
-@within_20_s
+@within_120_s
 async def test_no_local_leaves_out_ones_own_messages(world: World) -> None:
     async with world.reader(no_local=True) as reader, world.bus("other") as other:
         reader.publish(Message(world.topic("a"), b"mine"))
@@ -210,7 +210,7 @@ async def test_no_local_leaves_out_ones_own_messages(world: World) -> None:
         assert [message.payload for message in await take(reader, 1)] == [b"theirs"]
 
 
-@within_20_s
+@within_120_s
 async def test_an_aborted_connection_leaves_its_will(world: World) -> None:
     will = Message(world.topic("will"), b"gone", retain=True)
     async with world.reader() as reader, world.bus("dying", will=will) as dying:
@@ -224,7 +224,7 @@ async def test_an_aborted_connection_leaves_its_will(world: World) -> None:
             await dying.subscribe(Subscription(pattern="a"))
 
 
-@within_20_s
+@within_120_s
 async def test_leaving_by_an_exception_leaves_the_will(world: World) -> None:
     will = Message(world.topic("will"), b"gone")
     async with world.reader() as reader:
@@ -234,7 +234,7 @@ async def test_leaving_by_an_exception_leaves_the_will(world: World) -> None:
         assert await take(reader, 1) == [will]
 
 
-@within_20_s
+@within_120_s
 async def test_a_goodbye_takes_the_will_back(world: World) -> None:
     will = Message(world.topic("a"), b"gone")
     async with world.reader() as reader:
@@ -247,14 +247,14 @@ async def test_a_goodbye_takes_the_will_back(world: World) -> None:
             leaving.publish(Message(world.topic("a"), b""))
 
 
-@within_20_s
+@within_120_s
 async def test_a_second_connection_of_the_same_name_ends_the_first(world: World) -> None:
     async with world.reader() as first, world.reader():
         with pytest.raises(BusClosedError):
             await first.receive()
 
 
-@within_20_s
+@within_120_s
 async def test_what_had_arrived_is_handed_out_after_the_end(world: World) -> None:
     async with world.reader() as reader, world.bus("watcher") as watcher:
         await watcher.subscribe(Subscription(pattern=world.topic("#")))
@@ -268,7 +268,7 @@ async def test_what_had_arrived_is_handed_out_after_the_end(world: World) -> Non
             await reader.receive()
 
 
-@within_20_s
+@within_120_s
 async def test_a_slow_reader_loses_nothing(world: World) -> None:
     count = 3 * RECEIVE_MAX
     async with world.reader() as reader, world.bus("writer") as writer:
@@ -283,7 +283,7 @@ async def test_a_slow_reader_loses_nothing(world: World) -> None:
         assert [message.payload for message in got] == [f"{n}".encode() for n in range(count)]
 
 
-@within_20_s
+@within_120_s
 async def test_a_lagging_reader_takes_bounded_batches_and_loses_nothing(world: World) -> None:
     payload = b"x" * PAYLOAD_MAX_BYTES
     count = 4 * LAGGING_MAX_BYTES // PAYLOAD_MAX_BYTES
@@ -299,7 +299,7 @@ async def test_a_lagging_reader_takes_bounded_batches_and_loses_nothing(world: W
             await writer.flush()
 
 
-@within_20_s
+@within_120_s
 async def test_a_lagging_reader_still_gets_answers(world: World) -> None:
     payload = b"x" * PAYLOAD_MAX_BYTES
     count = 3 * LAGGING_MAX_BYTES // PAYLOAD_MAX_BYTES
@@ -313,7 +313,7 @@ async def test_a_lagging_reader_still_gets_answers(world: World) -> None:
         assert len(await take(reader, count)) == count
 
 
-@within_20_s
+@within_120_s
 async def test_a_cancelled_receive_takes_nothing_along(world: World) -> None:
     async with world.reader() as reader, world.bus("writer") as writer:
         waiting = asyncio.create_task(reader.receive())
@@ -325,10 +325,10 @@ async def test_a_cancelled_receive_takes_nothing_along(world: World) -> None:
         assert [message.payload for message in await take(reader, 1)] == [b"1"]
 
 
-@within_20_s
+@within_120_s
 async def test_expiry_counts_down_for_late_readers(world: World) -> None:
     async with world.bus("writer") as writer, world.bus("late") as late:
-        writer.publish(Message(world.topic("long"), b"1", retain=True, expiry_s=100))
+        writer.publish(Message(world.topic("long"), b"1", retain=True, expiry_s=10_000))
         writer.publish(Message(world.topic("short"), b"1", retain=True, expiry_s=1))
         await writer.flush()
         found = await world.snapshot(late)
@@ -336,10 +336,10 @@ async def test_expiry_counts_down_for_late_readers(world: World) -> None:
         while [message.topic for message in found] != [world.topic("long")]:
             found = await world.snapshot(late)
             await asyncio.sleep(0.05)
-        assert 90 < (found[0].expiry_s or 0) <= 100
+        assert 10_000 - 150 < (found[0].expiry_s or 0) < 10_000
 
 
-@within_20_s
+@within_120_s
 async def test_the_largest_payload_arrives(world: World) -> None:
     payload = bytes(range(256)) * (PAYLOAD_MAX_BYTES // 256)
     async with world.reader() as reader:
@@ -348,7 +348,7 @@ async def test_the_largest_payload_arrives(world: World) -> None:
         assert all(message.payload == payload for message in await take(reader, 5))
 
 
-@within_20_s
+@within_120_s
 async def test_junk_is_refused_by_the_sender_and_harms_nothing(world: World) -> None:
     async with world.reader() as reader:
         for topic in ("", "a/#", "a/+", "a\0b", "a" * 65_536):
@@ -363,7 +363,7 @@ async def test_junk_is_refused_by_the_sender_and_harms_nothing(world: World) -> 
         assert [message.payload for message in await take(reader, 1)] == [b"fine"]
 
 
-@within_20_s
+@within_120_s
 async def test_a_publication_the_broker_refuses_fails_the_next_flush(world: World) -> None:
     async with world.reader() as reader:
         reader.publish(Message(DENIED + "a", b""))
@@ -372,7 +372,7 @@ async def test_a_publication_the_broker_refuses_fails_the_next_flush(world: Worl
         await reader.flush()
 
 
-@within_20_s
+@within_120_s
 async def test_qos_0_is_dropped_and_counted_when_the_reader_lags(world: World) -> None:
     payload = b"x" * PAYLOAD_MAX_BYTES
     async with world.reader() as reader, world.bus("writer") as writer:

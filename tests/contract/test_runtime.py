@@ -28,6 +28,9 @@ OPENERS = {
     "process-group": runtimes.process_on("group"),
 }
 
+STEP_S, LONG_STEP_S = 0.2, 1.0
+"""Of programs that a test must reach before they end; the long ones it does not wait for."""
+
 __all__ = ["engines"]  # a fixture is found by its name in the module
 
 Run = "Callable[[Callable[[World], Coroutine[Any, Any, None]]], None]"
@@ -43,7 +46,7 @@ def run(request: pytest.FixtureRequest, tmp_path: Path) -> Run:
 
     def runner(story: Callable[[World], Coroutine[Any, Any, None]]) -> None:
         async def main() -> None:
-            async with asyncio.timeout(60), opener(tmp_path) as world:
+            async with asyncio.timeout(150), opener(tmp_path) as world:
                 await story(world)
 
         asyncio.run(main())
@@ -53,7 +56,7 @@ def run(request: pytest.FixtureRequest, tmp_path: Path) -> Run:
 
 async def reach(attempt: Attempt, fraction: float) -> float:
     """Wait until the program reports *fraction*, and return what it then reports."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while True:
             progress = await attempt.progress()
             if progress is not None and progress.fraction >= fraction:
@@ -100,7 +103,7 @@ def test_the_end_of_what_a_program_prints_is_there_while_it_runs(run: Run) -> No
             talking = await world.runtime.start(
                 world.request(world.script("echo one; echo two; echo oh >&2; exec sleep 1000"))
             )
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 while True:
                     if await talking.log_tail(100) == b"one\ntwo\noh\n":
                         break
@@ -117,7 +120,7 @@ def test_the_end_of_what_a_program_prints_is_there_while_it_runs(run: Run) -> No
 
 def test_a_frozen_program_stands_still_and_goes_on_after_the_thaw(run: Run) -> None:
     async def story(world: World) -> None:
-        attempt = await world.runtime.start(world.request(world.count(9, 0.02)))
+        attempt = await world.runtime.start(world.request(world.count(9, STEP_S)))
         await reach(attempt, 0.1)
         await attempt.freeze()
         await attempt.freeze()
@@ -147,14 +150,14 @@ def test_the_warden_is_told_before_the_program_runs_and_after_it_is_gone(run: Ru
 
 def test_a_snapshot_does_not_disturb_and_a_program_goes_on_from_it(run: Run) -> None:
     async def story(world: World) -> None:
-        attempt = await world.runtime.start(world.request(world.count(9, 0.05)))
-        await reach(attempt, 0.3)
+        attempt = await world.runtime.start(world.request(world.count(9, STEP_S)))
+        await reach(attempt, 0.1)
         snapshot = await attempt.checkpoint(world.work / "snapshot")
         assert snapshot.rung is world.runtime.rung
         assert snapshot.progress is not None
         assert (await attempt.wait()).result == b"9\n"
         again = await world.runtime.start(
-            world.request(world.count(9, 0.05), restore_from=snapshot)
+            world.request(world.count(9, STEP_S), restore_from=snapshot)
         )
         assert (await again.wait()).result == b"9\n"
         if not world.fake:
@@ -168,7 +171,7 @@ def test_a_snapshot_does_not_disturb_and_a_program_goes_on_from_it(run: Run) -> 
 
 def test_a_checkpoint_does_not_thaw_what_the_brain_froze(run: Run) -> None:
     async def story(world: World) -> None:
-        attempt = await world.runtime.start(world.request(world.count(9, 0.02)))
+        attempt = await world.runtime.start(world.request(world.count(9, LONG_STEP_S)))
         await reach(attempt, 0.1)
         await attempt.freeze()
         before = await attempt.progress()

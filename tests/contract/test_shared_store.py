@@ -51,7 +51,7 @@ def space(job: str, epoch: int = 1) -> JobSpace:
 
 def run_with(url: str, story: Callable[[SharedStore], Coroutine[Any, Any, None]]) -> None:
     async def main() -> None:
-        async with asyncio.timeout(60), Stores() as stores:
+        async with asyncio.timeout(150), Stores() as stores:
             await story(stores.open_shared(url))
 
     asyncio.run(main())
@@ -212,7 +212,7 @@ def test_nobody_there_is_silence_and_soon_known(
     found: ObjectServer = request.getfixturevalue(server)
 
     async def story(store: SharedStore) -> None:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(100):
             for call in CALLS:
                 with pytest.raises(StoreError, match="does not answer") as caught:
                     await call(store)

@@ -131,7 +131,7 @@ def run(request: pytest.FixtureRequest, tmp_path: Path) -> Run:
         async def main() -> None:
             root = tmp_path / "store"
             root.mkdir()
-            async with asyncio.timeout(60), opener(root, server) as world:
+            async with asyncio.timeout(150), opener(root, server) as world:
                 await story(world)
 
         asyncio.run(main())

@@ -33,8 +33,6 @@ from workrs.wire.message import CheckpointReport
 NETWORK: Final = SitePlan(net=True)
 RUN_S: Final = 12.0
 STARTED_S: Final = 60.0
-SETTLE_S: Final = 0.4
-"""For what a stopped agent had said just before to reach all records."""
 SILENCE_S: Final = 12.0
 """How long blob stores say nothing: longer than an agent waits for one, which is 8 s."""
 _NUMBERS: Final = itertools.count(1)
@@ -89,7 +87,10 @@ def _stop_at_two(site: Site, jobs: Sequence[Sent]) -> list[Victim]:
     agents = {sent.bus_id: site.until_lease(sent.bus_id).agent for sent in jobs}
     for agent in sorted(set(agents.values())):
         site.stop(agent)
-    site.pause(SETTLE_S)
+    # What the agents had said just before is in all records by the time in which a job that is
+    # sent now has made its way through brokers and nodes.
+    later = site.send_echo("saver")
+    site.until(f"{later.bus_id} to be accepted", lambda: later.accepted_s)
     return [_victim(site, sent, agents[sent.bus_id]) for sent in jobs]
 
 

@@ -16,7 +16,10 @@ from workrs.faults.site import Notes, Site
 from workrs.wire import topics
 
 REPEATS: Final = 20
+SENT_S: Final = 20.0
 RESULT_S: Final = 40.0
+AWAY_STEPS: Final = 40
+"""Of 0.1 s each: the device is to hear that its job runs, and to leave before it ends."""
 BACK_S: Final = 2.0
 """A device that is back has the result of a job that ended meanwhile in this time."""
 KILL_WITHIN_S: Final = 0.008
@@ -74,10 +77,10 @@ def repeat_submit(site: Site) -> Injection:
                 notes.mark(f"broker {victim}", "fault", "SIGKILL")
             senders.append(_publish(site, site.nodes[turn % len(site.nodes)], name, job, spec))
             site.pause(site.rng.uniform(0.0, 0.05))
-        refused = sum(sender.wait(20.0) != 0 for sender in senders)
+        refused = sum(sender.wait(site.allowed_s(SENT_S)) != 0 for sender in senders)
         with Device(name, _hosts(site, *site.nodes), insecure=True) as device:
             device.submit(spec, job=job)
-            _require_value(device, job, expected)
+            _require_value(site, device, job, expected)
         notes.figure("result", site.trace.now_s - began_s)
         notes.note(f"{REPEATS - refused} of {REPEATS} reached a broker")
         _require_one_job(site, notes, f"{name}_{job}")
@@ -85,9 +88,9 @@ def repeat_submit(site: Site) -> Injection:
     return notes.done()
 
 
-def _require_value(device: Device, job: str, expected: bytes) -> None:
+def _require_value(site: Site, device: Device, job: str, expected: bytes) -> None:
     try:
-        value = device.result(job, timeout=RESULT_S).value
+        value = device.result(job, timeout=site.allowed_s(RESULT_S)).value
     except WorkrsError as error:
         raise RowError(f"{job} has no result: {error}") from error
     if value != expected:
@@ -100,7 +103,7 @@ def result_elsewhere(site: Site) -> Injection:
     name, job = f"away-{number}", "job"
     first, second = site.rng.sample(site.nodes, 2)
     knows_outbox = number % 2 == 0
-    spec, expected = _steps(12, f"away {number}")
+    spec, expected = _steps(AWAY_STEPS, f"away {number}")
     outbox = site.root / "outboxes" / f"{name}.db"
     with site.injecting("device-elsewhere") as notes:
         with Device(name, _hosts(site, first), outbox=outbox, insecure=True) as device:
@@ -115,7 +118,7 @@ def result_elsewhere(site: Site) -> Injection:
         back_s = notes.mark(f"{name}_{job}", "heal", f"the device is back at {second}")
         again = outbox if knows_outbox else None
         with Device(name, _hosts(site, second), outbox=again, insecure=True) as device:
-            _require_value(device, job, expected)
+            _require_value(site, device, job, expected)
             took_s = site.trace.now_s - back_s
         notes.figure("back", took_s)
         notes.note("on its outbox" if knows_outbox else "with nothing but the job's id")
@@ -146,9 +149,9 @@ def kill_device(site: Site) -> Injection:
         device = _sender(site, name, job, _hosts(site, *site.nodes), "")
         notes.mark(bus_id, "heal", "the device runs again on its outbox")
         try:
-            value, _ = device.communicate(timeout=RESULT_S)
-        except subprocess.TimeoutExpired:
-            raise RowError(f"{bus_id} had no result after {RESULT_S:g} s") from None
+            value, _ = device.communicate(timeout=site.allowed_s(RESULT_S))
+        except subprocess.TimeoutExpired as late:
+            raise RowError(f"{bus_id} had no result after {late.timeout:g} s") from None
         finally:
             _end(device)
         notes.figure("result", site.trace.now_s - at_s)

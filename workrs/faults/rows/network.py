@@ -37,7 +37,8 @@ _DEADLINE_S: Final = NET_PLAN.timing.ttl_s - NET_PLAN.timing.margin_s
 _ISLANDERS: Final = ("islander-1", "islander-2", "islander-3")
 _LONG_S: Final = (20.0, 60.0)
 _IN_FLIGHT_S: Final = 0.5
-"""What was on its way when a cut was made may still arrive and be decided upon."""
+"""What was on its way when a cut was made may still arrive and be decided upon, in so long on a
+machine that has time for it."""
 _BOTH: Final = "both ways"
 _OUT: Final = "what it sends"
 _IN: Final = "what it is sent"
@@ -190,7 +191,7 @@ def _split(site: Site, name: str, more_s: float) -> Injection:
             healed_s = site.trace.now_s
             if sent.accepted_s is not None:
                 raise RowError(f"{node}, alone, told {islander} that its job was accepted")
-            _require_undecided(site, node, at_s + _IN_FLIGHT_S, healed_s)
+            _require_undecided(site, node, at_s + site.allowed_s(_IN_FLIGHT_S), healed_s)
             notes.figure("accepted_meanwhile", *_waits(site, islander, at_s, healed_s))
         notes.mark(node, "heal")
         accepted_s = site.until(f"{sent.bus_id} to be accepted", lambda: sent.accepted_s)

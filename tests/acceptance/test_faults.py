@@ -6,6 +6,7 @@ agents. Sites are shared between rows, so all are played when the first test ask
 
 import os
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -17,10 +18,18 @@ from workrs.faults.row import CRIU, ENGINE, Row
 from workrs.faults.rows import all_rows
 
 QUICK = tuple(row for row in all_rows() if row.quick)
-pytestmark = pytest.mark.timeout(600)  # the first test plays for all
-PATIENCE = 2.0
-"""Factor on all time limits: one injection on a busy machine shows promises, not percentiles."""
+pytestmark = pytest.mark.timeout(1_500)  # the first test plays for all
+PATIENCE_MIN = 3.0
 TEST = "test_a_fault_costs_no_promise"
+
+
+@cache
+def patience() -> float:
+    """Return a factor on all time limits: each core's share of a busy machine's work.
+
+    One injection there shows promises, not percentiles. It is asked for when the rows begin.
+    """
+    return max(PATIENCE_MIN, os.getloadavg()[0] / (os.cpu_count() or 1))
 
 
 def _param(row: Row) -> object:
@@ -40,7 +49,7 @@ def played(
     folder = tmp_path_factory.mktemp("faults")
     seed = int.from_bytes(os.urandom(3))
     found: dict[str, list[Played]] = {name: [] for name in (*(t.row.name for t in turns), SITE)}
-    for one in Player(root=folder / "sites", seed=seed, patience=PATIENCE).play(turns):
+    for one in Player(root=folder / "sites", seed=seed, patience=patience()).play(turns):
         found[one.row].append(one)
     everything = [one for of_row in found.values() for one in of_row]
     write_report(folder, [turn.row for turn in turns], everything, seed=seed)
@@ -52,7 +61,7 @@ def test_a_fault_costs_no_promise(name: str, played: Mapping[str, Sequence[Playe
     row = next(row for row in QUICK if row.name == name)
     assert len(played[name]) == row.quick
     assert [fault for one in played[name] for fault in one.faults] == []
-    assert beyond(row, played[name], patience=PATIENCE) == []
+    assert beyond(row, played[name], patience=patience()) == []
 
 
 def test_the_sites_end_in_agreement_and_leave_nothing(

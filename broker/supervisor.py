@@ -187,7 +187,17 @@ class NodeSupervisor:
             raise OlderDiskError(effects.halt)
         if effects.changes:
             await self._commit(bus, effects)
-        await self._publish(bus, effects.publishes)
+        try:
+            await self._publish(bus, effects.publishes)
+        except BusError:
+            # What is shown is shown again on the next connection. The rest is asked for once: the
+            # brain takes a ledger for being read, and waits.
+            self._do_rest(effects)
+            raise
+        self._do_rest(effects)
+
+    def _do_rest(self, effects: Effects) -> None:
+        """Do what hangs on the disk alone, whatever became of the connection."""
         for fact in effects.facts:
             self._log.facts(fact.event, fact.fields)
         for job in effects.dropped_blobs:

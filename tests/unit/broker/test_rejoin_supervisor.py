@@ -22,9 +22,9 @@ from workrs.domain.ids import ClientId, Instant, JobId
 from workrs.domain.lease import LeaseTiming
 from workrs.domain.record import Incarnation, Record
 from workrs.domain.rollback import Seen
-from workrs.ports.bus import Address, Bus, Message
+from workrs.ports.bus import Address, Bus, BusClosedError, Message
 from workrs.ports.ledger import Rejoin, Standing
-from workrs.testing.bus import MemoryBroker
+from workrs.testing.bus import MemoryBroker, MemoryBus
 from workrs.testing.ledger import MemoryDisk, MemoryLedger
 from workrs.wire import codec, topics
 from workrs.wire.message import NodeState
@@ -113,6 +113,40 @@ def test_ledgers_are_read_until_all_is_known_and_then_the_node_votes() -> None:
         assert {wanted.node for wanted in world.asked} == set(NAMES[1:])
         assert len(world.asked) >= 3
         assert world.disk.standing.rejoin is Rejoin.DONE
+        assert world.disk.jobs[JOB].record.abstains
+
+    asyncio.run(play())
+
+
+def test_a_ledger_is_read_though_the_connection_ends_as_it_is_asked_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    plain = MemoryBus.publish
+    cut: list[int] = []
+
+    async def play() -> None:
+        world = World(Standing(rejoin=Rejoin.UNDER_WAY))
+
+        def publish(self: MemoryBus, found: Message) -> None:
+            if self.client_id == NAMES[0] and world.node.admission.phase is Phase.COPYING:
+                monkeypatch.undo()
+                cut.append(len(world.asked))
+                raise BusClosedError("the broker died")
+            plain(self, found)
+
+        monkeypatch.setattr(MemoryBus, "publish", publish)
+        async with (
+            asyncio.TaskGroup() as tasks,
+            asyncio.timeout(20),
+            world.broker.connect(address=ADDRESS, client_id="peers") as bus,
+        ):
+            serving = tasks.create_task(world.supervisor.run())
+            while world.node.admission.phase is not Phase.VOTING:
+                world.node.next_beat_at = Instant(0.0)  # so each batch has something to say
+                world.say_states(bus, generation=world.node.generation)
+                await asyncio.sleep(0.05)
+            serving.cancel()
+        assert cut == [0], "not cut in the batch that asks"
         assert world.disk.jobs[JOB].record.abstains
 
     asyncio.run(play())

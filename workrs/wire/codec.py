@@ -2,7 +2,9 @@
 
 1. `decode` is total over junk: it returns a value or raises WireError, nothing else.
 2. The error's text is written for the sender: field, what was found, what is wanted.
-3. Types are strict: "1" is no number, 1.0 is no integer.
+3. Types are strict: "1" is no number, 1.0 is no integer, and what JSON has no word for (NaN, or
+   1e999, which is beyond every float) is neither: in a line of the ledger's history it would be
+   text that SQLite cannot read.
 4. Whatever comes takes at most MEMORY_PER_BYTE times its size while it is looked at, and
    MEMORY_MAX_BYTES: of a sequence only the first mistake is kept, and no more than VALUES_MAX
    values are looked at. Without both, 256 KiB took up to 180 MB and 0.4 s (`{}` for each
@@ -50,21 +52,23 @@ def _adapter(kind: Any) -> TypeAdapter[Any]:
 def _validator(kind: Any) -> SchemaValidator:
     found = _validators.get(kind)
     if found is None:
-        schema = _first_mistakes(_adapter(kind).core_schema)
+        schema = _strictened(_adapter(kind).core_schema)
         found = _validators[kind] = SchemaValidator(schema)
     return found
 
 
-def _first_mistakes(schema: Any) -> Any:
-    """Return a pydantic schema whose sequences end at their first mistake.
+def _strictened(schema: Any) -> Any:
+    """Return a pydantic schema whose sequences end at their first mistake, with finite floats.
 
-    A `FailFast` at each field would do the same, and the domain would have to import pydantic.
+    Annotations at each field would do the same, and the domain would have to import pydantic.
     """
     if isinstance(schema, list):
-        return [_first_mistakes(part) for part in schema]
+        return [_strictened(part) for part in schema]
     if not isinstance(schema, dict):
         return schema
-    found = {key: _first_mistakes(part) for key, part in schema.items()}
+    found = {key: _strictened(part) for key, part in schema.items()}
+    if schema.get("type") == "float":
+        return {**found, "allow_inf_nan": False}
     return {**found, "fail_fast": True} if schema.get("type") in _SEQUENCES else found
 
 

@@ -8,7 +8,7 @@
 | `DELETE /blobs/{job}/{epoch}/{sha256}` | 204, also when it was not there |
 | `PUT /inputs/{device}/{sha256}`, `GET`, `HEAD` of the same | as above |
 | `GET /health` | room left; 503 when there is none |
-| `GET /ledger?generation=G` | for a node that lost its disk, see `broker.ledger_copy` |
+| `GET /ledger?generation=G` | for other nodes alone, see `broker.ledger_copy` |
 
 A PUT is refused with 400 (the hash differs, or it was cut short), 408 (stalled), 409 (the job
 is over), 413 (above the quota of one blob) or 507 (no room); then nothing of it is kept.

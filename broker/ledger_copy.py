@@ -1,4 +1,6 @@
-"""How a node's ledger is read by one that lost its own: `GET /ledger?generation=G`.
+"""How a node's ledger is read by another: `GET /ledger?generation=G`.
+
+By one that lost its own, and by all while the list of nodes changes (`broker.list_copy`).
 
 JSON, one object a line, and a line that counts the others at the end: an answer without it was
 cut short. Refused with 409 while this node's votes are of a lower generation on its disk, since

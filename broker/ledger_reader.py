@@ -27,6 +27,7 @@ VALUE_MAX_BYTES: Final = 64 << 20
 Value = str | int | float | bytes | None
 _STEPS: Final = 10_000
 """Of SQLite's machine between two looks at the clock: well under a millisecond."""
+_OF_THE_FILE: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 _ALLOWED: Final = frozenset(
     {
         sqlite3.SQLITE_SELECT,
@@ -85,7 +86,8 @@ class LedgerReader:
             )
         if text == "not authorized" or "prohibited" in text:
             return ConfigError(f"only questions (SELECT …) are answered here, not {sql[:60]!r}")
-        if isinstance(error, sqlite3.DatabaseError) and "malformed" in text:
+        # By its code: SQLite says "malformed" of text that is no JSON, too.
+        if getattr(error, "sqlite_errorcode", 0) & 0xFF in _OF_THE_FILE:
             return ledger_file.damaged(self._path, error)
         return ConfigError(f"SQLite says: {text}")
 

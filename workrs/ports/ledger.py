@@ -170,7 +170,10 @@ class SavedJob:
 
 
 class Ledger(Protocol):
-    """One node's durable memory. Methods block; callers give them a thread."""
+    """One node's durable memory. Methods block, on the event loop too: decision 0005 says why.
+
+    Whoever reads all of it does so in a thread.
+    """
 
     @property
     def boot(self) -> int:

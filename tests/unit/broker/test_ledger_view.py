@@ -217,6 +217,12 @@ def test_only_questions_are_answered(ledger: SqliteLedger, path: Path, sql: str)
 
 
 @pytest.mark.usefixtures("ledger")
+def test_text_that_is_no_json_is_the_askers_mistake_and_no_damage(path: Path) -> None:
+    with pytest.raises(ConfigError, match="SQLite says: malformed JSON"):
+        ask(path, "SELECT json_extract('NaN', '$')")
+
+
+@pytest.mark.usefixtures("ledger")
 def test_a_question_without_end_is_ended(path: Path) -> None:
     forever = "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) SELECT max(x) FROM n"
     with pytest.raises(TimedOutError, match="time"), open_reader(path, within_s=0.05) as reader:

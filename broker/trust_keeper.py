@@ -197,7 +197,7 @@ def stamp(folder: Path) -> Stamp:
     for path in sorted(folder.glob("*")):
         try:
             status = path.stat()
-        except FileNotFoundError:
-            continue
+        except OSError:
+            continue  # gone again, or not to be looked at: who reads it next says why
         found.append((path.name, status.st_mtime_ns, status.st_size))
     return tuple(found)

@@ -386,6 +386,9 @@ def _serial(path: Path) -> str:
     Raises:
         ConfigError: it is damaged.
     """
-    if parse(text := path.read_text(), path).password is not None:
-        return ""
-    return f"{x509.load_pem_x509_certificate(text.encode()).serial_number:x}"
+    try:
+        if parse(text := path.read_text(encoding="utf-8"), path).password is not None:
+            return ""
+        return f"{x509.load_pem_x509_certificate(text.encode()).serial_number:x}"
+    except ValueError as error:
+        raise ConfigError(f"{path} is damaged: {error}; move it away") from error

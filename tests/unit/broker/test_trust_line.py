@@ -16,6 +16,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
+from broker.trust_keeper import stamp
 from broker.trust_line import TrustLine
 from tests.unit.broker.trust_world import DEADLINE_S, HERE, NOW, TrustWorld, make_directory
 from workrs.domain.errors import ConfigError
@@ -239,3 +240,11 @@ def test_nobody_can_tell_the_name_of_its_connection_and_end_it(world: TrustWorld
     for _ in range(2):
         asyncio.run(came())
     assert len(set(ids)) == 2
+
+
+def test_a_file_that_cannot_be_looked_at_does_not_end_the_look(world: TrustWorld) -> None:
+    world.copy_folders()
+    folder = world.root / "etc" / "n1"
+    before = stamp(folder)
+    (folder / "loop").symlink_to("loop")
+    assert stamp(folder) == before

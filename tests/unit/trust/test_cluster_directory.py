@@ -285,3 +285,14 @@ def test_a_node_that_was_half_added_is_added_by_the_same_call(
             directory.add_node(at, now=NOW)
     directory.add_node(at, now=NOW)
     assert load_node(directory.node_folder("n4")).credential.name == "n4"
+
+
+def test_a_members_file_with_a_certificate_that_is_none_is_named(
+    directory: ClusterDirectory,
+) -> None:
+    path = directory.enrol(Kind.OPERATOR, "ann", now=NOW)
+    head, mark, _ = path.read_text().partition("-----BEGIN CERTIFICATE-----\n")
+    junk = f"{head}{mark}junk\n-----END CERTIFICATE-----\n"
+    path.write_text(junk + directory.authorities[Kind.NODE])
+    with pytest.raises(ConfigError, match=r"ann\.pem is damaged"):
+        directory.an_operator()

@@ -137,7 +137,7 @@ class Repairer:
             try:
                 fetched, size = await self._fetch_all(session, wanted, source)
             except _FAILURES as error:
-                why = error or type(error).__name__
+                why = str(error) or type(error).__name__  # of a timeout there are no words
                 continue
             if fetched:
                 LOG.event("copies_repaired", job=wanted.job, blobs=fetched, bytes=size, of=source)

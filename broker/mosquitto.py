@@ -3,7 +3,7 @@
 1. The process never outlives its daemon: the kernel kills it when the daemon dies, however
    that happens (`setpriv --pdeathsig`). Clients of a killed daemon find a closed port and
    move to the next node at once, instead of talking to a broker that nobody answers behind.
-2. When it ends without being told to, it is started again, after 0.1 s at first and 5 s at
+2. When it ends without being told to, it is started again, after 0.1 s at first and 1 s at
    most. It comes back empty; whoever connects refills it.
 3. Files are made 0600 in a folder made 0700, before anything is written to them.
 

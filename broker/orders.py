@@ -13,7 +13,7 @@ from broker.entry import JobEntry
 from broker.event import LogHeard, OrderHeard
 from broker.node import Node
 from workrs.domain.errors import IdError
-from workrs.domain.ids import Instant, split_job_id
+from workrs.domain.ids import ClientId, Instant, split_job_id
 from workrs.domain.job import Verdict
 from workrs.wire import topics
 from workrs.wire.message import LOG_MAX_BYTES, Order, OrderKind, OrderReply
@@ -115,11 +115,11 @@ def _cancel(node: Node, text: str, now: Instant) -> OrderReply:
 
 def _pass_on(node: Node, event: OrderHeard, now: Instant) -> OrderReply | None:
     name = event.order.agent
-    found = [entry for client, entry in node.agents.entries.items() if client == name]
-    if not found:
+    agent = node.agents.get(ClientId(name))
+    if agent is None:
         return OrderReply(ok=False, text=f"there is no agent {name[:80]!r}")
     reach = teller.reach(node)
-    if reach and not found[0].local:
+    if reach and not agent.local:
         text = f"{reach}, and agent {name} is connected to another: give the order there"
         return OrderReply(ok=False, text=text)
-    return wish.on_order(node, found[0], event, now)
+    return wish.on_order(node, agent, event, now)

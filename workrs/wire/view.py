@@ -211,7 +211,9 @@ class ClusterView:
         return [self._view(job, self._records[job], nodes) for job in self.job_ids()]
 
     def _view(self, job: JobId, records: dict[ClientId, Record], nodes: int) -> JobView:
-        outcome = _decided(records, nodes)
+        # A broker that was started again may have nodes' records before a word of how many they
+        # are. What those few show may be running; that it is over needs more.
+        outcome = _decided(records, nodes if self._nodes else 2 * nodes)
         led = quorum.leader(records, nodes) if outcome is None else None
         at = [r for r in records.values() if led and r.epoch == led[0]]
         furthest = max(at, key=lambda r: r.progress or 0.0, default=None)

@@ -232,6 +232,24 @@ def test_without_any_node_state_the_nodes_seen_in_records_count() -> None:
     assert ClusterView().size == 1
 
 
+def test_without_any_node_state_what_few_show_is_no_decision() -> None:
+    """Two show it as accepted; there may be five nodes."""
+    accepted = replace(HELD, accepted=Accepted(epoch=Epoch(1), outcome=DONE, digest=DONE.digest()))
+    records = {"n1": accepted, "n2": accepted}
+    view = view_of(records, nodes=())
+    found = view.job(JOB)
+    assert found is not None
+    assert found.outcome is None
+    view.apply(topics.node("n1", "state"), codec.encode(NodeState(boot=1, nonce="x", nodes=NODES)))
+    found = view.job(JOB)
+    assert found is not None
+    assert found.outcome == DONE
+    decided = replace(HELD, decided=DONE, decided_digest=DONE.digest())
+    found = view_of({"n1": decided}, nodes=()).job(JOB)
+    assert found is not None
+    assert found.outcome == DONE
+
+
 def test_the_short_record_of_a_retired_job_is_no_job_on_the_bus() -> None:
     short = replace(HELD, decided=DONE, decided_digest=DONE.digest(), retired=True)
     assert view_of({"n1": short, "n2": short}).jobs() == []

@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 
 _log = log.get(__name__)
 
-_START_TIMEOUT_S: Final = 5.0
+_START_TIMEOUT_S: Final = 30.0
+"""It takes 0.1 s; on a machine that swaps, many times that, and a node that gave up would end."""
 _STOP_TIMEOUT_S: Final = 2.0
 _RESTART_PAUSE_MIN_S: Final = 0.1
 _RESTART_PAUSE_MAX_S: Final = 1.0

@@ -156,15 +156,17 @@ class Site:
         return self.trace.process(member, "start", self.cluster.members[member].pid)
 
     def kill(self, member: str) -> float:
-        """SIGKILL a member, wait for its end; return when it was dead.
+        """SIGKILL a member, wait for its end; return when that was begun.
 
         The broker of a killed node dies with its daemon.
         """
-        # Noted when it is so: what outlives an agent is held against this time, and on a busy
-        # machine the signal may come long after it was decided on.
         pid = self.cluster.members[member].pid
+        begun_s = self.trace.now_s
         self.cluster.kill(member)
-        return self.trace.process(member, "kill", pid)
+        # Noted when it is so: what outlives an agent is held against this time, and on a busy
+        # machine the signal may come long after it was decided on. Figures count from before.
+        self.trace.process(member, "kill", pid)
+        return begun_s
 
     def stop(self, member: str) -> float:
         """SIGSTOP a member (a node's daemon, not its broker); return when."""

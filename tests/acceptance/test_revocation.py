@@ -105,6 +105,7 @@ def test_an_operator_that_revokes_itself_is_shut_out_by_all_nodes(
     for _ in range(2):
         revoke(secure_cluster, capsys, "leaves", "--credential", own, at="n1, n2, n3")
     for node in ("n1", "n2", "n3"):
+        assert not is_let_in(secure_cluster, leaves, node), "it is in force"
         secure_cluster.until(lambda node=node: is_shut_out(secure_cluster, leaves, node))  # type: ignore[misc]
 
 
@@ -200,6 +201,7 @@ def test_all_are_renewed_while_a_job_runs_and_nothing_is_started_again(
             revoke(it, capsys, name, "--old", at="n1, n2, n3")
         for name, who in old.items():
             for node in set(nodes) - {name}:
+                assert not is_let_in(it, who, node), f"it is in force: {name} at {node}"
                 it.until(lambda who=who, node=node: is_shut_out(it, who, node))  # type: ignore[misc]
         it.until(lambda: it.live() >= {*nodes, "a1", "a2"})
         for node in nodes:

@@ -13,6 +13,8 @@ from workrs.domain.errors import ConfigError
 
 _KEEPALIVE_MAX_S = 65_535
 """MQTT has two bytes for it."""
+_DIGITS_MAX = 5
+"""Of a port."""
 
 
 class Timing(NamedTuple):
@@ -77,7 +79,9 @@ def parse_address(text: str, *, port_default: int) -> NodeAddress:
         host, _, port_text = host.partition(":")
     if not host or (port_text and not port_text.isascii()) or not (port_text or "0").isdigit():
         raise ConfigError(f"node {text!r}: write host:port")
-    port = int(port_text) if port_text else port_default
+    # Looked at first: int() raises ValueError for thousands of digits.
+    is_short = len(port_text) <= _DIGITS_MAX
+    port = int(port_text or port_default) if is_short else 0
     if not 0 < port < 65536:
         raise ConfigError(f"node {text!r}: a port is 1 to 65535")
     return NodeAddress(host, port)

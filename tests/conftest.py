@@ -43,6 +43,13 @@ def _is_pytests(handler: logging.Handler) -> bool:
     return type(handler).__module__.startswith("_pytest.")
 
 
+_CHANGING = {
+    "PYTEST_CURRENT_TEST",  # with each step of a test
+    "TEXTUAL_FPS",  # by `tui`, whoever imports it first
+    "MPLCONFIGDIR",  # by matplotlib, where the home cannot be written to
+}
+
+
 def surroundings() -> dict[str, object]:
     """Return what tests of one process share and must leave as they found it; some 0.05 ms.
 
@@ -52,8 +59,7 @@ def surroundings() -> dict[str, object]:
     # To ask the system for the mask is to set it, and another thread may make a file meanwhile.
     _, _, mask = Path("/proc/self/status").read_text().partition("Umask:")
     return {
-        **{f"${name}": value for name, value in os.environ.items()},
-        "$PYTEST_CURRENT_TEST": "",  # it changes with each step of a test
+        **{f"${name}": value for name, value in os.environ.items() if name not in _CHANGING},
         "working directory": Path("/proc/self/cwd").readlink(),
         "umask": mask.split(maxsplit=1)[0],
         "signal handlers": [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)],

@@ -26,7 +26,7 @@ from workrs.ports.bus import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
 
 WELCOME = mqtt5.ConnAckPacket(receive_max=10).write()
 
@@ -55,6 +55,18 @@ def test_a_peer_that_never_answers_is_unreachable() -> None:
                     pass
 
     asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("run", [asyncio.run, uvloop.run], ids=["asyncio", "uvloop"])
+def test_a_name_that_no_host_can_have_is_unreachable(run: Callable[..., None]) -> None:
+    """Both loops' resolvers raise UnicodeError, which is no OSError."""
+
+    async def scenario() -> None:
+        with pytest.raises(BusUnreachableError, match="no host can have such a name"):
+            async with connect(address=Address(host="a..b", port=1883), client_id="a"):
+                pass
+
+    run(scenario())
 
 
 @pytest.mark.parametrize("turns", range(6))

@@ -297,6 +297,8 @@ async def connect(
                 raise BusUnreachableError(address, f"no answer in {timeout_s} s") from error
             case OSError():
                 raise BusUnreachableError(address, explain(error)) from error
+            case UnicodeError():
+                raise BusUnreachableError(address, "no host can have such a name") from error
             case BusClosedError():
                 known = tls is None or error.reason not in _NO_REASON
                 reason = error.reason if known else SILENT

@@ -52,7 +52,10 @@ def address(text: str) -> Address:
         raise ConfigError(f"{text}: write HOST:PORT, an IPv6 address as [ADDRESS]:PORT")
     if not host or (port and not (port.isascii() and port.isdigit() and 0 < int(port) < 65536)):
         raise ConfigError("write HOST:PORT, for example 127.0.0.1:1883")
-    return Address(host=host, port=int(port) if port else _PORT)
+    found = Address(host=host, port=int(port) if port else _PORT)
+    if not found.is_possible:
+        raise ConfigError("no host can have such a name; write HOST:PORT")
+    return found
 
 
 def _is_v6(text: str) -> bool:

@@ -56,6 +56,8 @@ def endpoint(text: str) -> Endpoint:
     is_number = port.isascii() and port.isdigit() and len(port) <= _DIGITS_MAX
     if not mark or not host or (colon and not is_number):
         raise ConfigError("write NAME=HOST or NAME=HOST:PORT, for example n1=10.0.0.1")
+    if not Address(host=host, port=0).is_possible:
+        raise ConfigError(f"{host[:80]!r}: no host can have such a name; write NAME=HOST:PORT")
     if Address(host=host, port=0).is_wildcard:
         raise ConfigError(
             f"{name}={host}: nobody can reach that address. Name the one that the others and all "

@@ -59,6 +59,18 @@ class Address:
         return self.host.startswith("/")
 
     @property
+    def is_possible(self) -> bool:
+        """Whether a resolver can be asked for it: it raises UnicodeError for some that cannot be.
+
+        An empty label of a name is one (``a..b``), or one of more than 63 bytes.
+        """
+        try:
+            self.host.encode("idna")
+        except UnicodeError:
+            return self.is_file
+        return True
+
+    @property
     def is_loopback(self) -> bool:
         """Whether no other machine can be there. A name says nothing, but for ``localhost``."""
         try:

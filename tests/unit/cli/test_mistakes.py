@@ -150,6 +150,7 @@ HINTS = {
     ("watch", "x", "--timeout", "-5"): "write seconds",
     ("watch", "x", "--timeout", "soon"): "--timeout: 'soon' is not right: write seconds",
     ("jobs", "--node", "h:x"): "write HOST:PORT",
+    ("jobs", "--node", "a..b", "--insecure"): "no host can have such a name",
     ("jobs", "--node", "10.0.0.1"): "--credential",
     ("result", "p/x", "--node", "127.0.0.1:1"): "Is the cluster up?",
     ("completion", "tcsh"): "none of bash, zsh, fish",

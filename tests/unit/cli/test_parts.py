@@ -40,7 +40,10 @@ def test_addresses(text: str, found: tuple[str, int]) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", ":1883", "host:", "host:0", "host:99999", "host:x", "host:-1", "::1:18830", "a:b:c"],
+    [
+        *("", ":1883", "host:", "host:0", "host:99999", "host:x", "host:-1", "::1:18830", "a:b:c"),
+        *("a..b", "a..b:1883", f"{'a' * 64}.lan", "é" * 64),
+    ],
 )
 def test_what_is_no_address_is_refused(text: str) -> None:
     if text == "host:":

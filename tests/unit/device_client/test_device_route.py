@@ -61,7 +61,9 @@ def test_addresses_are_read(text: str, address: NodeAddress) -> None:
     assert parse_address(str(address), port_default=1) == address
 
 
-@pytest.mark.parametrize("text", ["", ":1", "h:x", "h:0", "h:65536", "[::1", "[::1]9", "h:²"])
+@pytest.mark.parametrize(
+    "text", ["", ":1", "h:x", "h:0", "h:65536", "[::1", "[::1]9", "h:²", f"h:{'9' * 5_000}"]
+)
 def test_wrong_addresses_are_refused(text: str) -> None:
     with pytest.raises(ConfigError):
         parse_address(text, port_default=1883)

@@ -156,6 +156,12 @@ def test_a_port_of_any_length_is_refused_with_a_sentence() -> None:
         endpoint("n1=h:" + "9" * 5000)
 
 
+@pytest.mark.parametrize("host", ["a..b", "a..b:8883", "a" * 64])
+def test_a_name_that_no_host_can_have_is_refused_before_anything_is_made(host: str) -> None:
+    with pytest.raises(ConfigError, match="no host can have such a name"):
+        endpoint(f"n1={host}")
+
+
 @pytest.mark.parametrize("host", ["0.0.0.0", "[::]", "[::]:8883", "0.0.0.0:9000"])
 def test_a_cluster_is_not_made_for_an_address_that_is_none(host: str) -> None:
     with pytest.raises(ConfigError, match="nobody can reach that address"):

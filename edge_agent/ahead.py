@@ -18,6 +18,7 @@ from pathlib import Path
 
 from edge_agent import checkpoint
 from edge_agent.effect import FetchAhead
+from edge_agent.unforeseen import place_of
 from workrs.adapters import log
 from workrs.domain.errors import CheckpointError, ContainerError, StoreError
 from workrs.domain.host import HostFacts
@@ -182,6 +183,9 @@ class _Expected:
             )
         except (StoreError, CheckpointError, ContainerError, OSError) as error:
             self._log.debug("ahead_failed", job=hint.job, why=str(error))
+        except Exception as error:  # noqa: BLE001 (which ones, nobody foresaw)
+            why, where = type(error).__name__, place_of(error)
+            self._log.warning("ahead_unforeseen", job=hint.job, why=why, where=where)
         else:
             seq, took_s = hint.checkpoint.seq, round(clock() - begin, 3)
             self._log.event("fetched_ahead", job=hint.job, seq=seq, took_s=took_s)

@@ -1,7 +1,7 @@
 """One container, from what its start needs to its removal: the steps, and what they report.
 
 Each step ends in an event. Errors that are not of ours go through: they end the agent, whose
-warden then kills what runs.
+warden then kills what runs. Those of `prepare` alone do not (`edge_agent.unforeseen`).
 """
 
 import asyncio
@@ -38,6 +38,7 @@ from edge_agent.event import (
     StartPrepared,
 )
 from edge_agent.patience import Patience
+from edge_agent.unforeseen import place_of
 from workrs.adapters import log
 from workrs.domain.errors import CheckpointError, ContainerError, StoreError
 from workrs.domain.ids import ClientId, JobId
@@ -154,6 +155,15 @@ class Container:
             self._post(
                 StartFailed(job=self.job, run=self.run, blame=_blame(error), reason=str(error))
             )
+            return
+        except Exception as error:  # noqa: BLE001 (which ones, nobody foresaw)
+            # It costs this job a checkpoint, or an attempt, and not all jobs here, on each agent.
+            await self._clear()
+            why, where = type(error).__name__, place_of(error)
+            self._log.warning("start_unforeseen", job=self.job, why=why, where=where)
+            blame = Blame.CONTAINER if effect.checkpoint is None else Blame.CHECKPOINT
+            why = f"agents of this version cannot read it ({why})"
+            self._post(StartFailed(job=self.job, run=self.run, blame=blame, reason=why))
             return
         self._fetch_s = clock() - begin
         self._post(StartPrepared(job=self.job, run=self.run))

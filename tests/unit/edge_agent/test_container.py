@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from edge_agent import checkpoint, patience
+from edge_agent import checkpoint, patience, transfer
 from edge_agent.ahead import Ahead, Source
 from edge_agent.checkpoint.keys import new_ring
 from edge_agent.container import Container, Tools
@@ -283,6 +283,54 @@ def test_a_start_that_comes_to_nothing_keeps_nothing_of_what_was_fetched_ahead(
         assert ahead_of(tmp_path) == 0
 
     asyncio.run(story())
+
+
+@pytest.mark.parametrize(
+    ("has_checkpoint", "blame"), [(True, Blame.CHECKPOINT), (False, Blame.CONTAINER)]
+)
+def test_an_error_that_nobody_foresaw_costs_the_attempt_and_not_the_agent(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    has_checkpoint: bool,  # noqa: FBT001 (a parameter of the test)
+    blame: Blame,
+) -> None:
+    """One bad job ended the agent that took it, and then the next."""
+
+    async def surprise(*_: object, **__: object) -> None:
+        raise LookupError("ftp://user:secret@host")
+
+    monkeypatch.setattr(checkpoint, "load", surprise)
+    monkeypatch.setattr(checkpoint, "load_ahead", surprise)
+    monkeypatch.setattr(transfer, "fetch_input", surprise)
+
+    async def story() -> None:
+        async with asyncio.timeout(60), asyncio.TaskGroup() as tasks:
+            made = World(tmp_path, tasks)
+            container = await made.running()
+            saved = await made.save(container, 1)
+            assert isinstance(saved, CheckpointSaved)
+            await container.remove()
+            ref = saved.ref if has_checkpoint else None
+            ahead = made.ahead()
+            if ref is not None:
+                ahead.follow(FetchAhead(job=JOB, checkpoint=ref, memory_mb=256))
+            spec = SPEC if has_checkpoint else replace(SPEC, input_url="http://h/")
+            begun = Container(JOB, 2, made.tools(), made.said.append)
+            start = PrepareStart(job=JOB, run=2, spec=spec, checkpoint=ref, stores=URLS)
+            await begun.prepare(start, ahead)
+            ahead.close()
+            said = made.said.pop()
+            assert isinstance(said, StartFailed)
+            assert said.blame is blame
+            assert "LookupError" in said.reason
+
+    with caplog.at_level(logging.WARNING):
+        asyncio.run(story())
+    told = [line for line in caplog.messages if "_unforeseen " in line]
+    assert len(told) == 1 + has_checkpoint
+    assert all("why=LookupError where=test_container.py:" in line for line in told)
+    assert "secret" not in caplog.text
 
 
 def test_a_dead_store_and_a_full_disk_delay_the_checkpoint_alone(tmp_path: Path) -> None:

@@ -125,8 +125,8 @@ class MoveWatch:
             return f"is being moved{f', but {why}' if why else ''}"
         if job.agent is not None and job.agent != self.agent:
             return f"moved to {job.agent}"
-        reason = " ".join(job.reason.split())
-        return f"waits for an agent{f': {reason}' if reason else ''}"
+        words = [word for word in (" ".join(job.reason.split()), nowhere(view, job)) if word]
+        return f"waits for an agent{': ' if words else ''}{'; '.join(words)}"
 
 
 def why_not(view: ClusterView, held: AgentSummary | None, job: JobView) -> str:
@@ -138,6 +138,14 @@ def why_not(view: ClusterView, held: AgentSummary | None, job: JobView) -> str:
         return "its checkpoints are off: it runs to its end where it is"
     if held is not None and held.profile is not None and held.profile.rung == ladder.NONE:
         return "its agent saves nothing: it runs to its end where it is"
+    return nowhere(view, job)
+
+
+def nowhere(view: ClusterView, job: JobView) -> str:
+    """Return why no other agent takes a job, or takes it with less; "" when one does."""
+    if job.spec is None:
+        return ""
+    spec = job.spec.spec
     others = [
         one.profile
         for one in view.agents()

@@ -216,3 +216,6 @@ def test_without_another_agent_that_can_restore_it_it_will_fall() -> None:
     shown.held_by("a1", 1, checkpoints=(ref,))
     said = "no other agent can restore its memory: it will wait for one, and then fall"
     assert why(shown, watch) == said
+    shown.record(epoch=Epoch(1), reason="its agent was told to drain", checkpoints=(ref,))
+    waits = "pump-7/sum waits for an agent: its agent was told to drain; "
+    assert watch.look(shown.view) == [waits + said], "also where it had left between two looks"

@@ -51,8 +51,9 @@ class Visit:
         jar = aiohttp.CookieJar(unsafe=True)
         connector = aiohttp.TCPConnector(
             limit=20,
-            # One that is kept may have been ended by the page, and no form is sent twice.
-            force_close=True,
+            # One that is kept may have been ended by the page, and no form is sent twice. With TLS
+            # such an end waits for the page's goodbye, and outlives the loop.
+            force_close=tls is None,
             ssl=True if tls is None else tls,
             local_addr=None if address is None else (address, 0),
         )

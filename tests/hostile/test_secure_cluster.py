@@ -158,7 +158,7 @@ def test_large_inputs_results_and_checkpoints_travel_with_credentials(fleet: Fle
         assert device.result("saved", timeout=90).text == "saved\n"
     assert asyncio.run(state(fleet)).blobs_url.startswith("https://127.0.0.1:")
     refused = [line for line in fleet.said().splitlines() if "blob_refused" in line]
-    # A node may hear of a lease later than its holder, which then asks it again.
+    # A node may hear of a lease later than its holder, who then turns to another, or saves again.
     assert [line for line in refused if "that this node knows of" not in line] == []
 
 

@@ -213,11 +213,17 @@ while not device.poll(0.1):
 print("connected")
 sys.stdin.readline()
 device.trouble = ""
+end = time.time() + 90
 while not any(word in device.trouble for word in sys.argv[2:]):
     device.poll(0.1)
+    if time.time() > end:
+        print(device.trouble or "no trouble, connected: %s" % device.poll(0.1))
+        break
 print(device.poll(1))
 """
-    with Board(HEAD + program, str(copy), *told, folder=tmp_path, feeds=True) as run:
+    with Board(
+        "import time\n" + HEAD + program, str(copy), *told, folder=tmp_path, feeds=True
+    ) as run:
         run.wait_for("connected")
         assert main(("revoke", name, "--cluster", str(farm.folder))) == 0
         run.press_enter()

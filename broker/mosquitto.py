@@ -17,7 +17,7 @@ import logging
 import os
 import shutil
 import signal
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
 from broker.connected import Connected
@@ -32,6 +32,8 @@ _log = log.get(__name__)
 
 _START_TIMEOUT_S: Final = 30.0
 """It takes 0.1 s; on a machine that swaps, many times that, and a node that gave up would end."""
+_RELOAD_TIMEOUT_S: Final = 10.0
+_READS: Final = "Reloading config."
 _STOP_TIMEOUT_S: Final = 2.0
 _RESTART_PAUSE_MIN_S: Final = 0.1
 _RESTART_PAUSE_MAX_S: Final = 1.0
@@ -87,7 +89,10 @@ class MosquittoProcess:
         self._program = program
         self._process: asyncio.subprocess.Process | None = None
         self._last_lines: list[str] = []
-        self._restarted = asyncio.Condition()
+        self._readings = 0
+        """How often it said that it reads its files again."""
+        self._changed = asyncio.Condition()
+        """Told of each restart and each reading."""
 
     @property
     def pid(self) -> int | None:
@@ -97,8 +102,8 @@ class MosquittoProcess:
 
     async def wait_restarted(self, *, since: int) -> int:
         """Wait until `restarts` is above *since*; return it. It listens by then, empty."""
-        async with self._restarted:
-            await self._restarted.wait_for(lambda: self.restarts > since)
+        async with self._changed:
+            await self._changed.wait_for(lambda: self.restarts > since)
             return self.restarts
 
     async def start(self) -> None:
@@ -155,15 +160,30 @@ class MosquittoProcess:
                     _log.warning("broker_start_failed", node=self._name, reason=error)
                 else:
                     break
-            async with self._restarted:
+            async with self._changed:
                 self.restarts += 1
-                self._restarted.notify_all()
+                self._changed.notify_all()
 
-    def reload(self) -> None:
-        """Have it read certificates, lists of the revoked and passwords again, if it runs."""
-        process = self._process
-        if process is not None and process.returncode is None:
-            process.send_signal(signal.SIGHUP)
+    async def reload(self) -> None:
+        """Have it read certificates, lists of the revoked and passwords again; return as it does.
+
+        It does so between two events of its only thread, so who is let in after this returned is
+        let in by the new files. Not before somebody was may it be told again: Mosquitto (2.0.11
+        and later) forgets a signal that comes while it reads. Two lists of the revoked within
+        some milliseconds left the second unread. One that was started again has read them, too.
+        """
+        readings, restarts = self._readings, self.restarts
+        while True:
+            process = self._process
+            if process is not None and process.returncode is None:
+                process.send_signal(signal.SIGHUP)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_RELOAD_TIMEOUT_S), self._changed:
+                    await self._changed.wait_for(
+                        lambda: (self._readings, self.restarts) != (readings, restarts)
+                    )
+                    return
+            _log.warning("broker_reload_late", node=self._name, after_s=_RELOAD_TIMEOUT_S)
 
     def end(self) -> None:
         """End it, and every connection with it; `keep` starts it again at once."""
@@ -198,6 +218,10 @@ class MosquittoProcess:
             is_expected = line.startswith(_EXPECTED_LINES)
             level = logging.WARNING if is_trouble and not is_expected else logging.DEBUG
             _log.event("broker_said", level=level, node=self._name, line=line)
+            if line == _READS:
+                async with self._changed:
+                    self._readings += 1
+                    self._changed.notify_all()
             if until is not None and line.endswith(until):
                 return True
         return False

@@ -4,7 +4,9 @@
    revoked that come over the bus (`trust_line`). What is damaged, foreign or older than what is
    in use changes nothing, and is logged.
 2. A list is on this node's disk before it counts, so no start forgets it.
-3. Whoever a new list or file of passwords shuts out is let in no more, and then every connection
+3. The broker is told to read its files again only when it has done so for the time before, and
+   nothing is said to be in force before it has read it.
+4. Whoever a new list or file of passwords shuts out is let in no more, and then every connection
    under that name is ended: the daemon takes its client id, as only the daemon can. If an operator
    is shut out, who may have ids that are not known, the broker is ended with all its connections.
 
@@ -15,6 +17,7 @@ was broken into is to be taken out of their lists of nodes, too.
 from __future__ import annotations
 
 import asyncio
+import secrets
 from typing import TYPE_CHECKING, Final
 
 from broker.mosquitto import write_private
@@ -34,10 +37,10 @@ if TYPE_CHECKING:
     from workrs.ports.bus import Address, Connect
 
 LOOK_S: Final = 2.0
-_RELOADED_S: Final = 0.5
-"""By then the broker has read its files again: it looks for the signal after each event."""
 _ROUNDS: Final = 3
 """How often the shut out are ended, so that none that came in at that moment stays."""
+_PAUSE_S: Final = 0.5
+"""Between two rounds, and before the broker is asked again whether it listens."""
 
 Stamp = tuple[tuple[str, int, int], ...]
 
@@ -68,24 +71,35 @@ class TrustKeeper:
         """
         self.trust = trust
         self.changed: list[Callable[[NodeTrust], None]] = []
-        """Called with what is in use from now on."""
+        """Called with what this node uses from now on."""
+        self.in_force = trust
+        """What the broker has read, too."""
+        self.when_in_force: list[Callable[[], None]] = []
+        """Called when that is news."""
         self._kept = kept
         self._broker_folder = broker_folder
         self._own = own
         self._connect = connect
         self._broker = broker
         self._stamp = stamp(trust.folder)
+        self._unread = asyncio.Event()
+        """Whether the broker has not read what is in use."""
+        self._shut_out: set[str] = set()
+        """Whom that shuts out."""
+        self._anew = False
+        """Whether it is to be ended, and read it at its start."""
         self._doomed: dict[str, int] = {}
         """Names whose connections are to be ended, and how often yet."""
         self._doom = asyncio.Event()
         self._log = log.get(f"node[{trust.credential.name}]")
 
     async def keep(self) -> None:
-        """Look at the folder, and end connections, for ever."""
-        async with asyncio.TaskGroup() as both:
+        """Look at the folder, have the broker read what is new, end connections; for ever."""
+        async with asyncio.TaskGroup() as tasks:
             name = f"node[{self.trust.credential.name}].trust"
-            both.create_task(self._look(), name=f"{name}.folder")
-            both.create_task(self._end_all(), name=f"{name}.ends")
+            tasks.create_task(self._look(), name=f"{name}.folder")
+            tasks.create_task(self._have_all_read(), name=f"{name}.broker")
+            tasks.create_task(self._end_all(), name=f"{name}.ends")
 
     def take_list(self, text: str, *, by: str) -> bool:
         """Put a list that came over the bus in force; return whether it was news.
@@ -140,37 +154,62 @@ class TrustKeeper:
         self._log.event("trust_taken", source=source, shut_out=" ".join(sorted(names)))
         for tell in self.changed:
             tell(new)
-        if self._broker is None:
-            return
-        if revoked_since(old, new, Kind.OPERATOR) and self._broker.connected.is_incomplete:
+        if self._broker is not None:
+            self._shut_out |= names
+            is_operator = bool(revoked_since(old, new, Kind.OPERATOR))
+            self._anew |= is_operator and self._broker.connected.is_incomplete
+        self._unread.set()
+
+    async def _have_all_read(self) -> None:
+        """Have the broker read what is new, and only then say that it is in force; for ever."""
+        while True:
+            await self._unread.wait()
+            self._unread.clear()
+            new, names, anew = self.trust, self._shut_out, self._anew
+            self._shut_out, self._anew = set(), False
+            if self._broker is not None:
+                await self._have_read(self._broker, anew=anew)
+            self.in_force = new
+            for tell in self.when_in_force:
+                tell()
+            self._doomed |= dict.fromkeys(names, _ROUNDS)
+            if names:
+                self._doom.set()
+
+    async def _have_read(self, broker: MosquittoProcess, *, anew: bool) -> None:
+        if anew:
             self._log.event("broker_ended", why="an operator's connections are not all known")
-            self._broker.end()
-        else:
-            self._broker.reload()
-        self._doomed |= dict.fromkeys(names, _ROUNDS)
-        if names:
-            self._doom.set()
+            restarts = broker.restarts
+            broker.end()
+            await broker.wait_restarted(since=restarts)
+            return
+        await broker.reload()
+        # It has one thread: whoever is let in now is let in after it has read all.
+        while await self._take(f"trust_read_{secrets.token_hex(8)}"):  # noqa: ASYNC110 (its word)
+            await asyncio.sleep(_PAUSE_S)
 
     async def _end_all(self) -> None:
         while True:
             await self._doom.wait()
-            await asyncio.sleep(_RELOADED_S)
             for name, rounds in list(self._doomed.items()):
                 ids = [] if self._broker is None else self._broker.connected.ids(name)
+                # The connection under an id ends when another one takes it.
                 for client in (name, *ids):
-                    await self._end(client)
+                    if why := await self._take(client):
+                        self._log.warning("not_ended", client=client, why=why)
                 self._doomed[name] = rounds - 1
             self._doomed = {name: rounds for name, rounds in self._doomed.items() if rounds}
             if not self._doomed:
                 self._doom.clear()
+            await asyncio.sleep(_PAUSE_S)
 
-    async def _end(self, client: str) -> None:
-        """End the connection under a client id by taking it."""
+    async def _take(self, client: str) -> str:
+        """Connect under a client id for a moment; return why that was not possible, or nothing."""
         try:
             async with self._connect(address=self._own, client_id=client):
-                pass
+                return ""
         except BusError as error:
-            self._log.warning("not_ended", client=client, why=str(error))
+            return str(error)
 
 
 def with_kept_lists(trust: NodeTrust, kept: Path) -> NodeTrust:

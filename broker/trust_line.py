@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from broker.trust_keeper import TrustKeeper
     from workrs.ports.bus import Address, Bus, Connect
     from workrs.trust.kind import Kind
-    from workrs.trust.node_folder import NodeTrust
 
 _PAUSE_S: Final = 1.0
 """Before the next try to reach the node's own broker."""
@@ -69,7 +68,7 @@ class TrustLine:
         self._bus: Bus | None = None
         self._refused: dict[str, int] = {}
         self._log = log.get(f"node[{self._name}]")
-        keeper.changed.append(self._show)
+        keeper.when_in_force.append(self._show)
 
     async def run(self) -> None:
         """Show and listen; runs until cancelled."""
@@ -78,7 +77,7 @@ class TrustLine:
                 async with self._connect(address=self._own, client_id=self._client_id) as bus:
                     await bus.subscribe(*subscriptions())
                     self._bus, self._shown = bus, {}
-                    self._show(self._keeper.trust)
+                    self._show()
                     while True:
                         for message in await bus.receive():
                             self._hear(bus, message)
@@ -88,9 +87,9 @@ class TrustLine:
                 self._bus = None
             await asyncio.sleep(_PAUSE_S)
 
-    def _show(self, trust: NodeTrust) -> None:
+    def _show(self) -> None:
         """Show the lists in force that were not shown yet."""
-        for kind, each in trust.lists.items():
+        for kind, each in self._keeper.in_force.lists.items():
             if self._bus is None or self._shown.get(kind) == each.number:
                 continue
             topic = topics.node(self._name, "revoked", kind.value)
@@ -130,7 +129,6 @@ class TrustLine:
                 self._note_refused(by, str(error))
             return OrderReply(ok=False, text=f"{self._name}: {error}; nothing was changed")
         self._refused.pop(by, None)
-        self._show(self._keeper.trust)
         return OrderReply(ok=True, text=f"{self._name} {'took it' if is_news else 'had it'}")
 
     def _note_refused(self, by: str, why: str) -> None:

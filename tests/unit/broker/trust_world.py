@@ -59,8 +59,11 @@ class TrustWorld:
         async with asyncio.timeout(DEADLINE_S), asyncio.TaskGroup() as tasks:
             lines = []
             for node in nodes:
-                line = TrustLine(self.keeper(node), own=HERE, connect=self.broker.connect)
-                lines.append(tasks.create_task(line.run(), name=node))
+                keeper = self.keeper(node)
+                line = TrustLine(keeper, own=HERE, connect=self.broker.connect)
+                lines += [
+                    tasks.create_task(part, name=node) for part in (keeper.keep(), line.run())
+                ]
             async with self.broker.connect(address=HERE, client_id="ann") as bus:
                 await bus.subscribe(Subscription(pattern="#", qos=1))
                 yield bus

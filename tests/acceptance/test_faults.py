@@ -19,7 +19,7 @@ from workrs.faults.rows import all_rows
 
 QUICK = tuple(row for row in all_rows() if row.quick)
 pytestmark = pytest.mark.timeout(1_500)  # the first test plays for all
-PATIENCE_MIN = 3.0
+PATIENCE_MIN = 2.0
 TEST = "test_a_fault_costs_no_promise"
 
 

@@ -23,7 +23,7 @@ from workrs.cli.error import NoNodeError
 from workrs.cli.options import Options
 from workrs.domain.errors import BusError, ConfigError, IdError
 from workrs.domain.ids import ClientId, client_id
-from workrs.ports.bus import Address, Bus, Subscription, read_retained
+from workrs.ports.bus import PORT_MAX, Address, Bus, Subscription, read_retained
 from workrs.trust.credential import Credential, load_credential
 from workrs.trust.expiry import ending, renewal
 from workrs.trust.kind import Kind
@@ -50,7 +50,7 @@ def address(text: str) -> Address:
         host, _, port = host.partition(":")
     elif ":" in host and not _is_v6(host):
         raise ConfigError(f"{text}: write HOST:PORT, an IPv6 address as [ADDRESS]:PORT")
-    if not host or (port and not (port.isascii() and port.isdigit() and 0 < int(port) < 65536)):
+    if not host or (port and not (port.isascii() and port.isdigit() and 0 < int(port) <= PORT_MAX)):
         raise ConfigError("write HOST:PORT, for example 127.0.0.1:1883")
     found = Address(host=host, port=int(port) if port else _PORT)
     if not found.is_possible:

@@ -10,7 +10,7 @@ from workrs.cli.connection import user_name
 from workrs.cli.error import OK
 from workrs.cli.options import Options
 from workrs.domain.errors import ConfigError
-from workrs.ports.bus import Address
+from workrs.ports.bus import PORT_MAX, Address
 from workrs.trust.cluster_directory import ClusterDirectory, create
 from workrs.trust.credential import Endpoint
 from workrs.trust.kind import LISTEN_PORT, PORTS, Kind, member_name
@@ -64,8 +64,8 @@ def endpoint(text: str) -> Endpoint:
             f"clients use; the node itself may listen everywhere, with --listen {_at_all(host)}"
         )
     number = int(port) if colon else LISTEN_PORT
-    if not 0 < number <= 65535 - PORTS:
-        raise ConfigError(f"port {number}: write 1 to {65535 - PORTS}")
+    if not 0 < number <= PORT_MAX - PORTS:
+        raise ConfigError(f"port {number}: write 1 to {PORT_MAX - PORTS}")
     return Endpoint(member_name(name), host, number)
 
 

@@ -17,11 +17,10 @@ from workrs.cli.web_options import add_web_options
 from workrs.domain.errors import ConfigError, IdError
 from workrs.domain.ids import client_id
 from workrs.domain.lease import LeaseTiming
-from workrs.ports.bus import Address
+from workrs.ports.bus import PORT_MAX, Address
 from workrs.trust.kind import Kind
 
 _BLOBS_PORT_OFFSET = 10_000
-_PORT_MAX = 65_535
 _DEFAULT = LeaseTiming()
 _HISTORY = HistoryLimits()
 _LOCAL = Address(host="127.0.0.1", port=1883)
@@ -76,7 +75,7 @@ def options() -> Options:
         convert=address,
         metavar="HOST:PORT",
         help="where its blob store listens; default the host of --listen, its port + 10000, "
-        f"or - 10000 above {_PORT_MAX - _BLOBS_PORT_OFFSET}",
+        f"or - 10000 above {PORT_MAX - _BLOBS_PORT_OFFSET}",
     )
     add_stores_option(it)
     it.value("--blobs-url", metavar="URL", help="how others reach it; default http://BLOBS")
@@ -197,7 +196,7 @@ def config(asked: Namespace) -> NodeConfig:
         listen = asked.listen or named.get(credential.name, _LOCAL)
         peers = peers or {name: at for name, at in named.items() if name != credential.name}
     name = member_name(asked, credential)
-    over = listen.port + _BLOBS_PORT_OFFSET > _PORT_MAX
+    over = listen.port + _BLOBS_PORT_OFFSET > PORT_MAX
     port = listen.port + (-_BLOBS_PORT_OFFSET if over else _BLOBS_PORT_OFFSET)
     return NodeConfig(
         name=name,

@@ -17,7 +17,7 @@ from workrs.cli.error import OK
 from workrs.cli.options import Options
 from workrs.domain.errors import ConfigError
 from workrs.domain.ids import JobId
-from workrs.ports.bus import Address, Bus
+from workrs.ports.bus import PORT_MAX, Address, Bus
 
 if TYPE_CHECKING:
     from tui.app import Dashboard
@@ -132,8 +132,8 @@ def _serve(asked: Namespace, who: Caller) -> None:
         from tui.web import WebServer  # noqa: PLC0415 (only here, and it may be missing)
     except ModuleNotFoundError as error:
         raise _missing(error, "web") from error
-    if not 0 < asked.port < 65536:
-        raise ConfigError(f"--port is {asked.port}: write 1 to 65535")
+    if not 0 < asked.port <= PORT_MAX:
+        raise ConfigError(f"--port is {asked.port}: write 1 to {PORT_MAX}")
     require_free([asked.port])
     # Refuses at once what the program of each page would refuse.
     dashboard(who, theme=asked.theme, keys=asked.key)

@@ -19,11 +19,11 @@ from workrs.cli.options import Options
 from workrs.cli.stage import Stage, stage
 from workrs.domain.errors import ConfigError
 from workrs.domain.job import digest_of
+from workrs.ports.bus import PORT_MAX
 
 PORT = 1883
 BLOB_PORT_OFFSET = 6000
 """Added to the MQTT ports, so that clusters on different ports do not meet there either."""
-_PORT_MAX = 65_535
 
 
 def options() -> Options:
@@ -79,8 +79,8 @@ def run(asked: Namespace) -> int:
         raise ConfigError(f"--nodes is {asked.nodes}: write 1, 3 or 5")
     if asked.agents < 0:
         raise ConfigError(f"--agents is {asked.agents}: write 0 or more")
-    if asked.web is not None and not 1 <= asked.web <= _PORT_MAX:
-        raise ConfigError(f"--web is {asked.web}: write 1 to {_PORT_MAX}")
+    if asked.web is not None and not 1 <= asked.web <= PORT_MAX:
+        raise ConfigError(f"--web is {asked.web}: write 1 to {PORT_MAX}")
     # Before an engine is started for nothing.
     require_free([*_ports(asked), *([] if asked.web is None else [asked.web])])
     console = Console(highlight=False)
@@ -137,7 +137,7 @@ def _web_options(asked: Namespace) -> tuple[str, ...]:
 
 def _ports(asked: Namespace) -> tuple[int, ...]:
     """Return the MQTT ports of the nodes, then those of their blob stores."""
-    highest = _PORT_MAX - BLOB_PORT_OFFSET - asked.nodes + 1
+    highest = PORT_MAX - BLOB_PORT_OFFSET - asked.nodes + 1
     if not 1 <= asked.port <= highest:
         raise ConfigError(f"--port is {asked.port}: write 1 to {highest}")
     first = (asked.port, asked.port + BLOB_PORT_OFFSET)

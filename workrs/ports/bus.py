@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     import ssl
     from contextlib import AbstractAsyncContextManager
 
+PORT_MAX: Final = 65_535
+"""Of TCP."""
 PAYLOAD_MAX_BYTES: Final = 256 * 1024
 """Largest payload this port carries, either way. A larger one is refused by `publish`."""
 RECEIVE_MAX: Final = 1_000

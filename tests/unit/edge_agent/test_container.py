@@ -103,6 +103,14 @@ class World:
         await container.save(TakeCheckpoint(job=JOB, run=1, epoch=Epoch(1), seq=seq, stores=URLS))
         return self.said.pop()
 
+    async def checkpoint(self) -> CheckpointRef:
+        """Return the checkpoint of a container that was removed after it."""
+        container = await self.running()
+        saved = await self.save(container, 1)
+        assert isinstance(saved, CheckpointSaved)
+        await container.remove()
+        return saved.ref
+
     def ahead(self, keys: KeyRing | None = RING) -> Ahead:
         tools = self.tools(keys)
         source = Source(
@@ -264,14 +272,11 @@ def test_a_start_that_comes_to_nothing_keeps_nothing_of_what_was_fetched_ahead(
     async def story() -> None:
         async with asyncio.timeout(10), asyncio.TaskGroup() as tasks:
             made = World(tmp_path, tasks)
-            container = await made.running()
-            saved = await made.save(container, 1)
-            assert isinstance(saved, CheckpointSaved)
-            await container.remove()
+            saved = await made.checkpoint()
             ahead = made.ahead()
-            ahead.follow(FetchAhead(job=JOB, checkpoint=saved.ref, memory_mb=256))
+            ahead.follow(FetchAhead(job=JOB, checkpoint=saved, memory_mb=256))
             begun = Container(JOB, 2, made.tools(), made.said.append)
-            start = PrepareStart(job=JOB, run=2, spec=SPEC, checkpoint=saved.ref, stores=URLS)
+            start = PrepareStart(job=JOB, run=2, spec=SPEC, checkpoint=saved, stores=URLS)
             monkeypatch.setattr(checkpoint, "load", load)
             preparing = tasks.create_task(begun.prepare(start, ahead))
             await loading.wait()
@@ -307,11 +312,8 @@ def test_an_error_that_nobody_foresaw_costs_the_attempt_and_not_the_agent(
     async def story() -> None:
         async with asyncio.timeout(60), asyncio.TaskGroup() as tasks:
             made = World(tmp_path, tasks)
-            container = await made.running()
-            saved = await made.save(container, 1)
-            assert isinstance(saved, CheckpointSaved)
-            await container.remove()
-            ref = saved.ref if has_checkpoint else None
+            saved = await made.checkpoint()
+            ref = saved if has_checkpoint else None
             ahead = made.ahead()
             if ref is not None:
                 ahead.follow(FetchAhead(job=JOB, checkpoint=ref, memory_mb=256))
